@@ -1,0 +1,54 @@
+# make demo   a small real collection: build, measure, one search taken apart
+# make test   the whole check: style, types, tests, against the installed wheel
+# make dev    an editable install for working on plait (then: .venv/bin/pytest)
+# make results / make bench   the figures of docs/ and benchmarks/
+
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+NATIVE := $(wildcard index/native/*)
+SOURCES := pyproject.toml constraints.txt $(NATIVE) $(wildcard plait/*.py index/*.py retrieval/* service/*.py eval/*.py)
+EVERYTHING := .[demo,encoders,faiss,eval]
+
+.PHONY: demo test lint dev results bench clean
+
+demo: .venv/demo
+	@test -f build/demo/catalog.db || $(BIN)/plait build examples/xquad-en build/demo --pool 2
+	@$(BIN)/plait eval examples/xquad-en --collection build/demo
+	@$(BIN)/plait search build/demo "Who won the battle against the Mongols?" -k 3 --explain
+
+test: .venv/wheel
+	@$(MAKE) --no-print-directory lint
+	$(BIN)/pytest
+
+lint: .venv/wheel
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/pyright
+
+dev: .venv/editable
+
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "plait needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv .venv || { echo "Python lacks venv: apt-get install python3-venv python3-dev"; rm -rf .venv; exit 1; }
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+# The demo needs neither torch nor FAISS. A full install serves it as well.
+.venv/demo: $(SOURCES) | .venv/bin/pip
+	@test -f .venv/editable || $(BIN)/pip install --quiet '.[demo,eval]'
+	@touch $@
+
+.venv/wheel: $(SOURCES) | .venv/bin/pip
+	$(BIN)/pip install --quiet --group dev '$(EVERYTHING)'
+	@rm -f .venv/editable
+	@touch $@ .venv/demo
+
+.venv/editable: pyproject.toml constraints.txt $(NATIVE) | .venv/bin/pip
+	$(BIN)/pip install --quiet --group dev --editable '$(EVERYTHING)'
+	@rm -f .venv/wheel
+	@touch $@ .venv/demo
+
+clean:
+	rm -rf .venv build dist

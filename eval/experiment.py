@@ -1,0 +1,142 @@
+"""One experiment: search a test collection, measure, and report the quality beside what it cost."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ..index.kernels import simd_level
+from ..retrieval.corpus import document_text
+from ..retrieval.retriever import Retriever
+from . import bm25
+from .dataset import Dataset
+from .measure import Run, evaluate, parse_measures, write_run
+
+_QUERIES = 64
+"""Queries searched in one call."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an experiment found; `as_json` is what `plait eval --json` prints."""
+
+    dataset: str
+    system: dict[str, Any]
+    """Every parameter that the result depends on."""
+    mean: dict[str, float]
+    per_query: dict[str, dict[str, float]] = field(repr=False)
+    documents: int
+    queries: int
+    tokens: int | None
+    bytes: int | None
+    cpu_s: dict[str, float]
+    """CPU seconds of all threads: `encode` (the queries), `search`."""
+    versions: dict[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+def evaluate_retriever(
+    dataset: Dataset,
+    retriever: Retriever,
+    measures: Sequence[str] = (),
+    run_file: Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    **search: Any,
+) -> Report:
+    """Searches the dataset's judged queries in a collection that holds its corpus.
+
+    Args:
+        measures: ir-measures names; empty: the dataset's customary ones. The deepest cut-off is the depth searched.
+        run_file: where to write the TREC run.
+        **search: search parameters as in `Retriever.search`.
+    """
+    names = list(measures) or list(dataset.measures)
+    depth = _depth(names)
+    ids, texts = list(dataset.queries), list(dataset.queries.values())
+    run: dict[str, list[tuple[str, float]]] = {}
+    cpu = {"encode": 0.0, "search": 0.0}
+    for first in range(0, len(ids), _QUERIES):
+        some = slice(first, first + _QUERIES)
+        start = time.process_time()
+        tokens = retriever.encoding.queries(texts[some])
+        encoded = time.process_time()
+        found = retriever.search(tokens, depth, **search)
+        cpu["encode"] += encoded - start
+        cpu["search"] += time.process_time() - encoded
+        run |= {q: [(h.id, h.score) for h in hits] for q, hits in zip(ids[some], found, strict=True)}
+        if progress:
+            progress("search", min(first + _QUERIES, len(ids)), len(ids))
+    info = retriever.info()
+    system = {k: info[k] for k in ("system", "store", "recipe", "dim", "encoder")}
+    system |= {"k": depth, **vars(retriever.system.params), **vars(retriever.system.scoring), **search}
+    return _report(dataset, names, run, run_file, system, cpu, info["tokens"], info["bytes"]["total"])
+
+
+def evaluate_bm25(
+    dataset: Dataset, measures: Sequence[str] = (), run_file: Path | None = None, k1: float = 1.2, b: float = 0.75
+) -> Report:
+    """The lexical baseline on the same dataset, by bm25s."""
+    names = list(measures) or list(dataset.measures)
+    depth = _depth(names)
+    documents = [(d["id"], document_text(d)) for d in dataset.corpus]
+    start = time.process_time()
+    index = bm25.build((text for _, text in documents), k1=k1, b=b)
+    built = time.process_time()
+    hits = bm25.search(index, list(dataset.queries.values()), depth)
+    cpu = {"build": built - start, "search": time.process_time() - built}
+    run = {
+        query: [(documents[doc][0], float(score)) for doc, score in zip(h.docs, h.scores, strict=True)]
+        for query, h in zip(dataset.queries, hits, strict=True)
+    }
+    return _report(dataset, names, run, run_file, {"system": "bm25", "k1": k1, "b": b, "k": depth}, cpu, None, None)
+
+
+def _report(
+    dataset: Dataset,
+    names: Sequence[str],
+    run: Run,
+    run_file: Path | None,
+    system: dict[str, Any],
+    cpu: dict[str, float],
+    tokens: int | None,
+    size: int | None,
+) -> Report:
+    if run_file:
+        write_run(run_file, run, f"plait-{system['system']}")
+    measured = evaluate(run, dataset.qrels, names)
+    documents = sum(1 for _ in dataset.corpus)
+    seconds = {k: round(v, 3) for k, v in cpu.items()}
+    return Report(
+        dataset.name, system, measured.mean, measured.per_query, documents, len(run), tokens, size, seconds, _versions()
+    )
+
+
+def _depth(names: Sequence[str]) -> int:
+    """The deepest cut-off asked for; 1,000 for a measure without one."""
+    return max(int(m.params.get("cutoff", 1000)) for m in parse_measures(names))
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "simd": simd_level()}
+    for package in (
+        "plait",
+        "numpy",
+        "faiss-cpu",
+        "onnxruntime",
+        "torch",
+        "sentence-transformers",
+        "bm25s",
+        "ir-measures",
+    ):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: tokens, segments, stores, scoring. Needs NumPy and SciPy alone."""

@@ -1,0 +1,33 @@
+"""Errors named by what the caller can do about them; `service` maps them one to one to gRPC codes."""
+
+
+class PlaitError(Exception):
+    """Any error that plait raises on purpose."""
+
+
+class InvalidArgument(PlaitError, ValueError):
+    """Fix the call: a value is out of its bounds, malformed, or contradicts the collection."""
+
+
+class NotFound(PlaitError, LookupError):
+    """Name something that exists."""
+
+
+class AlreadyExists(PlaitError):
+    """Choose another name or id, or say that the present one is to be replaced."""
+
+
+class FailedPrecondition(PlaitError):
+    """Do something else first: install an extra, finish a build, upgrade plait."""
+
+
+class DataLoss(PlaitError):
+    """Stored data is damaged: restore the named file from a copy, or rebuild the collection."""
+
+
+class Unavailable(PlaitError):
+    """Try again: somebody else holds what this call needs."""
+
+
+class Overloaded(PlaitError):
+    """Try again later, with less."""

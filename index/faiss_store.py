@@ -1,0 +1,394 @@
+"""FAISS as a token store: arrays in, arrays out. The one file that knows FAISS (extra `faiss`).
+
+An inverted file over all token vectors of a segment: row number = FAISS id. Only inner product, only these codecs:
+
+========  ===============  ========================================================================
+codec     bytes per token  scores
+========  ===============  ========================================================================
+SQfp16    2 dim            exact to float16
+SQ8       dim              exact for the decoded vector; one byte per dimension of the residual
+PQ{M}     M                exact for the decoded vector; M sub-vectors of 256 codewords
+PQ{M}x4fs M / 2            "fast scan": 16 codewords, and the query's M tables are rounded to 8 bits,
+                           so a score is off by at most M / 2 steps of (widest table's span) / 255
+========  ===============  ========================================================================
+(8 more bytes per token hold its row number.)
+
+Sources: IVFADC, Jegou et al. 2011 (10.1109/TPAMI.2010.57); fast scan, Andre et al. 2015 (VLDB 9(4));
+the FAISS library, arXiv 2401.08281.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import DataLoss, FailedPrecondition, InvalidArgument
+from .hits import Hits, best
+
+FILE = "tokens.faiss"
+"""The index file's name in a segment."""
+
+_FACTORY = re.compile(r"IVF(?P<lists>[1-9]\d*)?,(?P<codec>SQfp16|SQ8|PQ(?P<m>[1-9]\d*)(x4fs)?)")
+_PER_LIST = 39
+"""FAISS's least number of training vectors per centroid."""
+_PAIRS = 1 << 24
+"""(query, token) scores held at once during a search: about 200 MB."""
+_GPU_LIMIT = 2048
+"""Largest k and nprobe of FAISS's own GPU kernels."""
+
+
+@dataclass(frozen=True)
+class FaissParams:
+    """How tokens are coded and grouped. Stored with the collection."""
+
+    factory: str
+    """`IVF{K},{codec}` or `IVF,{codec}`; codecs in the module's table. Larger K: a probe reads fewer tokens (faster,
+    less recall), training and adding slow down. Larger M: finer scores, more bytes, slower scans."""
+    train_tokens: int | None = None
+    """At most so many sampled tokens train the codebook; None: 256 per list, at least 65,536. Larger: centroids fit
+    better, time grows with it times K. Below 39 per list, K falls. PQ uses at most 256 of them per codeword."""
+    seed: int = 0
+    """0 to 2^31 - 1; chooses the sample and the first centroids. Same seed, sample and FAISS: the same codebook."""
+
+    def __post_init__(self) -> None:
+        _fields(self.factory)
+        if self.train_tokens is not None and self.train_tokens < 1:
+            raise InvalidArgument(f"train_tokens is {self.train_tokens}; give at least 1, or None for the default")
+        if not 0 <= self.seed < 1 << 31:
+            raise InvalidArgument(f"seed is {self.seed}; it must lie between 0 and {(1 << 31) - 1}")
+
+
+def parse(spec: str, dim: int) -> FaissParams:
+    """Parameters for a factory string, checked against the vectors' dimension.
+
+    Raises:
+        InvalidArgument: the string is outside the grammar, or M does not divide `dim`.
+    """
+    params = FaissParams(spec)
+    _, _, m = _fields(spec)
+    if m and dim % int(m):
+        near = sorted((d for d in range(1, dim + 1) if dim % d == 0), key=lambda d: abs(d - int(m)))[:4]
+        choices = ", ".join(map(str, sorted(near)))
+        raise InvalidArgument(f"{spec}: M = {m} must divide the dimension {dim}; near it: {choices}")
+    return params
+
+
+def list_count(params: FaissParams, tokens: int) -> int:
+    """Inverted lists for so many tokens: the factory's K, or 2^floor(log2(16 sqrt(tokens))) as ColBERT's own indexer
+    (collection_indexer.py) has it; never more than tokens / 39, never less than 1.
+    """
+    given, _, _ = _fields(params.factory)
+    wanted = int(given) if given else 1 << (max(1, math.isqrt(256 * tokens)).bit_length() - 1)
+    return max(1, min(wanted, tokens // _PER_LIST))
+
+
+def sample_size(params: FaissParams, tokens: int) -> int:
+    """How many of `tokens` rows `train` makes use of: what a caller should sample."""
+    cap = params.train_tokens or max(1 << 16, 256 * list_count(params, tokens))
+    return min(tokens, cap)
+
+
+def train(
+    sample: np.ndarray, params: FaissParams, tokens: int, *, device: str = "cpu", threads: int | None = None
+) -> bytes:
+    """A codebook generation: the trained index without tokens, serialised. The number of threads does not change it.
+
+    Args:
+        sample: (n, dim) float32 token vectors; beyond `sample_size`, a seeded choice of them.
+        tokens: rows that the index is to hold; decides the number of lists, which never exceeds n / 39.
+        device: `cpu` or `cuda:N`.
+        threads: OpenMP threads; None leaves FAISS's own choice.
+
+    Raises:
+        FailedPrecondition: no vectors to train on; FAISS, or its GPU build, is missing.
+        InvalidArgument: the factory does not fit the dimension or the device.
+    """
+    faiss, sample = _faiss(), _matrix(sample)
+    n, dim = sample.shape
+    if not n:
+        raise FailedPrecondition("no token vectors to train a FAISS codebook on; add documents first")
+    _, codec, _ = _fields(parse(params.factory, dim).factory)
+    size = min(n, sample_size(params, tokens))
+    if size < n:
+        sample = sample[np.sort(np.random.default_rng(params.seed).choice(n, size, replace=False))]
+    # A factory's own K may be larger than the rows can train; FAISS would warn, then fail.
+    lists = min(list_count(params, tokens), max(1, size // _PER_LIST))
+    index = faiss.index_factory(dim, f"IVF{lists},{codec}", faiss.METRIC_INNER_PRODUCT)
+    _seed(index, params.seed, size)
+    placed = _place(index, device)
+    with _openmp(threads):
+        # A PQ codebook needs as many vectors as its 256 codewords: a small sample is repeated.
+        placed.train(sample if size >= 256 else np.resize(sample, (256, dim)))
+    return faiss.serialize_index(_home(placed, device)).tobytes()
+
+
+def build(
+    codebook: bytes,
+    blocks: Iterable[np.ndarray],
+    path: Path,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Codes all blocks, (n, dim) float32 each, in order (rows 0, 1, ...) and writes the index file; until then the
+    codes stay in memory. The caller syncs the file and keeps its checksum.
+
+    Args:
+        progress: called after each block with the number of rows added so far.
+
+    Raises:
+        DataLoss: the codebook is damaged.
+        InvalidArgument: a block has another dimension than the codebook.
+    """
+    faiss = _faiss()
+    try:
+        index = faiss.deserialize_index(np.frombuffer(codebook, np.uint8))
+    except RuntimeError as error:
+        raise DataLoss(f"FAISS codebook of {len(codebook)} bytes is damaged; train again ({_reason(error)})") from None
+    placed = _place(index, device)
+    for block in blocks:
+        with _openmp(threads):
+            # Only `add`: FAISS's add_core with stored assignments corrupts fast-scan lists.
+            placed.add(_matrix(block, index.d))
+        if progress:
+            progress(placed.ntotal)
+    faiss.write_index(_home(placed, device), str(path))
+
+
+class FaissStore:
+    """An index file, open for search. Threads may share it."""
+
+    def __init__(self, index: Any, device: str = "cpu") -> None:
+        faiss = _faiss()
+        self.tokens: int = index.ntotal
+        self.lists: int = index.nlist
+        self.dim: int = index.d
+        self.code_bytes: int = index.code_size
+        """Bytes of one token's code, without its row number."""
+        self._faiss, self._device = faiss, device
+        self._fast = isinstance(index, faiss.IndexIVFPQFastScan)
+        self._index = _place(index, device)
+
+    @classmethod
+    def open(cls, path: Path, *, device: str = "cpu") -> FaissStore:
+        """Maps the file into memory (pages load on use); fast scan, whose lists FAISS cannot map, is read whole.
+
+        Raises:
+            DataLoss: missing, truncated or damaged in structure. Damaged codes go unnoticed: verify checksums first.
+            FailedPrecondition, InvalidArgument: the device is not to be had, or not for this codec.
+        """
+        faiss = _faiss()
+        try:
+            index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP if device == "cpu" else 0)
+        except RuntimeError as error:
+            raise DataLoss(f"{path} is no whole FAISS index; restore it or rebuild ({_reason(error)})") from None
+        if fault := _fault(index):
+            raise DataLoss(f"{path} contradicts itself ({fault}); restore it or rebuild")
+        invlists = faiss.downcast_InvertedLists(index.invlists)
+        if isinstance(invlists, faiss.OnDiskInvertedLists):
+            # Its read-ahead would start 32 threads for every search.
+            invlists.prefetch_nthread = 0
+        return cls(index, device)
+
+    def search(
+        self, queries: np.ndarray, k_token: int, nprobe: int, *, rows: np.ndarray | None = None, threads: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The `k_token` best tokens of each query vector among the `nprobe` nearest lists.
+
+        Args:
+            queries: (q, dim) float32.
+            k_token: 1 or more, cut to `tokens`. Larger: later stages see more; their time grows with it.
+            nprobe: 1 or more, cut to `lists`. Larger: better recall; time grows with it. `lists`: every token.
+            rows: (tokens,) bool, the rows allowed. Others are skipped before they are scored (fast scan: before they
+                are ranked), so that k allowed rows come back when the probed lists hold them.
+            threads: OpenMP threads of this call, shared out over the queries.
+
+        Returns:
+            (q, k) float32 scores and (q, k) int64 rows, best first, ties by row; minus infinity and -1 fill up.
+            On a GPU k and nprobe stop at 2048, `rows` is refused, and ties at the k-th place fall as they will.
+
+        Raises:
+            InvalidArgument: a bound or a shape is not kept.
+        """
+        queries = _matrix(queries, self.dim)
+        for name, value in (("k_token", k_token), ("nprobe", nprobe), ("threads", threads)):
+            if value < 1:
+                raise InvalidArgument(f"{name} is {value}; it must be at least 1")
+        if rows is not None and (rows.dtype != bool or rows.shape != (self.tokens,)):
+            raise InvalidArgument(f"rows must be ({self.tokens},) bool, one per token; got {rows.shape} {rows.dtype}")
+        k, nprobe = min(k_token, self.tokens), min(nprobe, self.lists)
+        scores, found = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
+        with _openmp(threads):
+            for i, hits in enumerate(self._ranked(queries, k, nprobe, rows)):
+                scores[i, : len(hits)], found[i, : len(hits)] = hits.scores, hits.docs
+        return scores, found
+
+    def scores(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """(q, len(rows)) float32: what `search` gives the tokens `rows` (int64, any order), for every codec. CPU only.
+
+        Visits the row numbers of every list: time grows with `tokens`, however few the rows.
+        """
+        wanted, place = np.unique(rows, return_inverse=True)
+        if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < self.tokens:
+            raise InvalidArgument(f"rows run from {wanted[0]} to {wanted[-1]}; this index has 0 to {self.tokens - 1}")
+        if not len(wanted):
+            return np.empty((len(queries), 0), np.float32)
+        mask = np.zeros(self.tokens, bool)
+        mask[wanted] = True
+        scores, found = self.search(queries, len(wanted), self.lists, rows=mask)
+        return np.take_along_axis(scores, np.argsort(found, axis=1), axis=1)[:, place]
+
+    def _ranked(self, queries: np.ndarray, k: int, nprobe: int, rows: np.ndarray | None) -> Iterator[Hits]:
+        """One `Hits` per query, in slices that bound the memory."""
+        if not self.tokens:
+            return
+        if self._device != "cpu":
+            yield from self._ranked_on_gpu(queries, k, nprobe, rows)
+            return
+        # Without a lower bound a range search returns every probed token; FAISS's own top k would choose arbitrarily
+        # among ties at the k-th place.
+        step = max(1, _PAIRS // max(1, self.tokens * nprobe // self.lists))
+        wanted = k if rows is None else min(k, int(rows.sum()))
+        for first in range(0, len(queries), step):
+            part = queries[first : first + step]
+            bounds, scores, labels = self._index.range_search(part, -np.inf, params=self._probe(nprobe, rows))
+            for i, (start, end) in enumerate(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)):
+                if self._fast and end - start < wanted:
+                    yield best(*self._whole(part[i : i + 1], nprobe, rows), k)
+                else:
+                    yield best(labels[start:end], scores[start:end], k)
+
+    def _whole(self, query: np.ndarray, nprobe: int, rows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """All probed rows and scores of one (1, dim) query, fast scan.
+
+        FAISS drops a token whose M table entries are all the smallest of their tables (rounded score 0, as every token
+        of a zero query). Its score is the sum of those minima. Run alone, the query meets the same lists in both calls.
+        """
+        _, scores, labels = self._index.range_search(query, -np.inf, params=self._probe(nprobe, rows))
+        _, probed = self._index.quantizer.search(query, nprobe)
+        lists, view = self._index.invlists, self._faiss.rev_swig_ptr
+        held = [view(lists.get_ids(i), lists.list_size(i)) for i in probed[0].tolist() if lists.list_size(i)]
+        ids = np.concatenate([*held, labels[:0]])
+        lost = np.setdiff1d(ids if rows is None else ids[rows[ids]], labels)
+        pq = self._index.pq
+        words = self._faiss.vector_to_array(pq.centroids).reshape(pq.M, pq.ksub, pq.dsub)
+        lowest = np.einsum("md,mcd->mc", query.reshape(pq.M, pq.dsub), words).min(axis=1).sum()
+        return np.concatenate([labels, lost]), np.concatenate([scores, np.full(len(lost), lowest, np.float32)])
+
+    def _probe(self, nprobe: int, rows: np.ndarray | None) -> Any:
+        if rows is None:
+            return self._faiss.SearchParametersIVF(nprobe=nprobe)
+        selector = self._faiss.IDSelectorBitmap(np.packbits(rows, bitorder="little"))
+        return self._faiss.SearchParametersIVF(nprobe=nprobe, sel=selector)
+
+    def _ranked_on_gpu(self, queries: np.ndarray, k: int, nprobe: int, rows: np.ndarray | None) -> Iterator[Hits]:
+        # FAISS's GPU lists have no range search, and accept a selector without using it.
+        if rows is not None:
+            raise InvalidArgument("rows: FAISS filters on the CPU only; open the index with device='cpu'")
+        if max(k, nprobe) > _GPU_LIMIT:
+            raise InvalidArgument(f"k_token {k}, nprobe {nprobe}: on a GPU at most {_GPU_LIMIT}; use device='cpu'")
+        scores, found = self._index.search(queries, k, params=self._probe(nprobe, None))
+        for one, labels in zip(scores, found, strict=True):
+            yield best(labels[labels >= 0], one[labels >= 0], k)
+
+
+def _faiss() -> Any:
+    """FAISS, imported on first use.
+
+    Where torch is used too, import it first: then both share one OpenMP runtime. FAISS first gives two thread pools,
+    and crashes with some CUDA builds. This does not import torch: who needs it does so before reaching an index.
+    """
+    try:
+        import faiss
+    except ImportError:
+        raise FailedPrecondition("FAISS is not installed: pip install 'plait[faiss]'") from None
+    return faiss
+
+
+def _fields(factory: str) -> tuple[str | None, str, str | None]:
+    """K, codec and M, as written."""
+    match = _FACTORY.fullmatch(factory)
+    if not match:
+        remedy = "; rotations are not supported, drop the prefix" if factory.startswith("OPQ") else ""
+        forms = ", ".join(f"IVF[K],{codec}" for codec in ("SQfp16", "SQ8", "PQ{M}", "PQ{M}x4fs"))
+        raise InvalidArgument(f"FAISS factory {factory!r} is not one of {forms}, such as IVF,SQ8{remedy}")
+    return match["lists"], match["codec"], match["m"]
+
+
+def _seed(index: Any, seed: int, size: int) -> None:
+    """Seeds every k-means; the caps and warnings of FAISS give way to `FaissParams`."""
+    index.cp.seed = seed
+    index.cp.max_points_per_centroid = size
+    index.cp.min_points_per_centroid = 1
+    if hasattr(index, "pq"):
+        index.pq.cp.seed = seed
+        index.pq.cp.min_points_per_centroid = 1
+
+
+def _place(index: Any, device: str) -> Any:
+    """The index on its device: itself on `cpu`, a copy on `cuda[:N]`."""
+    if device == "cpu":
+        return index
+    faiss, match = _faiss(), re.fullmatch(r"cuda(?::(\d+))?", device)
+    if not match:
+        raise InvalidArgument(f"device {device!r}; use cpu or cuda:N")
+    if isinstance(index, faiss.IndexIVFPQFastScan):
+        raise InvalidArgument(f"device {device!r}: FAISS has no fast scan on GPUs; use cpu, or PQ{{M}} without x4fs")
+    number, count = int(match[1] or 0), faiss.get_num_gpus()
+    if number >= count:
+        raise FailedPrecondition(
+            f"device {device!r}: this FAISS sees {count} GPUs; use cpu, or install a FAISS for GPUs"
+        )
+    return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), number, index)
+
+
+def _home(index: Any, device: str) -> Any:
+    return index if device == "cpu" else _faiss().index_gpu_to_cpu(index)
+
+
+@contextmanager
+def _openmp(threads: int | None) -> Iterator[None]:
+    """Sets OpenMP's thread count for the calling thread (torch's too, where both share a runtime), and puts it back."""
+    if threads is None:
+        yield
+        return
+    faiss = _faiss()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(threads)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def _matrix(vectors: np.ndarray, dim: int | None = None) -> np.ndarray:
+    if vectors.ndim != 2 or vectors.shape[1] != (dim or vectors.shape[1]):
+        raise InvalidArgument(f"expected (n, {dim or 'dim'}) float32 vectors, got shape {vectors.shape}")
+    return np.ascontiguousarray(vectors, np.float32)
+
+
+def _fault(index: Any) -> str | None:
+    """What is wrong with an index that FAISS could read, or None."""
+    faiss = _faiss()
+    if not isinstance(index, faiss.IndexIVFScalarQuantizer | faiss.IndexIVFPQ | faiss.IndexIVFPQFastScan):
+        return f"a {type(index).__name__}"
+    if index.metric_type != faiss.METRIC_INNER_PRODUCT or not index.is_trained:
+        return "not a trained inner-product index"
+    held = index.invlists.compute_ntotal()
+    if held != index.ntotal:
+        return f"its lists hold {held} tokens, its header says {index.ntotal}"
+    if index.quantizer.ntotal != index.nlist or index.quantizer.d != index.d:
+        return f"{index.nlist} lists of dimension {index.d}, {index.quantizer.ntotal} centroids of {index.quantizer.d}"
+    return None
+
+
+def _reason(error: RuntimeError) -> str:
+    return str(error).rsplit(": ", 1)[-1]

@@ -1,0 +1,32 @@
+"""`Hits`: ranked documents as two parallel arrays, and the one rule for choosing and ordering them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Hits:
+    """Best first; equal scores by rising document number, so that a ranking is reproducible."""
+
+    docs: np.ndarray
+    """(k,) int64 document numbers."""
+    scores: np.ndarray
+    """(k,) float32."""
+
+    def __len__(self) -> int:
+        return len(self.docs)
+
+
+def best(docs: np.ndarray, scores: np.ndarray, k: int) -> Hits:
+    """The k best of the given documents; a score of minus infinity means "not retrieved" and never enters."""
+    if k < len(scores):
+        # Everything tied with the k-th score stays until the tie is broken by document number.
+        kth = np.partition(scores, len(scores) - k)[len(scores) - k]
+        keep = np.flatnonzero((scores >= kth) & (scores > -np.inf))
+    else:
+        keep = np.flatnonzero(scores > -np.inf)
+    order = keep[np.lexsort((docs[keep], -scores[keep]))][:k]
+    return Hits(docs[order].astype(np.int64), scores[order].astype(np.float32))

@@ -1,0 +1,64 @@
+#include "dispatch.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+namespace {
+
+struct Level {
+    const Kernels* kernels;
+    bool (*runs_here)();
+};
+
+// Best first; the last one runs everywhere.
+const Level levels[] = {
+#if defined(__x86_64__)
+    {&avx512_kernels, [] { return __builtin_cpu_supports("avx512f") != 0; }},
+    {&avx2_kernels,
+     [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }},
+#elif defined(__aarch64__)
+    {&neon_kernels, [] { return true; }},
+#endif
+    {&scalar_kernels, [] { return true; }},
+};
+
+std::atomic<const Kernels*> chosen{nullptr};
+
+const Kernels* best() {
+    for (const Level& level : levels)
+        if (level.runs_here()) return level.kernels;
+    return &scalar_kernels;
+}
+
+}  // namespace
+
+const Kernels& kernels() {
+    if (!chosen.load()) {
+        const char* wanted = std::getenv("PLAIT_SIMD");
+        if (!wanted || !*wanted) chosen = best();
+        else if (!use_level(wanted)) throw std::invalid_argument(std::string("PLAIT_SIMD=") + wanted + " does not run here");
+    }
+    return *chosen.load();
+}
+
+bool use_level(const char* name) {
+    for (const Level& level : levels) {
+        if (std::strcmp(level.kernels->name, name)) continue;
+        if (!level.runs_here()) return false;
+        chosen = level.kernels;
+        return true;
+    }
+    throw std::invalid_argument(std::string("no instruction set is called ") + name);
+}
+
+const char* const* levels_here() {
+    static const char* names[sizeof(levels) / sizeof(levels[0]) + 1];
+    std::size_t count = 0;
+    for (const Level& level : levels)
+        if (level.runs_here()) names[count++] = level.kernels->name;
+    names[count] = nullptr;
+    return names;
+}

@@ -1,0 +1,9 @@
+#include "ragged_loop.h"
+
+namespace {
+void widen(const std::uint16_t* in, std::size_t n, float* out) {
+    for (std::size_t i = 0; i < n; ++i) out[i] = half_to_float(in[i]);
+}
+}  // namespace
+
+const Kernels scalar_kernels = {"scalar", widen, segmented_max};

@@ -1,0 +1,93 @@
+"""From matches of single tokens to scores of documents: which tokens the maximum sees, and what fills a missing cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import InvalidArgument
+
+MISSING = ("kth", "zero", "none")
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How a system turns token similarities into a document's score.
+
+    score(q, d) = sum_i max_{j in seen(i, d)} q_i . d_j, where a query token that has seen no token of d counts m_i.
+    """
+
+    tokens: str = "all"
+    """`all`: every token of a candidate is scored (ColBERT). `retrieved`: only those among the k' best of the whole
+    collection for their query token (XTR, arXiv 2304.01982 section 3)."""
+    missing: str | float = "kth"
+    """m_i where `retrieved` saw nothing: `kth`, the score of the k'-th retrieved token of query token i (XTR's choice);
+    `zero`; a number; or `none`, which leaves the cell out and takes the mean of the cells seen times the query's length."""
+
+    def __post_init__(self) -> None:
+        if self.tokens not in ("all", "retrieved"):
+            raise InvalidArgument(f"tokens is {self.tokens!r}; it must be 'all' or 'retrieved'")
+        if isinstance(self.missing, str) and self.missing not in MISSING:
+            raise InvalidArgument(f"missing is {self.missing!r}; it must be one of {', '.join(MISSING)}, or a number")
+
+
+@dataclass(frozen=True)
+class SearchParams:
+    """What a search may spend. The defaults are the collection's; every value rides on the call."""
+
+    k_token: int = 1_000
+    """k': tokens retrieved for each query token, over the whole collection. Larger: recall, and for XTR a tighter m_i; time
+    grows with it. The exact store with ColBERT scoring retrieves no tokens and ignores it."""
+    nprobe: int = 32
+    """FAISS lists visited for each query token. Larger: recall; time grows with it. All lists: nothing is missed."""
+    candidates: int = 256
+    """ColBERT on FAISS: documents whose tokens are all fetched and scored exactly. Larger: recall; time grows with it. Never
+    less than four times k."""
+
+    def __post_init__(self) -> None:
+        for name in ("k_token", "nprobe", "candidates"):
+            if getattr(self, name) < 1:
+                raise InvalidArgument(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """The best retrieved match of every (document, query token) pair that has one; the rest is imputed."""
+
+    docs: np.ndarray
+    """(documents,) int64 rising document numbers: every document that owns a retrieved token."""
+    similarities: np.ndarray
+    """(documents, q) float32; minus infinity where nothing was retrieved."""
+    rows: np.ndarray
+    """(documents, q) int64: which token matched, as a row of its segment; -1 where nothing was retrieved."""
+    missing: np.ndarray
+    """(q,) float32 m_i by the k'-th score."""
+
+
+def cells(scores: np.ndarray, docs: np.ndarray, rows: np.ndarray) -> Cells:
+    """Arranges retrieved tokens by document. All arguments (q, k'), best first; document -1 marks padding."""
+    q = len(scores)
+    kept = docs >= 0
+    found = np.unique(docs[kept])
+    similarities = np.full((len(found), q), -np.inf, np.float32)
+    matched = np.full((len(found), q), -1, np.int64)
+    token, rank = np.nonzero(kept)
+    # Written from the worst to the best: of several tokens in one cell the last one written, the best, stays.
+    token, rank = token[::-1], rank[::-1]
+    position = np.searchsorted(found, docs[token, rank])
+    similarities[position, token] = scores[token, rank]
+    matched[position, token] = rows[token, rank]
+    last = kept.sum(axis=1) - 1
+    kth = np.where(last >= 0, scores[np.arange(q), np.maximum(last, 0)] if scores.shape[1] else 0, 0)
+    return Cells(found, similarities, matched, kth.astype(np.float32))
+
+
+def contributions(table: Cells, missing: str | float) -> np.ndarray:
+    """(documents, q) float32: what each query token adds to each document's score under a policy."""
+    seen = np.isfinite(table.similarities)
+    if missing == "none":
+        share = seen.shape[1] / np.maximum(seen.sum(axis=1, keepdims=True), 1)
+        return np.where(seen, table.similarities, 0).astype(np.float32) * share.astype(np.float32)
+    fill = table.missing if missing == "kth" else np.float32(0 if missing == "zero" else missing)
+    return np.where(seen, table.similarities, fill).astype(np.float32)

@@ -1,0 +1,132 @@
+"""The candidate loop: retrieve tokens, arrange them by document, impute, refine. One path for every store and system."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from . import exact
+from .errors import InvalidArgument
+from .hits import Hits, best
+from .kernels import widen
+from .scoring import Cells, Scoring, SearchParams, cells, contributions
+from .segment import Segment
+from .tokens import Tokens
+
+
+class TokenStore(Protocol):
+    """Finds the token rows of one segment that are most similar to query rows."""
+
+    def search(self, queries: np.ndarray, k_token: int, nprobe: int) -> tuple[np.ndarray, np.ndarray]:
+        """(q, dim) float32 rows to scores (q, k) float32 and token rows (q, k) int64, best first; padded with -1, -inf."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A segment with its token store: what a snapshot is made of."""
+
+    segment: Segment
+    store: TokenStore
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """Why one document has its score: every query token with the document token it met."""
+
+    score: float
+    """The sum of the contributions."""
+    contributions: np.ndarray
+    """(q,) float32."""
+    similarities: np.ndarray
+    """(q,) float32 similarity with the matched token, or the imputed value."""
+    matches: np.ndarray
+    """(q,) int64 position of the matched token within the document; -1: imputed."""
+    document: Tokens
+    """The document's tokens as stored."""
+
+
+def search(parts: list[Part], queries: Tokens, k: int, scoring: Scoring, params: SearchParams) -> list[Hits]:
+    """The k best documents of each query."""
+    if k < 1:
+        raise InvalidArgument(f"k is {k}; ask for at least 1 document")
+    if (queries.lengths == 0).any():
+        raise InvalidArgument(f"query {int(np.argmin(queries.lengths))} has no tokens")
+    if scoring.tokens == "all" and all(isinstance(p.store, exact.ExactTokens) for p in parts):
+        return exact.scan([p.segment for p in parts], queries, k)
+    vectors = widen(queries.vectors)
+    tables = [retrieve(parts, vectors[queries.rows(q)], params) for q in range(len(queries))]
+    if scoring.tokens == "retrieved":
+        return [best(t.docs, contributions(t, scoring.missing).sum(axis=1), k) for t in tables]
+    return [_refine(parts, vectors[queries.rows(q)], t, k, params) for q, t in enumerate(tables)]
+
+
+def retrieve(parts: list[Part], query: np.ndarray, params: SearchParams) -> Cells:
+    """The k' best tokens of the whole collection for each row of one query, arranged by document.
+
+    k' is cut after the segments are merged, so the answer does not depend on how documents are spread over segments.
+    """
+    scores, docs, rows = [], [], []
+    for part in parts:
+        s, r = part.store.search(query, params.k_token, params.nprobe)
+        scores.append(s)
+        rows.append(r)
+        owner = part.segment.owners_of(np.maximum(r, 0))
+        docs.append(np.where(r >= 0, part.segment.documents[owner] if len(part.segment.documents) else -1, -1))
+    if not parts:
+        return cells(*(np.zeros((len(query), 0), t) for t in (np.float32, np.int64, np.int64)))
+    s, d, r = np.hstack(scores), np.hstack(docs), np.hstack(rows)
+    order = np.lexsort((r, d, -s), axis=1)[:, : params.k_token]
+    return cells(*(np.take_along_axis(a, order, 1) for a in (s, d, r)))
+
+
+def explain(parts: list[Part], query: np.ndarray, doc: int, scoring: Scoring, params: SearchParams) -> Alignment:
+    """The alignment behind the score that `search` gives document `doc` for one query (q, dim) float32.
+
+    With `retrieved` scoring a document none of whose tokens is retrieved has every cell imputed.
+    """
+    part, position = locate(parts, doc)
+    document = part.segment.tokens.take([position])
+    first = int(part.segment.tokens.offsets[position])
+    if scoring.tokens == "all":
+        if not len(document.vectors):
+            raise InvalidArgument("this document has no tokens, so nothing aligns with it")
+        similarity = widen(document.vectors) @ query.T
+        matches = similarity.argmax(axis=0)
+        met = similarity[matches, np.arange(len(query))]
+        return Alignment(float(met.sum()), met, met, matches, document)
+    table = retrieve(parts, query, params)
+    at = int(np.searchsorted(table.docs, doc))
+    if at == len(table.docs) or table.docs[at] != doc:
+        nothing = np.full((1, len(query)), -1)
+        table = Cells(np.array([doc]), np.where(nothing < 0, np.float32(-np.inf), 0), nothing, table.missing)
+        at = 0
+    given = contributions(table, scoring.missing)[at]
+    rows = table.rows[at]
+    met = np.where(rows >= 0, table.similarities[at], given)
+    return Alignment(float(given.sum()), given, met, np.where(rows >= 0, rows - first, -1), document)
+
+
+def locate(parts: list[Part], doc: int) -> tuple[Part, int]:
+    """The segment that holds a document, and the document's position in it."""
+    for part in parts:
+        position = int(np.searchsorted(part.segment.documents, doc))
+        if position < len(part.segment.documents) and part.segment.documents[position] == doc:
+            return part, position
+    raise InvalidArgument(f"no segment holds document number {doc}")
+
+
+def _refine(parts: list[Part], query: np.ndarray, table: Cells, k: int, params: SearchParams) -> Hits:
+    """Exact MaxSim over all tokens of the most promising candidates (ColBERT's gather)."""
+    estimate = contributions(table, "kth").sum(axis=1)
+    chosen = np.sort(best(table.docs, estimate, max(params.candidates, 4 * k)).docs)
+    found = []
+    for part in parts:
+        numbers = part.segment.documents
+        mine = chosen[np.isin(chosen, numbers, assume_unique=True)]
+        if len(mine):
+            vectors, offsets = part.segment.gather(np.searchsorted(numbers, mine))
+            found.append(Hits(mine, exact.maxsim(query, vectors, offsets)))
+    return exact.merge(found, k)

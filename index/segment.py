@@ -1,0 +1,260 @@
+"""One immutable segment: a folder of flat little-endian arrays, memory-mapped, each with length and checksum.
+
+A segment is written once, from front to back, by `SegmentWriter`, sealed by `seal`, and read by `Segment`. Whether a
+folder counts is decided by the catalog alone, so an unfinished one does no harm.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .errors import DataLoss, FailedPrecondition, InvalidArgument
+from .tokens import Tokens, ragged_rows
+
+FORMAT = 1
+MANIFEST = "segment.json"
+
+_COLUMNS: dict[str, str] = {
+    "documents": "<i8",  # (documents,) collection-wide document numbers, rising
+    "offsets": "<i8",  # (documents + 1,)
+    "vectors": "<f2",  # (tokens, dim)
+    "ids": "<u4",  # (tokens,) vocabulary ids
+    "roles": "|u1",  # (tokens,)
+    "spans": "<u4",  # (spans, 2)
+    "span_offsets": "<i8",  # (tokens + 1,), only where some token has not exactly one span
+}
+
+
+class SegmentWriter:
+    """Appends batches of documents to column files. `sync` returns lengths to which `resume` can go back after a crash."""
+
+    def __init__(self, folder: Path, dim: int):
+        self.folder, self.dim = folder, dim
+        folder.mkdir(parents=True, exist_ok=True)
+        self._files = {name: open(folder / name, "ab") for name in _COLUMNS}  # noqa: SIM115
+        self._tokens = self._spans = 0
+        self._last = -1
+        for name in ("offsets", "span_offsets"):
+            if not self._files[name].tell():
+                self._files[name].write(np.zeros(1, "<i8").tobytes())
+
+    @classmethod
+    def resume(cls, folder: Path, dim: int, lengths: dict[str, int]) -> SegmentWriter:
+        """Cuts every file back to a synced length and goes on from there. DataLoss: a file is shorter than that."""
+        for name in _COLUMNS:
+            path = folder / name
+            have = path.stat().st_size if path.exists() else 0
+            if have < lengths[name]:
+                raise DataLoss(f"{path} has {have} bytes of the {lengths[name]} that were synced; start the build anew")
+            if have:
+                os.truncate(path, lengths[name])
+        writer = cls(folder, dim)
+        writer._tokens = int(_last_value(folder / "offsets"))
+        writer._spans = int(_last_value(folder / "span_offsets"))
+        writer._last = int(_last_value(folder / "documents", -1))
+        return writer
+
+    def append(self, numbers: np.ndarray, tokens: Tokens) -> None:
+        """Adds documents under rising collection-wide numbers. A column that an earlier batch had must be there again."""
+        if len(numbers) != len(tokens) or (np.diff(numbers) <= 0).any() or (len(numbers) and numbers[0] <= self._last):
+            raise InvalidArgument("document numbers must rise, one for each document")
+        if not len(numbers):
+            return
+        n = len(tokens.vectors)
+        for name in ("ids", "roles", "spans"):
+            has = getattr(tokens, name) is not None
+            if self._tokens and n and has != bool(self._files[name].tell()):
+                raise InvalidArgument(
+                    f"this segment's documents come {'without' if has else 'with'} {name}; keep to that"
+                )
+        self._last = int(numbers[-1])
+        self._write("documents", numbers)
+        self._write("offsets", tokens.offsets[1:] + self._tokens)
+        self._write("vectors", tokens.vectors)
+        self._write("ids", tokens.ids)
+        self._write("roles", tokens.roles)
+        self._write("spans", tokens.spans)
+        if tokens.spans is not None:
+            inside = np.arange(1, n + 1) if tokens.span_offsets is None else tokens.span_offsets[1:]
+            self._write("span_offsets", inside + self._spans)
+            self._spans += len(tokens.spans)
+        self._tokens += n
+
+    def _write(self, name: str, values: np.ndarray | None) -> None:
+        if values is not None:
+            self._files[name].write(np.ascontiguousarray(values, _COLUMNS[name]).tobytes())
+
+    def sync(self) -> dict[str, int]:
+        """Puts everything on the disk; returns the byte length of each column file."""
+        for file in self._files.values():
+            file.flush()
+            os.fsync(file.fileno())
+        return {name: file.tell() for name, file in self._files.items()}
+
+    def vectors(self) -> np.ndarray:
+        """(tokens, dim) float16 of all that was synced, memory-mapped."""
+        return _map(self.folder / "vectors", "<f2", (self._tokens, self.dim))
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+
+
+def seal(writer: SegmentWriter, extra: tuple[str, ...] = ()) -> int:
+    """Closes a segment for ever: drops columns that say nothing, writes the manifest. Returns the manifest's CRC-32.
+
+    `extra` names further files in the folder (a store's index) that belong to the segment.
+    """
+    lengths = writer.sync()
+    writer.close()
+    folder = writer.folder
+    arrays = {n: (d, lengths[n] // np.dtype(d).itemsize) for n, d in _COLUMNS.items() if lengths[n]}
+    plain = not lengths["spans"] or bool(
+        (np.diff(_map(folder / "span_offsets", "<i8", (arrays["span_offsets"][1],))) == 1).all()
+    )
+    if plain:
+        arrays.pop("span_offsets", None)
+    for name in set(_COLUMNS) - set(arrays):
+        (folder / name).unlink(missing_ok=True)
+    width = {"vectors": writer.dim, "spans": 2}
+    for name in extra:
+        _sync_file(folder / name)
+    files = {
+        name: {
+            "dtype": dtype,
+            "shape": [count // width[name], width[name]] if name in width else [count],
+            **_digest(folder / name),
+        }
+        for name, (dtype, count) in arrays.items()
+    } | {name: _digest(folder / name) for name in extra}
+    text = json.dumps({"format": FORMAT, "dim": writer.dim, "files": files}, indent=1, sort_keys=True).encode()
+    with open(folder / MANIFEST, "wb") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    sync_folder(folder)
+    return zlib.crc32(text)
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """A sealed segment, open for reading. Arrays are memory-mapped: opening costs nothing, pages come as they are read."""
+
+    folder: Path
+    dim: int
+    documents: np.ndarray
+    tokens: Tokens
+    files: dict[str, dict]
+
+    @classmethod
+    def open(cls, folder: Path, manifest_crc: int) -> Segment:
+        """Maps a segment after comparing every file's size (`verify` compares the contents).
+
+        Raises:
+            DataLoss: a file is missing, cut, or the manifest is not the one that was published.
+            FailedPrecondition: written by a newer plait.
+        """
+        try:
+            text = (folder / MANIFEST).read_bytes()
+        except FileNotFoundError:
+            raise DataLoss(
+                f"{folder / MANIFEST} is missing; restore it from a copy or rebuild the collection"
+            ) from None
+        if zlib.crc32(text) != manifest_crc:
+            raise DataLoss(f"{folder / MANIFEST} is not the file that was published; restore it from a copy")
+        manifest = json.loads(text)
+        if manifest["format"] > FORMAT:
+            raise FailedPrecondition(
+                f"{folder} has format {manifest['format']}, this plait reads up to {FORMAT}: upgrade it"
+            )
+        for name, file in manifest["files"].items():
+            path = folder / name
+            have = path.stat().st_size if path.exists() else -1
+            if have != file["bytes"]:
+                what = "is missing" if have < 0 else f"has {have} bytes, {file['bytes']} were written"
+                raise DataLoss(f"{path} {what}; restore it from a copy or rebuild the collection")
+        arrays = {
+            n: _map(folder / n, f["dtype"], tuple(f["shape"])) for n, f in manifest["files"].items() if "dtype" in f
+        }
+        dim = manifest["dim"]
+        tokens = Tokens(
+            arrays.get("vectors", np.zeros((0, dim), np.float16)),
+            arrays["offsets"],
+            arrays.get("ids"),
+            arrays.get("spans"),
+            arrays.get("span_offsets"),
+            roles=arrays.get("roles"),
+        )
+        return cls(folder, dim, arrays.get("documents", np.zeros(0, np.int64)), tokens, manifest["files"])
+
+    def verify(self) -> None:
+        """Reads every byte. DataLoss names the file whose checksum differs."""
+        for name, file in self.files.items():
+            if _digest(self.folder / name) != {"bytes": file["bytes"], "crc32": file["crc32"]}:
+                raise DataLoss(f"{self.folder / name} has changed since it was written; restore it from a copy")
+
+    def owners_of(self, rows: np.ndarray) -> np.ndarray:
+        """The position of the document that owns each token row."""
+        return np.searchsorted(self.tokens.offsets, rows, side="right") - 1
+
+    def gather(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Token vectors (n, dim) float16 and offsets of the documents at these positions."""
+        rows, offsets = ragged_rows(self.tokens.offsets, positions)
+        return self.tokens.vectors[rows], offsets
+
+    def blocks(self, rows: int) -> Iterator[tuple[int, int]]:
+        """Document ranges [first, last) of about `rows` tokens each; a longer document stands alone."""
+        offsets, first = self.tokens.offsets, 0
+        while first < len(self.documents):
+            last = int(np.searchsorted(offsets, offsets[first] + rows, side="right")) - 1
+            last = max(first + 1, last)
+            yield first, last
+            first = last
+
+
+def segment_folder(collection: Path, number: int) -> Path:
+    return collection / f"segment-{number:06d}"
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_file(path: Path) -> None:
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _digest(path: Path) -> dict[str, int]:
+    crc, size = 0, 0
+    with open(path, "rb") as file:
+        while block := file.read(1 << 22):
+            crc, size = zlib.crc32(block, crc), size + len(block)
+    return {"bytes": size, "crc32": crc}
+
+
+def _map(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    if 0 in shape:
+        return np.zeros(shape, dtype)
+    return np.memmap(path, dtype, "r", shape=shape).view(np.ndarray)
+
+
+def _last_value(path: Path, default: int = 0) -> int:
+    size = path.stat().st_size if path.exists() else 0
+    if not size:
+        return default
+    with open(path, "rb") as file:
+        file.seek(size - 8)
+        return int(np.frombuffer(file.read(8), "<i8")[0])

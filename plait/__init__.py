@@ -1,0 +1,78 @@
+"""plait: multi-vector and sparse retrieval in one index.
+
+    index = plait.create("path")                       # or plait.open("path")
+    index.add([{"id": "a", "text": "...", "year": 2020}])
+    hits = index.search("a question", k=10)
+    hits[0].explain()
+
+Names are imported when first used, so that `import plait.index` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .index.errors import (
+        AlreadyExists,
+        DataLoss,
+        FailedPrecondition,
+        InvalidArgument,
+        NotFound,
+        Overloaded,
+        PlaitError,
+        Unavailable,
+    )
+    from .index.hits import Hits
+    from .index.tokens import Role, Tokens, from_matrices
+    from .retrieval.encoder import EncoderOptions, load_encoder
+    from .retrieval.explanation import Explanation
+    from .retrieval.retriever import Hit, Retriever
+
+_ERRORS = (
+    "AlreadyExists",
+    "DataLoss",
+    "FailedPrecondition",
+    "InvalidArgument",
+    "NotFound",
+    "Overloaded",
+    "PlaitError",
+    "Unavailable",
+)
+_NAMES = {
+    **dict.fromkeys(_ERRORS, ".index.errors"),
+    "Hits": ".index.hits",
+    "Role": ".index.tokens",
+    "Tokens": ".index.tokens",
+    "from_matrices": ".index.tokens",
+    "EncoderOptions": ".retrieval.encoder",
+    "load_encoder": ".retrieval.encoder",
+    "Explanation": ".retrieval.explanation",
+    "Hit": ".retrieval.retriever",
+    "Retriever": ".retrieval.retriever",
+}
+
+__all__ = [
+    "create",
+    "open",
+    *_NAMES,  # pyright: ignore[reportUnsupportedDunderAll]
+]
+
+
+def create(path: Any, **settings: Any) -> Retriever:
+    """Makes an empty collection; `Retriever.create` lists the settings."""
+    return import_module(".retrieval.retriever", __name__).Retriever.create(path, **settings)
+
+
+def open(path: Any, **machine: Any) -> Retriever:
+    """Opens a collection; `device`, `threads` and `cache` as in `Retriever`."""
+    return import_module(".retrieval.retriever", __name__).Retriever(path, **machine)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("plait")
+    if name not in _NAMES:
+        raise AttributeError(f"module 'plait' has no attribute {name!r}")
+    return getattr(import_module(_NAMES[name], __name__), name)

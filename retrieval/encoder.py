@@ -1,0 +1,97 @@
+"""What an encoder is, and how a name becomes one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..index.errors import InvalidArgument, NotFound
+from ..index.tokens import Tokens
+
+EMBEDDED = "minilm"
+"""The name of the encoder that needs no download: all-MiniLM-L6-v2, int8, extra `demo`."""
+
+
+@dataclass(frozen=True)
+class EncoderOptions:
+    """What a user may change about a checkpoint. None means: as the checkpoint says. Stored with the collection."""
+
+    query_length: int | None = None
+    """Tokens kept of a query. Larger: long queries keep their end; time grows with it."""
+    document_length: int | None = None
+    """Tokens kept of a document. Larger: long documents keep their end; index and time grow with it."""
+    query_expansion: int | None = None
+    """Queries are filled with [MASK] tokens up to this many tokens, 0 to 128 (0: none). More MASKs weight the query's terms
+    (quality rises to about 32, then stays: arXiv 2408.13672); search time grows with it."""
+    attention: bool = False
+    """Fill `Tokens.weights` with the attention each document token receives in the last layer. Slower by about a tenth."""
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("query_length", 2, 8192),
+            ("document_length", 2, 8192),
+            ("query_expansion", 0, 128),
+        ):
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise InvalidArgument(f"{name} is {value}; it must lie between {low} and {high}")
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """What a loaded encoder is. `name` and the options load it again; `fingerprint` tells whether it is still the same."""
+
+    name: str
+    family: str
+    """minilm, stanford, pylate, sentence-transformers, xtr or plain."""
+    dim: int
+    query_length: int
+    document_length: int
+    query_expansion: int
+    """Length that queries are filled up to with [MASK]; 0: no expansion."""
+    vocabulary: int
+    """Number of vocabulary ids; every `Tokens.ids` lies below it."""
+    fingerprint: str
+    """Hex digest of weights, tokenizer and settings."""
+
+
+class Encoder(Protocol):
+    """Text to token vectors: unit rows, float32, with ids, spans and roles; `globals_` where the model has a single vector."""
+
+    @property
+    def spec(self) -> EncoderSpec: ...
+
+    def encode_documents(self, texts: Sequence[str]) -> Tokens: ...
+
+    def encode_queries(self, texts: Sequence[str]) -> Tokens: ...
+
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        """As `encode_documents`, without running the model: ids and roles with vectors of dimension 0."""
+        ...
+
+
+def load_encoder(
+    name: str, options: EncoderOptions = EncoderOptions(), *, device: str = "cpu", threads: int | None = None
+) -> Encoder:
+    """`minilm`, a folder that holds a checkpoint, or a hub id that lies in the local hub cache (or can be downloaded).
+
+    Args:
+        device: where the model runs, `cpu` or `cuda[:n]` (checkpoints only).
+        threads: CPU threads of the model; None leaves the runtime's own choice.
+
+    Raises:
+        FailedPrecondition: the extra that carries this encoder is not installed.
+        NotFound: no such folder or checkpoint.
+        InvalidArgument: the folder is no checkpoint that plait knows, or lacks its projection.
+    """
+    if name == EMBEDDED:
+        from .minilm import MiniLM
+
+        return MiniLM(options, threads=threads)
+    if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
+        raise NotFound(f"no folder {name}; give a checkpoint folder, a hub id, or {EMBEDDED!r}")
+    from .checkpoint import load_checkpoint
+
+    return load_checkpoint(name, options, device=device, threads=threads)

@@ -1,0 +1,66 @@
+"""Why a document has its score: aligned tokens of query and document, with contributions that sum to the score."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..index.search import Alignment
+from ..index.tokens import Role, Tokens
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token as its text shows it."""
+
+    text: str
+    """The characters it covers (of a pooled token: its members', joined by " · "), or its role in brackets."""
+    spans: list[tuple[int, int]]
+    """[start, end) characters; empty for a token that stands for no text."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """One query token, the document token that answered it, and what this adds to the score."""
+
+    query: Token
+    document: Token | None
+    """None: no token of the document was retrieved for this query token; the similarity is imputed."""
+    similarity: float
+    contribution: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The score of one document for one query, taken apart."""
+
+    id: str
+    score: float
+    matches: list[Match]
+    text: str
+    """The document's text, which the spans index into; empty when it was added as token vectors."""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def explanation(id: str, query: Tokens, query_text: str, alignment: Alignment, text: str) -> Explanation:
+    """Joins an alignment with the texts that both sides came from."""
+    matches = [
+        Match(
+            _token(query, i, query_text),
+            None if at < 0 else _token(alignment.document, int(at), text),
+            float(alignment.similarities[i]),
+            float(alignment.contributions[i]),
+        )
+        for i, at in enumerate(alignment.matches)
+    ]
+    return Explanation(id, alignment.score, matches, text)
+
+
+def _token(tokens: Tokens, row: int, text: str) -> Token:
+    spans = [(int(a), int(b)) for a, b in tokens.spans_of(row) if b > a]
+    if spans and text:
+        return Token(" · ".join(text[a:b] for a, b in spans), spans)
+    role = Role(int(tokens.roles[row])).name if tokens.roles is not None else f"token {row}"
+    return Token(f"[{role}]", spans)

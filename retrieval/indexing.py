@@ -1,0 +1,101 @@
+"""The offline route: a corpus surveyed, estimated, encoded batch by batch, resumable, published at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..index.builder import Builder, Progress
+from ..index.errors import AlreadyExists, FailedPrecondition
+from .corpus import Corpus, Survey, document_text, survey
+from .retriever import SAMPLE, Retriever
+
+_PROBE = 24
+"""Documents encoded to foretell a build's size and time."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a build will cost, judged from a few of its documents."""
+
+    documents: int
+    tokens: int
+    """After the reducers."""
+    bytes: int
+    """On disk, all files."""
+    seconds: float
+    """Encoding and reducing."""
+
+
+def estimate(retriever: Retriever, surveyed: Survey) -> Estimate:
+    """Encodes a few sampled documents and scales up by the characters."""
+    step = max(1, len(surveyed.sample) // _PROBE)
+    probe = [document_text(d) for d in surveyed.sample[::step]]
+    start = time.perf_counter()
+    tokens = retriever.encoding.documents(probe)
+    seconds = time.perf_counter() - start
+    # Long documents are cut, so tokens follow the documents and not their characters.
+    scale = surveyed.documents / max(1, len(probe))
+    count = int(len(tokens.vectors) * scale)
+    columns = 2 * tokens.dim + 4 + 1 + 8 * (1 if tokens.span_offsets is None else 2)
+    text = surveyed.characters + 120 * surveyed.documents
+    return Estimate(surveyed.documents, count, int(count * columns + text), seconds * scale)
+
+
+def build(
+    retriever: Retriever, corpus: Corpus, progress: Progress | None = None, announce: Any = None, restart: bool = False
+) -> dict[str, Any]:
+    """Fills an empty collection from a corpus; goes on where an interrupted build of the same corpus stopped.
+
+    Args:
+        progress: called as progress(stage, done, total) while working.
+        announce: called once with the `Estimate`, before anything is encoded at length.
+        restart: drop what an interrupted build left.
+
+    Raises:
+        AlreadyExists: the collection holds published documents, or an id occurs twice.
+        FailedPrecondition: the corpus does not begin with the documents that an interrupted build added.
+    """
+    with retriever.collection.writer(threads=retriever.threads) as writer:
+        if len(retriever):
+            raise AlreadyExists(f"{retriever.collection.path} is built already; choose another folder, or add to it")
+        if restart:
+            writer.discard()
+        surveyed = survey(_counted(corpus, progress), SAMPLE)
+        retriever.fit(writer, surveyed.sample)
+        expected = estimate(retriever, surveyed)
+        if announce:
+            announce(expected)
+        resumed = _stream(retriever, writer, corpus, surveyed.documents, progress)
+        added = writer.publish(progress)
+    return {"documents": added, "resumed_after": resumed, "estimate": asdict(expected)}
+
+
+def _stream(retriever: Retriever, writer: Builder, corpus: Corpus, total: int, progress: Progress | None) -> int:
+    """Encodes and adds what is not staged yet. Returns how many documents were already there."""
+    behind = writer.staged_ids
+    documents = iter(corpus)
+    for id in behind:
+        found = next(documents, {"id": None})["id"]
+        if found != id:
+            raise FailedPrecondition(
+                f"the interrupted build has {id!r} where the corpus now has {found!r}; build with --restart"
+            )
+    done = len(behind)
+    if progress:
+        progress("encode", done, total)
+    for batch in retriever.batches(documents):
+        writer.add(*batch)
+        done += len(batch[0])
+        if progress:
+            progress("encode", done, total)
+    return len(behind)
+
+
+def _counted(corpus: Corpus, progress: Progress | None) -> Iterable[dict[str, Any]]:
+    for number, document in enumerate(corpus, 1):
+        if progress and number % 10_000 == 0:
+            progress("survey", number, number)
+        yield document

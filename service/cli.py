@@ -1,0 +1,293 @@
+"""The command line. Every command: `--json` prints one object on stdout; progress goes to stderr; exit codes 0, 1, 2."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..eval import experiment
+from ..eval.dataset import open_dataset
+from ..index.errors import InvalidArgument, NotFound, PlaitError
+from ..retrieval.corpus import open_corpus
+from ..retrieval.encoder import EMBEDDED, EncoderOptions
+from ..retrieval.indexing import Estimate, build
+from ..retrieval.retriever import Retriever
+from .console import bytes_text, err, out, progress, show_explanation, show_hits
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads (default: the libraries' own choice).")]
+Device = Annotated[str, typer.Option(help="Where encoder and FAISS run: cpu, or cuda[:N].")]
+SystemName = Annotated[
+    str, typer.Option("--system", help="colbert (all tokens of a candidate) or xtr (retrieved tokens).")
+]
+Encoder = Annotated[str, typer.Option(help="minilm (embedded), a checkpoint folder, or a hub id.")]
+Pool = Annotated[str | None, typer.Option(help="Token pooling: a factor (2), or method:factor (kmeans:3).")]
+Prune = Annotated[
+    list[str] | None, typer.Option(help="Token pruning, repeatable: first:50, idf:50, idf:70%, attention:50%.")
+]
+Reduce = Annotated[
+    list[str] | None, typer.Option(help="Any reducer, in order, before --prune and --pool: skip:punctuation, single.")
+]
+Dim = Annotated[
+    int | None, typer.Option(help="Project to this many dimensions by PCA; 128 costs up to 2 points of nDCG@10.")
+]
+Store = Annotated[str, typer.Option(help="exact, or faiss:FACTORY such as faiss:IVF1024,PQ64x4fs or faiss:IVF,SQ8.")]
+QueryLength = Annotated[int | None, typer.Option(help="Query tokens kept (default: the checkpoint's).")]
+DocumentLength = Annotated[int | None, typer.Option(help="Document tokens kept (default: the checkpoint's).")]
+Expansion = Annotated[
+    int | None, typer.Option(help="Fill queries with [MASK] to this length, 0 to 128 (default: the checkpoint's).")
+]
+Cache = Annotated[Path | None, typer.Option(help="Folder that keeps encoder output, for repeated builds.")]
+KToken = Annotated[int | None, typer.Option(help="Tokens retrieved per query token (k').")]
+Nprobe = Annotated[int | None, typer.Option(help="FAISS lists visited per query token.")]
+Candidates = Annotated[int | None, typer.Option(help="Documents scored exactly after FAISS retrieval.")]
+Missing = Annotated[str | None, typer.Option(help="XTR's missing similarities: kth, zero, none, or a number.")]
+Exact = Annotated[bool, typer.Option("--exact", help="Compare with every stored token, whatever the store.")]
+
+
+@app.command("build")
+def build_command(
+    data: Annotated[str, typer.Argument(help="BEIR or MS MARCO folder, .jsonl or .tsv file (.gz), or ir_datasets id.")],
+    collection: Annotated[Path, typer.Argument(help="Folder to make.")],
+    system: SystemName = "colbert",
+    encoder: Encoder = EMBEDDED,
+    pool: Pool = None,
+    prune: Prune = None,
+    reduce: Reduce = None,
+    dim: Dim = None,
+    store: Store = "exact",
+    query_length: QueryLength = None,
+    document_length: DocumentLength = None,
+    query_expansion: Expansion = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    cache: Cache = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Drop what an interrupted build left.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Encode a corpus and build a collection. Run it again after an interruption: it goes on where it stopped."""
+    settings = _settings(
+        system, encoder, pool, prune, reduce, dim, store, query_length, document_length, query_expansion
+    )
+    machine = {"device": device, "threads": threads, "cache": cache}
+    done = _build(data, collection, settings, machine, quiet, restart)
+    if as_json:
+        _print_json(done)
+    else:
+        info = done["collection"]
+        out.print(
+            f"{collection}: {info['documents']:,} documents, {info['tokens']:,} tokens, {bytes_text(info['bytes']['total'])}"
+            f" ({info['bytes_per_document']:,.0f} B per document)"
+        )
+
+
+@app.command("search")
+def search_command(
+    collection: Annotated[Path, typer.Argument(help="A collection's folder.")],
+    query: Annotated[str, typer.Argument(help="A question.")],
+    k: Annotated[int, typer.Option("-k", help="Documents wanted.")] = 10,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show which tokens made the best document's score.")
+    ] = False,
+    k_token: KToken = None,
+    nprobe: Nprobe = None,
+    candidates: Candidates = None,
+    missing: Missing = None,
+    exact: Exact = False,
+    device: Device = "cpu",
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Search a collection."""
+    retriever = Retriever(collection, device=device, threads=threads)
+    hits = retriever.search(query, k, **_search(k_token, nprobe, candidates, missing, exact))
+    why = [hit.explain() for hit in (hits if as_json else hits[:1])] if explain else []
+    if as_json:
+        rows = [hit.as_json() for hit in hits]
+        for row, one in zip(rows, why, strict=False):
+            row["explanation"] = one.as_json()
+        _print_json({"query": query, "hits": rows})
+        return
+    show_hits(hits)
+    for one in why:
+        out.print()
+        show_explanation(one)
+
+
+@app.command("info")
+def info_command(
+    collection: Annotated[Path, typer.Argument(help="A collection's folder.")],
+    verify: Annotated[bool, typer.Option("--verify", help="Read every byte and compare the checksums.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What a collection holds, how it was made, what it weighs."""
+    retriever = Retriever(collection)
+    info = retriever.info()
+    if verify:
+        retriever.collection.verify()
+        info["verified"] = True
+    if as_json:
+        _print_json(info)
+        return
+    for key, value in info.items():
+        out.print(f"{key:>20}  {json.dumps(value) if isinstance(value, dict | list) else value}")
+
+
+@app.command("eval")
+def eval_command(
+    data: Annotated[str, typer.Argument(help="BEIR or MS MARCO folder, or ir_datasets id.")],
+    collection: Annotated[
+        Path | None, typer.Option(help="Search this collection; otherwise one is built for the run.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Which qrels (default: test, or the only ones).")] = None,
+    measures: Annotated[str | None, typer.Option(help="Comma-separated, as ir-measures names them.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Write a TREC run file (.gz compresses).")] = None,
+    system: SystemName = "colbert",
+    encoder: Encoder = EMBEDDED,
+    pool: Pool = None,
+    prune: Prune = None,
+    reduce: Reduce = None,
+    dim: Dim = None,
+    store: Store = "exact",
+    query_length: QueryLength = None,
+    document_length: DocumentLength = None,
+    query_expansion: Expansion = None,
+    k_token: KToken = None,
+    nprobe: Nprobe = None,
+    candidates: Candidates = None,
+    missing: Missing = None,
+    exact: Exact = False,
+    device: Device = "cpu",
+    threads: Threads = None,
+    cache: Cache = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a system on a test collection. --system bm25 gives the lexical baseline."""
+    dataset = open_dataset(data, split)
+    names = [m.strip() for m in measures.split(",")] if measures else []
+    machine = {"device": device, "threads": threads, "cache": cache}
+    search = _search(k_token, nprobe, candidates, missing, exact)
+    if system == "bm25":
+        report = experiment.evaluate_bm25(dataset, names, run).as_json()
+    elif collection is not None:
+        report = _evaluate(dataset, collection, names, run, search, machine, quiet)
+    else:
+        settings = _settings(
+            system, encoder, pool, prune, reduce, dim, store, query_length, document_length, query_expansion
+        )
+        with tempfile.TemporaryDirectory(prefix="plait-eval-") as folder:
+            built = _build(data, Path(folder) / "collection", settings, machine, quiet, False)
+            report = _evaluate(dataset, Path(folder) / "collection", names, run, search, machine, quiet)
+            report["cpu_s"]["build"] = built["cpu_s"]
+    if as_json:
+        _print_json(report)
+        return
+    for name, value in report["mean"].items():
+        out.print(f"{name:>10}  {value:.4f}")
+    size = f", {report['tokens']:,} tokens, {bytes_text(report['bytes'])}" if report["bytes"] else ""
+    out.print(
+        f"{report['dataset']}: {report['documents']:,} documents, {report['queries']:,} queries{size}, CPU s {report['cpu_s']}"
+    )
+
+
+def main() -> None:
+    """Runs the command line; a known error becomes one line on stderr and an exit code, never a stack trace."""
+    try:
+        app()
+    except (PlaitError, OSError) as error:
+        err.print(f"plait: {error}", style="red", markup=False)
+        sys.exit(2 if isinstance(error, InvalidArgument | NotFound) else 1)
+
+
+def _settings(
+    system: str,
+    encoder: str,
+    pool: str | None,
+    prune: list[str] | None,
+    reduce: list[str] | None,
+    dim: int | None,
+    store: str,
+    query_length: int | None,
+    document_length: int | None,
+    query_expansion: int | None,
+) -> dict[str, Any]:
+    steps = [*(reduce or []), *(prune or []), *([f"pool:{pool}"] if pool and pool != "1" else [])]
+    options = EncoderOptions(query_length, document_length, query_expansion)
+    return {"system": system, "encoder": encoder, "options": options, "reduce": steps, "dim": dim, "store": store}
+
+
+def _search(
+    k_token: int | None, nprobe: int | None, candidates: int | None, missing: str | None, exact: bool
+) -> dict[str, Any]:
+    chosen: dict[str, Any] = {"k_token": k_token, "nprobe": nprobe, "candidates": candidates, "exact": exact or None}
+    if missing is not None:
+        try:
+            chosen["missing"] = float(missing)
+        except ValueError:
+            chosen["missing"] = missing
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def _build(
+    data: str, folder: Path, settings: dict[str, Any], machine: dict[str, Any], quiet: bool, restart: bool
+) -> dict[str, Any]:
+    corpus = open_corpus(data)
+    retriever = _create_or_resume(folder, settings, machine)
+
+    def announce(expected: Estimate) -> None:
+        if not quiet:
+            err.print(
+                f"{expected.documents:,} documents, about {expected.tokens:,} tokens: about {bytes_text(expected.bytes)} on disk,"
+                f" {expected.seconds:,.0f} s to encode"
+            )
+
+    start = time.process_time()
+    with progress(quiet) as report:
+        done = build(retriever, corpus, report, announce, restart)
+    cpu = round(time.process_time() - start, 2)
+    return {**done, "cpu_s": cpu, "collection": retriever.info()}
+
+
+def _create_or_resume(folder: Path, settings: dict[str, Any], machine: dict[str, Any]) -> Retriever:
+    """A new collection, or the one an interrupted build began with the same settings."""
+    if not (folder / "catalog.db").exists():
+        return Retriever.create(folder, **settings, **machine)
+    retriever = Retriever(folder, **machine)
+    was, encoder = retriever.settings, retriever.settings["encoder"] or {}
+    now = {**{k: settings[k] for k in ("system", "dim")}, "recipe": settings["reduce"], "encoder": settings["encoder"]}
+    then = {**{k: was[k] for k in ("system", "dim")}, "recipe": was["recipe"], "encoder": encoder.get("name")}
+    if now != then or settings["store"] != retriever.collection.store:
+        raise InvalidArgument(
+            f"{folder} was begun with other settings ({then}, {retriever.collection.store}); choose another folder"
+        )
+    return retriever
+
+
+def _evaluate(
+    dataset: Any,
+    folder: Path,
+    names: list[str],
+    run: Path | None,
+    search: dict[str, Any],
+    machine: dict[str, Any],
+    quiet: bool,
+) -> dict[str, Any]:
+    with progress(quiet) as show:
+        return experiment.evaluate_retriever(
+            dataset, Retriever(folder, **machine), names, run, show, **search
+        ).as_json()
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, ensure_ascii=False))

@@ -1,0 +1,108 @@
+"""What a person sees in a terminal: progress with ETA on stderr, results and alignments on stdout."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from ..index.builder import Progress as Report
+from ..retrieval.explanation import Explanation
+from ..retrieval.retriever import Hit
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+_COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red", "bright_cyan", "bright_magenta", "bright_green")
+_QUIET_S = 5.0
+
+
+@contextmanager
+def progress(quiet: bool = False) -> Iterator[Report]:
+    """A progress callback: bars in a terminal, a plain line every few seconds elsewhere, nothing when quiet."""
+    if quiet:
+        yield lambda stage, done, total: None
+    elif err.is_terminal:
+        columns = (
+            TextColumn("{task.description:>7}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=err) as bars:
+            tasks: dict[str, int] = {}
+
+            def show(stage: str, done: int, total: int) -> None:
+                if stage not in tasks:
+                    tasks[stage] = bars.add_task(stage, total=total)
+                bars.update(tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
+
+            yield show
+    else:
+        yield _plain_lines()
+
+
+def _plain_lines() -> Report:
+    started: dict[str, tuple[float, int]] = {}
+    last = {"": 0.0}
+
+    def show(stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        begun, first = started.setdefault(stage, (now, done))
+        if done < total and now - last.get(stage, begun) < _QUIET_S:
+            return
+        last[stage] = now
+        rate = (done - first) / (now - begun) if now > begun else 0
+        left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
+        print(f"{stage}: {done:,} of {total:,}{left}", file=sys.stderr, flush=True)
+
+    return show
+
+
+def bytes_text(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def show_hits(hits: Sequence[Hit]) -> None:
+    if not hits:
+        out.print("nothing found")
+    for rank, hit in enumerate(hits, 1):
+        text = str(hit.payload.get("text", ""))
+        title = f"{hit.payload['title']} · " if hit.payload.get("title") else ""
+        out.print(Text(f"{rank:3}  {hit.score:8.4f}  {hit.id}  ").append(title, "bold").append(text[:160], "dim"))
+
+
+def show_explanation(why: Explanation) -> None:
+    """The document with its matched tokens in colours, then every query token with its match and contribution."""
+    order = sorted((m for m in why.matches if m.document), key=lambda m: -m.contribution)
+    colours: dict[tuple[int, int], str] = {}
+    for match in order:
+        for span in match.document.spans if match.document else ():
+            colours.setdefault(span, _COLOURS[len(colours) % len(_COLOURS)])
+    if why.text:
+        body = Text(why.text)
+        for (start, end), colour in colours.items():
+            body.stylize(f"bold {colour}", start, end)
+        out.print(body)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name, side in (("query token", "left"), ("met", "left"), ("similarity", "right"), ("contribution", "right")):
+        table.add_column(name, justify=side)  # type: ignore[arg-type]
+    for match in why.matches:
+        colour = colours.get(match.document.spans[0], "") if match.document and match.document.spans else "dim"
+        met = match.document.text if match.document else "(imputed)"
+        table.add_row(
+            Text(match.query.text, colour), Text(met, colour), f"{match.similarity:.4f}", f"{match.contribution:.4f}"
+        )
+    table.add_row("", "", Text("score", "bold"), Text(f"{why.score:.4f}", "bold"))
+    out.print(table)

@@ -1,0 +1,161 @@
+"""Exact mode equals brute force, for every system, however documents are spread over segments."""
+
+from pathlib import Path
+
+import numpy as np
+import oracle
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plait.index.collection import Collection
+from plait.index.errors import InvalidArgument
+from plait.index.exact import top_columns
+from plait.index.hits import best
+from plait.index.scoring import Scoring, SearchParams
+from plait.index.tokens import Tokens, concatenate, from_matrices
+
+TOLERANCE = 1e-5
+XTR = Scoring("retrieved")
+
+
+def make(folder: Path, batches: list[Tokens], store: str = "exact") -> Collection:
+    """One segment per batch; document numbers in order, ids d0, d1, ..."""
+    collection = Collection.create(folder, batches[0].dim, store)
+    first = 0
+    for batch in batches:
+        with collection.writer() as writer:
+            writer.add([f"d{first + i}" for i in range(len(batch))], batch)
+            writer.publish()
+        first += len(batch)
+    return collection
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory):
+    """A fresh folder at every call: hypothesis runs one test many times."""
+    return lambda: tmp_path_factory.mktemp("collection")
+
+
+spread = st.integers(1, 9).flatmap(
+    lambda dim: st.tuples(
+        st.lists(oracle.ragged(dim=dim), min_size=1, max_size=3),
+        oracle.ragged(dim=dim, documents=3, longest=5, shortest=1),
+    )
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(spread, st.integers(1, 40))
+def test_colbert_is_brute_force_maxsim(folders, drawn: tuple[list[Tokens], Tokens], k: int) -> None:
+    batches, queries = drawn
+    documents = oracle.matrices(concatenate(batches))
+    found = make(folders(), batches).search(queries, k)
+    for query, hits in zip(oracle.matrices(queries), found, strict=True):
+        scores = {d: oracle.maxsim(query, document) for d, document in enumerate(documents)}
+        oracle.same_ranking(hits, scores, k, TOLERANCE)
+
+
+@settings(max_examples=60, deadline=None)
+@given(spread, st.integers(1, 60), st.sampled_from(["kth", "zero", "none", 0.2]))
+def test_xtr_is_brute_force_with_a_global_kth_score(
+    folders, drawn: tuple[list[Tokens], Tokens], k_token: int, missing: str | float
+) -> None:
+    batches, queries = drawn
+    documents = oracle.matrices(concatenate(batches))
+    collection = make(folders(), batches)
+    found = collection.search(queries, 50, Scoring("retrieved", missing), SearchParams(k_token=k_token))
+    for query, hits in zip(oracle.matrices(queries), found, strict=True):
+        oracle.same_ranking(hits, oracle.xtr(query, documents, k_token, missing), 50, TOLERANCE)
+
+
+@settings(max_examples=25, deadline=None)
+@given(spread)
+def test_xtr_that_retrieves_everything_is_colbert(folders, drawn: tuple[list[Tokens], Tokens]) -> None:
+    batches, queries = drawn
+    collection = make(folders(), batches)
+    every = SearchParams(k_token=10_000)
+    for a, b in zip(collection.search(queries, 99), collection.search(queries, 99, XTR, every), strict=True):
+        oracle.same_ranking(b, dict(zip(a.docs.tolist(), a.scores.tolist(), strict=True)), 99, TOLERANCE)
+
+
+@settings(max_examples=30, deadline=None)
+@given(spread, st.integers(1, 30), st.sampled_from([Scoring(), XTR, Scoring("retrieved", "none")]))
+def test_explanations_sum_to_the_score(
+    folders, drawn: tuple[list[Tokens], Tokens], k_token: int, scoring: Scoring
+) -> None:
+    batches, queries = drawn
+    collection, params = make(folders(), batches), SearchParams(k_token=k_token)
+    vectors = {i: m for i, m in enumerate(oracle.matrices(concatenate(batches)))}
+    for q, hits in enumerate(collection.search(queries, 5, scoring, params)):
+        query = queries.take([q])
+        for doc, score in zip(hits.docs.tolist(), hits.scores.tolist(), strict=True):
+            why = collection.explain(query, doc, scoring, params)
+            assert abs(why.score - score) < TOLERANCE
+            assert abs(float(why.contributions.sum()) - score) < TOLERANCE
+            met = why.matches >= 0
+            assert met.all() or scoring.tokens == "retrieved"
+            pairs = query.vectors[met].astype(np.float64) * vectors[doc][why.matches[met]]
+            np.testing.assert_allclose(pairs.sum(axis=1), why.similarities[met], atol=TOLERANCE)
+
+
+def test_a_document_that_was_not_retrieved_is_imputed_throughout(tmp_path: Path) -> None:
+    documents = from_matrices([np.array([[1.0, 0]], np.float32), np.array([[0, 1.0]], np.float32)])
+    collection = make(tmp_path, [documents])
+    query = from_matrices([np.array([[1.0, 0]], np.float32)])
+    why = collection.explain(query, 1, XTR, SearchParams(k_token=1))
+    assert why.matches.tolist() == [-1] and why.contributions.tolist() == [1.0]
+
+
+def test_threads_do_not_change_a_ranking(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    batch = from_matrices([rng.standard_normal((n, 24)).astype(np.float16) for n in rng.integers(0, 30, 300)])
+    queries = from_matrices([rng.standard_normal((9, 24)).astype(np.float32) for _ in range(4)])
+    collection = make(tmp_path, [batch])
+    for scoring in (Scoring(), XTR):
+        one, two = (collection.search(queries, 20, scoring, threads=t) for t in (1, 2))
+        for a, b in zip(one, two, strict=True):
+            np.testing.assert_array_equal(a.docs, b.docs)
+            np.testing.assert_array_equal(a.scores, b.scores)
+
+
+def test_bad_searches_are_refused(tmp_path: Path) -> None:
+    collection = make(tmp_path, [from_matrices([np.ones((2, 3), np.float32)])])
+    query = from_matrices([np.ones((1, 3), np.float32)])
+    with pytest.raises(InvalidArgument, match="k is 0"):
+        collection.search(query, 0)
+    with pytest.raises(InvalidArgument, match="4 dimensions, this collection has 3"):
+        collection.search(from_matrices([np.ones((1, 4), np.float32)]))
+    with pytest.raises(InvalidArgument, match="query 1 has no tokens"):
+        collection.search(from_matrices([np.ones((1, 3), np.float32), np.zeros((0, 3), np.float32)]))
+    with pytest.raises(InvalidArgument, match="nprobe is 0"):
+        SearchParams(nprobe=0)
+    with pytest.raises(InvalidArgument, match="most"):
+        Scoring("most")
+    with pytest.raises(InvalidArgument, match="kth"):
+        Scoring("retrieved", "mean")
+
+
+def test_an_empty_collection_finds_nothing(tmp_path: Path) -> None:
+    collection = Collection.create(tmp_path, 3)
+    query = from_matrices([np.ones((1, 3), np.float32)])
+    for scoring in (Scoring(), XTR):
+        assert len(collection.search(query, 5, scoring)[0]) == 0
+
+
+@given(st.lists(st.integers(-3, 3), max_size=30), st.integers(1, 12), st.integers(0, 99))
+def test_best_orders_by_score_then_number(values: list[int], k: int, seed: int) -> None:
+    docs = np.random.default_rng(seed).permutation(len(values))
+    scores = np.array([-np.inf if v == -3 else v for v in values], np.float32)
+    wanted = sorted(((-s, d) for s, d in zip(scores, docs, strict=True) if s > -np.inf))[:k]
+    assert best(docs, scores, k).docs.tolist() == [d for _, d in wanted]
+
+
+@given(st.integers(1, 4), st.integers(0, 20), st.integers(1, 12), st.integers(0, 99))
+def test_top_columns_is_a_sort(lines: int, width: int, k: int, seed: int) -> None:
+    scores = np.random.default_rng(seed).integers(0, 4, (lines, width)).astype(np.float32)
+    rows = np.broadcast_to(np.arange(width), scores.shape)
+    got_scores, got_rows = top_columns(scores, rows, k)
+    for line in range(lines):
+        wanted = sorted(range(width), key=lambda r: (-scores[line, r], r))[:k]
+        assert got_rows[line].tolist() == wanted
+        assert got_scores[line].tolist() == [scores[line, r] for r in wanted]
