@@ -45,7 +45,6 @@ def open_dataset(data: str | Path, split: str | None = None) -> Dataset:
         NotFound: no such data or split, or a file is missing.
         InvalidArgument: a malformed line (by file and number), several splits to choose from, no judged query, or
             qrels that name queries the queries file lacks.
-        FailedPrecondition: `data` can only be an ir_datasets id, and that package is not installed.
     """
     folder = Path(data).expanduser()
     if not folder.exists():

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .index.errors import (
+    from plait.index.errors import (
         AlreadyExists,
         DataLoss,
         FailedPrecondition,
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
         PlaitError,
         Unavailable,
     )
-    from .index.hits import Hits
-    from .index.tokens import Role, Tokens, from_matrices
-    from .retrieval.encoder import EncoderOptions, load_encoder
-    from .retrieval.explanation import Explanation
-    from .retrieval.retriever import Hit, Retriever
+    from plait.index.hits import Hits
+    from plait.index.tokens import Role, Tokens, from_matrices
+    from plait.retrieval.encoder import EncoderOptions, load_encoder
+    from plait.retrieval.explanation import Explanation
+    from plait.retrieval.retriever import Hit, Retriever
 
 _ERRORS = (
     "AlreadyExists",

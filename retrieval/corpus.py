@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..index.errors import FailedPrecondition, InvalidArgument, NotFound
+from ..index.errors import InvalidArgument, NotFound
 
 Document = dict[str, Any]
 
@@ -59,7 +59,6 @@ def open_corpus(data: str | Path) -> Corpus:
     Raises:
         NotFound: no such path, or a folder without documents.
         InvalidArgument: a file that is no such format; while iterating, a bad line, by file and line number.
-        FailedPrecondition: `data` can only be an ir_datasets id, and that package is not installed.
     """
     path = Path(data).expanduser()
     if path.is_dir():
@@ -156,15 +155,14 @@ def load_ir_dataset(name: str | Path) -> Any:
     """The ir_datasets data set of that id, for a `name` that is no file or folder.
 
     Raises:
-        NotFound: `name` looks like a path, or ir_datasets knows no such id.
-        FailedPrecondition: the ir_datasets package is not installed.
+        NotFound: `name` looks like a path, ir_datasets knows no such id, or that package is not installed.
     """
     if isinstance(name, Path) or name.startswith((".", "/", "~")) or name.endswith(SUFFIXES):
         raise NotFound(f"no file or folder {name}")
     try:
         import ir_datasets  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise FailedPrecondition(
+        raise NotFound(
             f"no file or folder {name}; if it is an ir_datasets id, install the package ir_datasets"
         ) from error
     try:

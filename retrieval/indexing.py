@@ -31,13 +31,14 @@ class Estimate:
 
 def estimate(retriever: Retriever, surveyed: Survey) -> Estimate:
     """Encodes a few sampled documents and scales up by the characters."""
-    step = max(1, len(surveyed.sample) // _PROBE)
-    probe = [document_text(d) for d in surveyed.sample[::step]]
+    texts = [document_text(d) for d in surveyed.sample]
+    probe = texts[:: max(1, len(texts) // _PROBE)]
     start = time.perf_counter()
     tokens = retriever.encoding.documents(probe)
     seconds = time.perf_counter() - start
-    # Long documents are cut, so tokens follow the documents and not their characters.
-    scale = surveyed.documents / max(1, len(probe))
+    # Tokenising is cheap, so lengths come from the whole sample; what the reducers keep of them, from the probe.
+    whole, probed = (len(retriever.encoding.encoder.tokenize(some).vectors) for some in (texts, probe))
+    scale = surveyed.documents / max(1, len(texts)) * whole / max(1, probed)
     count = int(len(tokens.vectors) * scale)
     columns = 2 * tokens.dim + 4 + 1 + 8 * (1 if tokens.span_offsets is None else 2)
     text = surveyed.characters + 120 * surveyed.documents

@@ -1,7 +1,7 @@
 """Token pooling: fewer vectors per document, each the mean of similar ones.
 
 Clavié, Chaffin and Adams, "Reducing the Footprint of Multi-Vector Retrieval with Minimal Performance Impact via Token
-Pooling" (arXiv 2409.14683), section 2. The same step applied to page patches is the merging of Light-ColPali
+Pooling" (arXiv 2409.14683). The same step applied to page patches is the merging of Light-ColPali
 (arXiv 2506.04997), which finds that it belongs last: after the projection, as here.
 """
 

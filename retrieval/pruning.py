@@ -1,8 +1,8 @@
 """Token pruning: keep the tokens of a document that matter, drop the rest.
 
-Lassance, Maachou, Park and Clinchant, "Learned Token Pruning in Contextualized Late Interaction over BERT (ColBERT)"
-(arXiv 2112.06540), section 3: first-k, top-k by idf, top-k by attention. Skip lists are ColBERT's own; stop words are
-not part of that paper.
+First-k, top-k by idf and top-k by attention are those of Lassance, Maachou, Park and Clinchant, "A Study on Token Pruning
+for ColBERT" (arXiv 2112.06540; SIGIR 2022 as "Learned Token Pruning in Contextualized Late Interaction over BERT"). The
+punctuation skip list is ColBERT's own; dropping stop words is not part of that paper.
 
 Rows keep their order, and a document that had tokens keeps at least one: its first when nothing else qualifies.
 """
@@ -45,7 +45,7 @@ class Budget:
 
 
 def first_k(tokens: Tokens, budget: Budget) -> Tokens:
-    """Keeps the first tokens of each document (section 3.1 of arXiv 2112.06540)."""
+    """Keeps the first tokens of each document."""
     return tokens.select(_positions(tokens) < _allowed(tokens, budget))
 
 

@@ -176,7 +176,7 @@ class Retriever:
             yield [d["id"] for d in batch], tokens, [{k: v for k, v in d.items() if k != "id"} for d in batch]
 
     @overload
-    def search(self, query: str, k: int = 10, **search: Any) -> list[Hit]: ...
+    def search(self, query: str, k: int = 10, **search: Any) -> list[Hit]: ...  # pyright: ignore[reportOverlappingOverload]
     @overload
     def search(self, query: Sequence[str] | Tokens, k: int = 10, **search: Any) -> list[list[Hit]]: ...
     def search(self, query: str | Sequence[str] | Tokens, k: int = 10, **search: Any) -> list[Hit] | list[list[Hit]]:

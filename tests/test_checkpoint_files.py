@@ -6,13 +6,14 @@ import importlib.util
 import json
 import os
 import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from plait.index.errors import InvalidArgument, NotFound
+from plait.index.errors import FailedPrecondition, InvalidArgument, NotFound
 from plait.retrieval.checkpoint import detect, fingerprint, load_checkpoint, locate
 from plait.retrieval.encoder import EncoderOptions
 
@@ -95,6 +96,12 @@ def test_a_name_that_nothing_carries_is_not_found(monkeypatch: pytest.MonkeyPatc
     for name in ("no/such-checkpoint", "not a name"):
         with pytest.raises(NotFound, match=name):
             locate(name)
+
+
+def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(FailedPrecondition, match=r"plait\[encoders\]"):
+        load_checkpoint(str(tmp_path), EncoderOptions())
 
 
 def test_fingerprint_follows_content_and_options(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from plait.index.errors import FailedPrecondition, InvalidArgument, NotFound
+from plait.index.errors import InvalidArgument, NotFound
 from plait.retrieval.corpus import document_text, open_corpus, survey
 
 TWO = '{"_id": "a", "title": "T", "text": "one"}\n{"_id": "b", "text": "two"}\n'
@@ -154,7 +154,7 @@ def test_ir_datasets_id(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_ir_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ir_datasets", None)
-    with pytest.raises(FailedPrecondition, match="install the package ir_datasets"):
+    with pytest.raises(NotFound, match="install the package ir_datasets"):
         open_corpus("beir/nice")
 
 

@@ -1,5 +1,6 @@
 """Every kernel on every instruction set equals NumPy."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -38,7 +39,7 @@ def test_segmented_max(lengths: list[int], columns: int, seed: int) -> None:
     scores = np.random.default_rng(seed).standard_normal((sum(lengths), columns)).astype(np.float32)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     wanted = np.full((len(lengths), columns), -np.inf, np.float32)
-    for d, (a, b) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+    for d, (a, b) in enumerate(itertools.pairwise(offsets)):
         for row in scores[a:b]:
             wanted[d] = np.maximum(wanted[d], row)
     before = kernels.simd_level()

@@ -1,0 +1,112 @@
+"""The command line as a user meets it: a process, its stdout, its exit code."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("onnxruntime", reason="the extra `demo` is not installed")
+pytest.importorskip("ir_measures", reason="the extra `eval` is not installed")
+DEMO = Path(__file__).parent.parent / "examples" / "xquad-en"
+
+
+def plait(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    run = [sys.executable, "-c", "from plait.service.cli import main; main()", *map(str, arguments)]
+    done = subprocess.run(run, capture_output=True, text=True, cwd=Path(__file__).parent)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A little BEIR folder."""
+    folder = tmp_path_factory.mktemp("data")
+    documents = [("d1", "Bread", "Bread rises because yeast ferments flour."), ("d2", "", "The moon makes the tides.")]
+    lines = [json.dumps({"_id": i, "title": t, "text": x}) for i, t, x in documents]
+    (folder / "corpus.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "queries.jsonl").write_text(
+        '{"_id": "q1", "text": "why does bread rise"}\n{"_id": "q2", "text": "tides"}\n'
+    )
+    (folder / "qrels").mkdir()
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\nq2\td2\t1\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def collection(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("built") / "c"
+    done = plait("build", data, folder, "--pool", "2", "--prune", "first:80%", "--json")
+    built = json.loads(done.stdout)
+    assert built["documents"] == 2 and built["collection"]["recipe"] == ["first:80%", "pool:2"]
+    assert built["estimate"]["documents"] == 2 and "encode: 2 of 2" in done.stderr
+    return folder
+
+
+def test_search_and_explain(collection: Path) -> None:
+    done = plait("search", collection, "why does bread rise", "-k", 1, "--explain", "--json")
+    found = json.loads(done.stdout)
+    (hit,) = found["hits"]
+    assert hit["id"] == "d1" and hit["payload"]["title"] == "Bread"
+    parts = [m["contribution"] for m in hit["explanation"]["matches"]]
+    assert abs(sum(parts) - hit["score"]) < 1e-5
+    shown = plait("search", collection, "tides", "--explain").stdout
+    assert shown.index("d2") < shown.index("d1") and "tides" in shown and "contribution" in shown
+
+
+def test_info(collection: Path) -> None:
+    info = json.loads(plait("info", collection, "--verify", "--json").stdout)
+    assert info["documents"] == 2 and info["verified"] and info["encoder"]["name"] == "minilm"
+    assert "bytes_per_document" in plait("info", collection).stdout
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--system", "bm25"), ("--store", "faiss:IVF,SQ8"), ("--system", "xtr", "--k-token", 5)]
+)
+def test_eval_reports_quality_beside_cost(data: Path, tmp_path: Path, options: tuple) -> None:
+    run = tmp_path / "run.trec"
+    report = json.loads(plait("eval", data, "--json", "--quiet", "--run", run, *options).stdout)
+    assert report["mean"] == {"nDCG@10": 1.0, "R@100": 1.0, "RR@10": 1.0}
+    assert report["per_query"]["nDCG@10"] == {"q1": 1.0, "q2": 1.0}
+    assert report["versions"]["plait"] and report["cpu_s"]["search"] >= 0 and report["system"]["k"] == 100
+    lines = [line.split() for line in run.read_text().splitlines()]
+    assert {(q, d) for q, _, d, rank, _, _ in lines if rank == "1"} == {("q1", "d1"), ("q2", "d2")}
+
+
+def test_eval_searches_a_given_collection(data: Path, collection: Path) -> None:
+    text = plait("eval", data, "--collection", collection, "--measures", "RR@10,P@1").stdout
+    assert "RR@10  1.0000" in text and "P@1  1.0000" in text and "2 queries" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("build",), 2, "Missing argument"),
+        (("build", "no/such/data", "x"), 2, "no/such/data"),
+        (("search", "no/such/collection", "q"), 2, "no plait collection"),
+        (("eval", DEMO, "--measures", "nDGC@10"), 2, "nDGC@10"),
+        (("build", DEMO, "{tmp}/x", "--pool", "zero"), 2, "zero"),
+        (("build", DEMO, "{tmp}/x", "--encoder", "./nowhere"), 2, "./nowhere"),
+        (("build", DEMO, "{tmp}/x", "--store", "faiss:HNSW"), 2, "HNSW"),
+        (("frobnicate",), 2, "frobnicate"),
+    ],
+)
+def test_bad_use_is_exit_code_2_and_one_line(tmp_path: Path, arguments: tuple, code: int, message: str) -> None:
+    done = plait(*(str(a).replace("{tmp}", str(tmp_path)) for a in arguments), code=code)
+    assert message in done.stderr and not done.stdout
+    assert not (tmp_path / "x").exists()
+
+
+def test_failures_are_exit_code_1(data: Path, collection: Path, tmp_path: Path) -> None:
+    assert "built already" in plait("build", data, collection, "--pool", "2", "--prune", "first:80%", code=1).stderr
+    half = tmp_path / "half.jsonl"
+    half.write_text('{"_id": "a", "text": "whole"}\n{"_id": "b", "te')
+    assert "line 2" in plait("build", half, tmp_path / "c", code=2).stderr
+    half.write_text('{"_id": "a", "text": "whole"}\n{"_id": "a", "text": "again"}\n')
+    assert "'a'" in plait("build", half, tmp_path / "c2", code=1).stderr
+
+
+def test_other_settings_do_not_resume_a_build(data: Path, collection: Path) -> None:
+    assert "other settings" in plait("build", data, collection, "--pool", "3", code=2).stderr

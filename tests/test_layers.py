@@ -1,0 +1,98 @@
+"""Who may import whom, and that the light way in stays light."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MAY_IMPORT = {
+    "index": set(),
+    "retrieval": {"index"},
+    "eval": {"index", "retrieval"},
+    "service": {"index", "retrieval", "eval"},
+}
+ADAPTERS = {
+    "faiss": {"index/faiss_store.py"},
+    "onnxruntime": {"retrieval/minilm.py"},
+    "tokenizers": {"retrieval/minilm.py"},
+    "bm25s": {"eval/bm25.py"},
+    "ir_measures": {"eval/measure.py"},
+    "typer": {"service/cli.py"},
+}
+INDEX_MAY_USE = {"numpy", "scipy", "threadpoolctl", "faiss"}
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """(dots, module) of every import in a file."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            found.append((node.level, node.module or ""))
+        elif isinstance(node, ast.Import):
+            found += [(0, alias.name) for alias in node.names]
+    return found
+
+
+SOURCES = [p for room in MAY_IMPORT for p in sorted((ROOT / room).glob("*.py"))]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_run_downhill(path: Path) -> None:
+    room = path.parent.name
+    for level, module in imports(path):
+        top = module.split(".")[0]
+        if level == 2:
+            assert top in MAY_IMPORT[room], f"{room} must not import {top}"
+        if level == 0:
+            assert top not in MAY_IMPORT and top != "plait", f"import {module}: rooms import each other relatively"
+            assert str(path.relative_to(ROOT)) in ADAPTERS.get(top, {str(path.relative_to(ROOT))}), (
+                f"{top} has one adapter"
+            )
+            if room == "index":
+                assert top in sys.stdlib_module_names | INDEX_MAY_USE, f"index must not import {top}"
+
+
+def loaded_after(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    return {name.split(".")[0] for name in out.split()}
+
+
+def test_the_index_needs_no_model_and_no_wire() -> None:
+    heavy = {"torch", "transformers", "sentence_transformers", "grpc", "faiss", "onnxruntime", "typer", "rich"}
+    assert not loaded_after("import plait.index.collection") & heavy
+
+
+def test_the_public_face_is_lazy() -> None:
+    assert not loaded_after("import plait") & {"numpy", "scipy", "torch", "sqlite3"}
+    assert not loaded_after("import plait; plait.Retriever, plait.Tokens") & {"torch", "faiss", "onnxruntime"}
+
+
+def test_the_public_face_holds_what_it_names() -> None:
+    import plait
+
+    for name in plait.__all__:
+        assert getattr(plait, name) is not None
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = plait.nothing
+    assert re.fullmatch(r"\d+\.\d+\.\d+", plait.__version__)
+
+
+@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md"])
+def test_paths_named_in_documents_exist(document: str) -> None:
+    """In back quotes, with a slash or a known suffix: a path of this repository."""
+    for name in re.findall(r"`([\w.\-/]+)`", (ROOT / document).read_text()):
+        if re.search(
+            r"^(index|retrieval|service|eval|plait|tests|docs|examples|benchmarks)/|\.(py|md|toml|txt|cpp|h)$", name
+        ):
+            places = [ROOT / name, *(ROOT / room / name for room in MAY_IMPORT), ROOT / "index" / "native" / name]
+            assert any(p.exists() for p in places), f"{document} names {name}"
+
+
+def test_files_stay_small() -> None:
+    for path in SOURCES:
+        assert len(path.read_text().splitlines()) <= 400, f"{path.name}: split it, or give a reason here"
