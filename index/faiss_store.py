@@ -121,7 +121,7 @@ def train(
     # A factory's own K may be larger than the rows can train; FAISS would warn, then fail.
     lists = min(list_count(params, tokens), max(1, size // _PER_LIST))
     index = faiss.index_factory(dim, f"IVF{lists},{codec}", faiss.METRIC_INNER_PRODUCT)
-    _seed(index, params.seed, size)
+    _configure(index, params.seed, size)
     placed = _place(index, device)
     with _openmp(threads):
         # A PQ codebook needs as many vectors as its 256 codewords: a small sample is repeated.
@@ -323,14 +323,17 @@ def _fields(factory: str) -> tuple[str | None, str, str | None]:
     return match["lists"], match["codec"], match["m"]
 
 
-def _seed(index: Any, seed: int, size: int) -> None:
-    """Seeds every k-means; the caps and warnings of FAISS give way to `FaissParams`."""
+def _configure(index: Any, seed: int, size: int) -> None:
+    """Seeds every k-means; FAISS's own caps and warnings give way to `FaissParams`."""
     index.cp.seed = seed
     index.cp.max_points_per_centroid = size
     index.cp.min_points_per_centroid = 1
     if hasattr(index, "pq"):
         index.pq.cp.seed = seed
         index.pq.cp.min_points_per_centroid = 1
+    if hasattr(index, "do_polysemous_training"):
+        # Renumbers codewords for a Hamming filter that nobody uses here: over a second per sub-vector.
+        index.do_polysemous_training = False
 
 
 def _place(index: Any, device: str) -> Any:

@@ -213,7 +213,7 @@ def test_the_sample_is_capped_by_a_seeded_choice():
     capped = FaissParams("IVF,SQ8", train_tokens=400, seed=1)
     chosen = np.sort(np.random.default_rng(1).choice(2000, 400, replace=False))
     assert train(vectors, capped, 2000, threads=1) == train(vectors[chosen], capped, 2000, threads=1)
-    assert faiss.deserialize_index(np.frombuffer(train(vectors, capped, 2000), np.uint8)).nlist == 400 // 39
+    assert faiss.deserialize_index(np.frombuffer(train(vectors, capped, 2000, threads=1), np.uint8)).nlist == 400 // 39
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -228,7 +228,7 @@ def test_few_samples_lower_the_lists_and_none_are_refused(tmp_path, codec, capfd
 
 
 def test_an_index_without_tokens_answers_with_nothing(tmp_path):
-    codebook = train(unit(50, DIM, 0), FaissParams("IVF,SQ8"), 50)
+    codebook = train(unit(50, DIM, 0), FaissParams("IVF,SQ8"), 50, threads=1)
     faiss_store.build(codebook, [np.empty((0, DIM), np.float32)], tmp_path / "empty")
     store = FaissStore.open(tmp_path / "empty")
     scores, rows = store.search(unit(2, DIM, 0), 5, 1)
@@ -324,7 +324,7 @@ def test_foreign_indexes_and_broken_codebooks_are_data_loss(tmp_path):
         faiss.write_index(index, str(tmp_path / "foreign"))
         with pytest.raises(DataLoss, match="foreign contradicts itself"):
             FaissStore.open(tmp_path / "foreign")
-    codebook = train(vectors, FaissParams("IVF,SQ8"), 300)
+    codebook = train(vectors, FaissParams("IVF,SQ8"), 300, threads=1)
     with pytest.raises(DataLoss, match="train again"):
         faiss_store.build(codebook[:-9], [vectors], tmp_path / "never")
 
