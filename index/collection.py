@@ -1,49 +1,78 @@
-"""A collection on disk: catalog and segments in one folder, searched through a pinned snapshot."""
+"""A collection on disk: opened by any number of processes, written by one, searched through pinned snapshots."""
 
 from __future__ import annotations
 
+import fcntl
+import os
+import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from . import faiss_store
-from .builder import Builder
-from .catalog import Catalog, Document, writer_lock
-from .errors import InvalidArgument
-from .exact import ExactTokens
-from .hits import Hits
-from .kernels import widen
-from .scoring import Scoring, SearchParams
-from .search import Alignment, Part, explain, locate, search
-from .segment import Segment, segment_folder
-from .tokens import Tokens, check
+from .builder import Builder, sweep
+from .catalog import Catalog
+from .errors import DataLoss, InvalidArgument, Unavailable
+from .filters import check_declared, index_sql
+from .live import LiveWriter
+from .maintenance import Background, Maintenance, Policy
+from .snapshot import Loader, Snapshot
+from .stores import check_store
 
 MAX_DIM = 4096
+_TRIES = 8
 
 
 class Collection:
     """Documents as token vectors, under stable string ids.
 
-    Open it any number of times, in any number of processes; one of them at a time may write. A search sees the segments
-    that were published when it began.
+    Open it any number of times, in any number of processes. The first write makes this process the only writer until
+    `close` (bulk writes: until their block ends).
     """
 
-    def __init__(self, path: Path, *, device: str = "cpu"):
-        self.path, self.device = Path(path), device
+    def __init__(
+        self,
+        path: Path,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        policy: Policy | None = None,
+        verify: bool = True,
+    ):
+        """
+        Args:
+            device: where FAISS runs.
+            threads: CPU threads of searches and builds; None leaves the libraries' own choice.
+            policy: when to seal and merge in the background; None: only when told to (`seal`, `compact`).
+            verify: compare every segment's checksums when it is opened. Reads all of it once; without, a damaged
+                file of the right size is found by `check` alone.
+        """
+        self.path = Path(path)
         self.catalog = Catalog(self.path)
-        self.dim = int(self.catalog.meta("dim"))
-        self.store = str(self.catalog.meta("store"))
-        self._parts: dict[int, Part] = {}
-        self._snapshot: tuple[int, list[Part]] | None = None
+        with self.catalog.reading() as view:
+            self.dim = int(view.meta("dim"))
+            self.store = str(view.meta("store"))
+            self.declared: list[str] = view.meta("fields", [])
+        self._device, self._threads, self._policy = device, threads, policy
+        self._loader = Loader(self.path, self.store, device, verify)
+        self.maintenance = Maintenance(self.path, self.catalog, self.dim, self.store, device, threads)
+        self._lock: weakref.finalize | None = None
+        self._locking = threading.RLock()
+        self._background: Background | None = None
 
     @classmethod
     def create(
-        cls, path: Path, dim: int, store: str = "exact", meta: dict[str, Any] | None = None, device: str = "cpu"
+        cls,
+        path: Path,
+        dim: int,
+        store: str = "exact",
+        meta: dict[str, Any] | None = None,
+        fields: Sequence[str] = (),
+        **machine: Any,
     ) -> Collection:
         """Makes an empty collection in a new or empty folder.
 
@@ -51,128 +80,168 @@ class Collection:
             dim: dimensions of every token vector, 1 to 4096.
             store: `exact`, or `faiss:` and a factory string (`faiss:IVF1024,PQ64x4fs`).
             meta: further JSON values to keep with the collection.
+            fields: payload fields to index, so that filters on them are fast; any field can be filtered.
         """
         if not 1 <= dim <= MAX_DIM:
             raise InvalidArgument(f"dim is {dim}; it must lie between 1 and {MAX_DIM}")
-        if store != "exact":
-            kind, _, factory = store.partition(":")
-            if kind != "faiss" or not factory:
-                raise InvalidArgument(f"store is {store!r}; it must be 'exact' or 'faiss:' and a factory string")
-            faiss_store.parse(factory, dim)
-        Catalog.create(Path(path), {"dim": dim, "store": store, **(meta or {})}).close()
-        return cls(path, device=device)
+        check_store(store, dim)
+        for field in fields:
+            check_declared(field)
+        values = {"dim": dim, "store": store, "fields": list(fields), **(meta or {})}
+        Catalog.create(Path(path), values, [index_sql(f) for f in fields]).close()
+        return cls(path, **machine)
 
     def close(self) -> None:
+        """Ends background work and gives the write lock back."""
+        if self._background:
+            self._background.stop()
+        self._background = None
+        self._release()
         self.catalog.close()
 
+    def __enter__(self) -> Collection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def __len__(self) -> int:
-        return sum(s.documents for s in self.catalog.segments() if s.published)
+        with self.catalog.reading() as view:
+            return view.count()
 
     @contextmanager
-    def writer(self, *, threads: int | None = None) -> Iterator[Builder]:
+    def snapshot(self) -> Iterator[Snapshot]:
+        """One consistent state for as long as the block runs, whatever is written meanwhile.
+
+        Raises:
+            DataLoss: a segment is damaged; the message names the file.
+        """
+        for left in reversed(range(_TRIES)):
+            with self.catalog.reading() as view:
+                try:
+                    state = self._loader.load(view)
+                except DataLoss:
+                    # A merge may have replaced a segment after this view began: then a new view sees other segments.
+                    if not left or view.meta("seq") == self._newest():
+                        raise
+                    continue
+                with _blas_threads(self._threads):
+                    yield Snapshot(view, state, self.dim, self.declared)
+                return
+
+    @contextmanager
+    def builder(self) -> Iterator[Builder]:
         """The bulk writer: `add` batches, then `publish`. What was added before an interruption is there again.
 
         Raises Unavailable while another process writes.
         """
-        with writer_lock(self.path):
-            builder = Builder(self.path, self.catalog, self.dim, self.store, device=self.device, threads=threads)
-            try:
-                yield builder
-            finally:
-                builder.close()
+        held = self._lock is not None
+        self._acquire()
+        try:
+            with self.maintenance.alone:
+                builder = Builder(
+                    self.path, self.catalog, self.dim, self.store, device=self._device, threads=self._threads
+                )
+                try:
+                    yield builder
+                finally:
+                    builder.close()
+        finally:
+            if not held:
+                self._release()
 
-    def snapshot(self) -> list[Part]:
-        """The published segments, opened. The list never changes; a later call sees what was published since."""
-        state = self.catalog.state()
-        if self._snapshot is None or self._snapshot[0] != state:
-            rows = [s for s in self.catalog.segments() if s.published]
-            for row in rows:
-                if row.number not in self._parts:
-                    segment = Segment.open(segment_folder(self.path, row.number), row.manifest_crc or 0)
-                    self._parts[row.number] = Part(segment, self._open_store(segment))
-            self._snapshot = state, [self._parts[row.number] for row in rows]
-        return self._snapshot[1]
+    @property
+    def live(self) -> LiveWriter:
+        """Upserts, deletes, payload updates. Takes the write lock until `close`; starts background work if there is a policy.
 
-    def search(
-        self,
-        queries: Tokens,
-        k: int = 10,
-        scoring: Scoring = Scoring(),
-        params: SearchParams = SearchParams(),
-        threads: int | None = None,
-        exact: bool = False,
-    ) -> list[Hits]:
-        """The k best documents of every query; fewer when fewer were retrieved.
+        Raises:
+            Unavailable: another process writes, or background work failed.
+        """
+        self._acquire()
+        if self._policy and self._background is None:
+            self._background = Background(self.maintenance, self._policy)
+            self._background.start()
+        if self._background:
+            if self._background.error:
+                raise Unavailable(f"{self.path} is read-only here: background work failed ({self._background.error})")
+            self._background.notify()
+        return LiveWriter(self.catalog, self.dim, self.declared)
+
+    def seal(self) -> int:
+        """Moves fresh documents into a segment now. Returns how many."""
+        self._acquire()
+        with self.maintenance.alone:
+            return self.maintenance.seal()
+
+    def compact(self, retrain: bool = False) -> None:
+        """Seals, then merges everything into one segment without the dead.
 
         Args:
-            threads: CPU threads of the matrix products; None leaves the process's setting.
-            exact: compare with every stored token, whatever the store.
+            retrain: train the store's codebook anew (when the drift in `stats` has grown).
         """
-        check(queries, self.dim)
-        with _blas_threads(threads):
-            return search(self._plan(exact), queries, k, scoring, params)
+        self._acquire()
+        with self.maintenance.alone:
+            self.maintenance.seal()
+            with self.catalog.reading() as view:
+                rows, dead = view.segments(), len(view.tombstones())
+            if len(rows) > 1 or dead or retrain:
+                self.maintenance.merge([row.number for row in rows], retrain)
 
-    def explain(
-        self,
-        query: Tokens,
-        doc: int,
-        scoring: Scoring = Scoring(),
-        params: SearchParams = SearchParams(),
-        exact: bool = False,
-    ) -> Alignment:
-        """Why document number `doc` has its score for the one query given."""
-        check(query, self.dim)
-        if len(query) != 1:
-            raise InvalidArgument(f"explain takes one query, got {len(query)}")
-        return explain(self._plan(exact), widen(query.vectors), doc, scoring, params)
+    def stats(self) -> dict[str, Any]:
+        """Counts, bytes by what they are for, fresh and dead documents, segments with their drift."""
+        with self.snapshot() as snapshot:
+            view, parts = snapshot.view, snapshot.state.published
+            sizes: dict[str, int] = {}
+            for part in parts.values():
+                for name, file in part.segment.files.items():
+                    sizes[name] = sizes.get(name, 0) + file["bytes"]
+            documents, (fresh, fresh_tokens, _) = view.count(), view.growing_size()
+            rows = [r for r in view.segments() if r.published]
+            tokens = sum(row.tokens for row in rows) + fresh_tokens
+            catalog = sum(f.stat().st_size for f in self.path.glob("catalog.db*"))
+            total = sum(sizes.values()) + catalog
+            return {
+                "documents": documents,
+                "tokens": tokens,
+                "fresh": fresh,
+                "dead": len(view.tombstones()),
+                "seq": view.meta("seq"),
+                "segments": [
+                    {"number": r.number, "documents": r.documents, "tokens": r.tokens, "drift": r.drift} for r in rows
+                ],
+                "dim": self.dim,
+                "store": self.store,
+                "fields": self.declared,
+                "bytes": {**sizes, "catalog": catalog, "total": total},
+                "bytes_per_token": round(total / tokens, 1) if tokens else None,
+                "bytes_per_document": round(total / documents, 1) if documents else None,
+            }
 
-    def documents(self, numbers: Sequence[int] | np.ndarray) -> list[Document]:
-        """Ids and payloads of the documents with these numbers."""
-        return self.catalog.by_number(numbers)
+    def _newest(self) -> int:
+        with self.catalog.reading() as view:
+            return view.meta("seq")
 
-    def document(self, id: str) -> Document:
-        """NotFound: no document has this id."""
-        return self.catalog.by_id(id)
+    def _acquire(self) -> None:
+        """The system drops the lock when the process ends, however it ends: a stale lock cannot be left behind."""
+        with self._locking:
+            if self._lock is not None:
+                return
+            lock = os.open(self.path / "writer.lock", os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(lock)
+                raise Unavailable(f"another process is writing to {self.path}; wait for it to end") from None
+            self._lock = weakref.finalize(self, os.close, lock)
+            with self.catalog.reading() as view:
+                numbers = [row.number for row in view.segments()]
+            sweep(self.path, numbers)
 
-    def tokens(self, number: int) -> Tokens:
-        """The stored tokens of one document."""
-        part, position = locate(self.snapshot(), number)
-        return part.segment.tokens.take([position])
-
-    def verify(self) -> None:
-        """Reads every byte of every published segment. DataLoss names the damaged file."""
-        for part in self.snapshot():
-            part.segment.verify()
-
-    def info(self) -> dict[str, Any]:
-        """Counts and bytes: documents, tokens, segments, bytes on disk by what they are for."""
-        parts = self.snapshot()
-        sizes: dict[str, int] = {}
-        for part in parts:
-            for name, file in part.segment.files.items():
-                sizes[name] = sizes.get(name, 0) + file["bytes"]
-        tokens = sum(len(p.segment.tokens.vectors) for p in parts)
-        catalog = sum(f.stat().st_size for f in self.path.glob("catalog.db*"))
-        total = sum(sizes.values()) + catalog
-        return {
-            "documents": len(self),
-            "tokens": tokens,
-            "segments": len(parts),
-            "dim": self.dim,
-            "store": self.store,
-            "bytes": {**sizes, "catalog": catalog, "total": total},
-            "bytes_per_token": round(total / tokens, 1) if tokens else None,
-            "bytes_per_document": round(total / len(self), 1) if len(self) else None,
-        }
-
-    def _plan(self, exact: bool) -> list[Part]:
-        parts = self.snapshot()
-        return [Part(p.segment, ExactTokens(p.segment)) for p in parts] if exact else parts
-
-    def _open_store(self, segment: Segment) -> Any:
-        if self.store == "exact" or not len(segment.tokens.vectors):
-            return ExactTokens(segment)
-        return faiss_store.FaissStore.open(segment.folder / faiss_store.FILE, device=self.device)
+    def _release(self) -> None:
+        with self._locking:
+            if self._lock is not None:
+                self._lock()
+                self._lock = None
 
 
 @cache

@@ -16,20 +16,21 @@ _BLOCK = 1 << 21
 """Floats that a block of vectors, or of its scores, may take (8 MiB): large enough for BLAS, small enough for the cache."""
 
 
-def scan(segments: Iterable[Segment], queries: Tokens, k: int) -> list[Hits]:
+def scan(segments: Iterable[tuple[Segment, np.ndarray | None]], queries: Tokens, k: int) -> list[Hits]:
     """The k best documents of every query by MaxSim over all tokens: score(q, d) = sum_i max_j q_i . d_j.
 
-    Products and sums are float32 over the stored float16 rows. A document without tokens is never returned.
+    Each segment comes with the (documents,) bool mask of those allowed, or None. Products and sums are float32 over the
+    stored float16 rows. A document without tokens is never returned.
     """
     vectors = widen(queries.vectors)
     found: list[list[Hits]] = [[] for _ in range(len(queries))]
-    for segment in segments:
-        scores = np.concatenate(
-            [_scores(segment, vectors, queries.offsets, *r) for r in _ranges(segment, len(vectors))]
-            or [np.zeros((0, len(queries)), np.float32)]
-        )
-        for q, some in enumerate(found):
-            some.append(best(segment.documents, scores[:, q], k))
+    for segment, allowed in segments:
+        for positions in _blocks(segment, allowed, len(vectors)):
+            block, offsets = segment.gather(positions)
+            matches = segmented_max(widen(block) @ vectors.T, offsets)
+            scores = np.add.reduceat(matches, queries.offsets[:-1], axis=1)
+            for q, some in enumerate(found):
+                some.append(best(segment.documents[positions], scores[:, q], k))
     return [merge(some, k) for some in found]
 
 
@@ -45,19 +46,26 @@ def maxsim(query: np.ndarray, vectors: np.ndarray, offsets: np.ndarray) -> np.nd
     return segmented_max(widen(vectors) @ query.T, offsets).sum(axis=1)
 
 
-def search_tokens(segment: Segment, queries: np.ndarray, k_token: int) -> tuple[np.ndarray, np.ndarray]:
+def search_tokens(
+    segment: Segment, queries: np.ndarray, k_token: int, rows: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The k_token best token rows for each query row: scores (q, k) float32 and rows (q, k) int64, best first.
 
-    Equal scores by rising row. k is at most the number of tokens in the segment.
+    Equal scores by rising row. k is at most the number of tokens; `rows` (tokens,) bool lets only these be found.
     """
-    scores, rows = np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
-    offsets = segment.tokens.offsets
-    for first, last in _ranges(segment, len(queries)):
-        start, end = int(offsets[first]), int(offsets[last])
-        block = queries @ widen(segment.tokens.vectors[start:end]).T
-        numbers = np.broadcast_to(np.arange(start, end), block.shape)
-        scores, rows = top_columns(np.hstack([scores, block]), np.hstack([rows, numbers]), k_token)
-    return scores, rows
+    scores, found = np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
+    vectors = segment.tokens.vectors
+    step = _rows(segment, len(queries))
+    for start in range(0, len(vectors), step):
+        numbers = np.arange(start, min(start + step, len(vectors)))
+        block = vectors[start : start + step]
+        if rows is not None:
+            mine = rows[start : start + step]
+            numbers, block = numbers[mine], block[mine]
+        products = queries @ widen(block).T
+        lines = np.broadcast_to(numbers, products.shape)
+        scores, found = top_columns(np.hstack([scores, products]), np.hstack([found, lines]), k_token)
+    return scores, found
 
 
 @dataclass(frozen=True)
@@ -66,8 +74,10 @@ class ExactTokens:
 
     segment: Segment
 
-    def search(self, queries: np.ndarray, k_token: int, nprobe: int) -> tuple[np.ndarray, np.ndarray]:
-        return search_tokens(self.segment, queries, k_token)
+    def search(
+        self, queries: np.ndarray, k_token: int, nprobe: int, *, rows: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return search_tokens(self.segment, queries, k_token, rows)
 
 
 def top_columns(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -87,13 +97,15 @@ def top_columns(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarra
     return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
 
 
-def _ranges(segment: Segment, columns: int) -> Iterable[tuple[int, int]]:
-    return segment.blocks(max(1, _BLOCK // max(segment.dim, columns, 1)))
+def _blocks(segment: Segment, allowed: np.ndarray | None, columns: int) -> Iterable[np.ndarray]:
+    """Positions of allowed documents in blocks of bounded size; a longer document stands alone."""
+    for first, last in segment.blocks(_rows(segment, columns)):
+        positions = np.arange(first, last)
+        if allowed is not None:
+            positions = positions[allowed[first:last]]
+        if len(positions):
+            yield positions
 
 
-def _scores(segment: Segment, vectors: np.ndarray, queries: np.ndarray, first: int, last: int) -> np.ndarray:
-    """(documents, queries) float32 MaxSim of the documents [first, last)."""
-    offsets = segment.tokens.offsets[first : last + 1]
-    block = widen(segment.tokens.vectors[int(offsets[0]) : int(offsets[-1])])
-    best_match = segmented_max(block @ vectors.T, offsets - offsets[0])
-    return np.add.reduceat(best_match, queries[:-1], axis=1)
+def _rows(segment: Segment, columns: int) -> int:
+    return max(1, _BLOCK // max(segment.dim, columns, 1))

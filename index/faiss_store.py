@@ -163,6 +163,16 @@ def build(
     faiss.write_index(_home(placed, device), str(path))
 
 
+def residual(codebook: bytes, sample: np.ndarray) -> float:
+    """Mean distance of (n, dim) vectors, n > 0, from their nearest centroid by inner product."""
+    faiss = _faiss()
+    index = faiss.deserialize_index(np.frombuffer(codebook, np.uint8))
+    sample = _matrix(sample, index.d)
+    _, nearest = index.quantizer.search(sample, 1)
+    centroids = index.quantizer.reconstruct_n(0, index.nlist)
+    return float(np.linalg.norm(sample - centroids[nearest[:, 0]], axis=1).mean())
+
+
 class FaissStore:
     """An index file, open for search. Threads may share it."""
 

@@ -27,8 +27,74 @@ def segmented_max(scores: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return out
 
 
+def pq4_assign(y: np.ndarray, centroids: np.ndarray, *, pull: float = 0, passes: int = 0) -> np.ndarray:
+    """One of 16 centroids in every sub-space: (subs, n) uint8.
+
+    `y` is (subs * width, n) float32, a sub-space after the other; `centroids` is (subs, 16, width) float32. First the
+    nearest (the lowest on ties); then `passes` rounds of coordinate descent on |e|^2 + pull * (e.x / |x|)^2, where e is
+    what the codes leave over of x. The answer is the same on every instruction set.
+    """
+    halves = np.ascontiguousarray((centroids * centroids).sum(axis=2) / 2, np.float32)
+    codes = np.empty((len(centroids), y.shape[1]), np.uint8)
+    _native.pq4_assign(np.ascontiguousarray(y), np.ascontiguousarray(centroids), halves, pull, passes, codes)
+    return codes
+
+
+def pq4_scores(
+    codes: np.ndarray,
+    offsets: np.ndarray,
+    table: np.ndarray,
+    top: float,
+    scale: float,
+    *,
+    allowed: np.ndarray | None,
+    threads: int,
+) -> np.ndarray:
+    """(documents,) float32: top - scale * sum_i min_j sum_m table[i, m, code of token j in sub-space m].
+
+    Minus infinity for a document without tokens or not allowed.
+
+    Args:
+        codes: (blocks, subs / 2, 32) uint8, laid out as `native/pq4.h` says.
+        offsets: (documents + 1,) int64 token rows.
+        table: (q, subs, 16) uint8, at most 255 summed over any four sub-spaces 4g to 4g + 3.
+        allowed: (documents,) bool; the others are not read.
+        threads: the documents are split among them; the answer is the same for any number.
+    """
+    out = np.empty(len(offsets) - 1, np.float32)
+    _native.pq4_scores(codes, np.ascontiguousarray(offsets), allowed, table, top, scale, threads, out)
+    return out
+
+
+def row_scores(
+    rows: np.ndarray,
+    scales: np.ndarray | None,
+    offsets: np.ndarray,
+    documents: np.ndarray,
+    query: np.ndarray,
+    *,
+    threads: int = 1,
+) -> np.ndarray:
+    """(documents,) float32 MaxSim of chosen documents with one query (q, dim) float32, their rows read in place.
+
+    `rows` is (n, dim) float16 without scales, or int8 where row r stands for scales[r] * rows[r]. Products and sums are
+    float32. Minus infinity for a document without tokens.
+    """
+    out = np.empty(len(documents), np.float32)
+    query, offsets = np.ascontiguousarray(query), np.ascontiguousarray(offsets)
+    documents = np.ascontiguousarray(documents, np.int64)
+    if scales is None:
+        _native.half_scores(rows.view(np.uint16), None, offsets, documents, query, threads, out)
+    else:
+        _native.byte_scores(rows, scales, offsets, documents, query, threads, out)
+    return out
+
+
 def simd_level() -> str:
-    """The instruction set in use: avx512, avx2, neon or scalar (environment variable PLAIT_SIMD forces one)."""
+    """The instruction set in use: avx512, avx2, neon or scalar (environment variable PLAIT_SIMD forces one).
+
+    avx512 means with VBMI and VNNI (Ice Lake, Zen 4 and later); older processors run avx2.
+    """
     return _native.level()
 
 

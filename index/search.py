@@ -19,8 +19,13 @@ from .tokens import Tokens
 class TokenStore(Protocol):
     """Finds the token rows of one segment that are most similar to query rows."""
 
-    def search(self, queries: np.ndarray, k_token: int, nprobe: int) -> tuple[np.ndarray, np.ndarray]:
-        """(q, dim) float32 rows to scores (q, k) float32 and token rows (q, k) int64, best first; padded with -1, -inf."""
+    def search(
+        self, queries: np.ndarray, k_token: int, nprobe: int, *, rows: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(q, dim) float32 rows to scores (q, k) float32 and token rows (q, k) int64, best first; padded with -1, -inf.
+
+        `rows` (tokens,) bool: only these may be found, and no others are counted.
+        """
         ...
 
 
@@ -30,6 +35,13 @@ class Part:
 
     segment: Segment
     store: TokenStore
+    allowed: np.ndarray | None = None
+    """(documents,) bool: those that live and satisfy the filter; None: all of them."""
+
+    @property
+    def rows(self) -> np.ndarray | None:
+        """(tokens,) bool: the rows of allowed documents."""
+        return None if self.allowed is None else np.repeat(self.allowed, self.segment.tokens.lengths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +67,7 @@ def search(parts: list[Part], queries: Tokens, k: int, scoring: Scoring, params:
     if (queries.lengths == 0).any():
         raise InvalidArgument(f"query {int(np.argmin(queries.lengths))} has no tokens")
     if scoring.tokens == "all" and all(isinstance(p.store, exact.ExactTokens) for p in parts):
-        return exact.scan([p.segment for p in parts], queries, k)
+        return exact.scan([(p.segment, p.allowed) for p in parts], queries, k)
     vectors = widen(queries.vectors)
     tables = [retrieve(parts, vectors[queries.rows(q)], params) for q in range(len(queries))]
     if scoring.tokens == "retrieved":
@@ -70,7 +82,7 @@ def retrieve(parts: list[Part], query: np.ndarray, params: SearchParams) -> Cell
     """
     scores, docs, rows = [], [], []
     for part in parts:
-        s, r = part.store.search(query, params.k_token, params.nprobe)
+        s, r = part.store.search(query, params.k_token, params.nprobe, rows=part.rows)
         scores.append(s)
         rows.append(r)
         owner = part.segment.owners_of(np.maximum(r, 0))

@@ -62,18 +62,12 @@ class SegmentWriter:
         return writer
 
     def append(self, numbers: np.ndarray, tokens: Tokens) -> None:
-        """Adds documents under rising collection-wide numbers. A column that an earlier batch had must be there again."""
+        """Adds documents under rising collection-wide numbers. Every batch must have the same columns."""
         if len(numbers) != len(tokens) or (np.diff(numbers) <= 0).any() or (len(numbers) and numbers[0] <= self._last):
             raise InvalidArgument("document numbers must rise, one for each document")
         if not len(numbers):
             return
         n = len(tokens.vectors)
-        for name in ("ids", "roles", "spans"):
-            has = getattr(tokens, name) is not None
-            if self._tokens and n and has != bool(self._files[name].tell()):
-                raise InvalidArgument(
-                    f"this segment's documents come {'without' if has else 'with'} {name}; keep to that"
-                )
         self._last = int(numbers[-1])
         self._write("documents", numbers)
         self._write("offsets", tokens.offsets[1:] + self._tokens)
@@ -108,9 +102,10 @@ class SegmentWriter:
 
 
 def seal(writer: SegmentWriter, extra: tuple[str, ...] = ()) -> int:
-    """Closes a segment for ever: drops columns that say nothing, writes the manifest. Returns the manifest's CRC-32.
+    """Closes a segment for ever by writing its manifest. Returns the manifest's CRC-32.
 
-    `extra` names further files in the folder (a store's index) that belong to the segment.
+    `extra` names further files in the folder (a store's index) that belong to the segment. Columns that say nothing are
+    not listed; `tidy` removes them once the segment is committed, so that until then the writer can be resumed.
     """
     lengths = writer.sync()
     writer.close()
@@ -121,8 +116,6 @@ def seal(writer: SegmentWriter, extra: tuple[str, ...] = ()) -> int:
     )
     if plain:
         arrays.pop("span_offsets", None)
-    for name in set(_COLUMNS) - set(arrays):
-        (folder / name).unlink(missing_ok=True)
     width = {"vectors": writer.dim, "spans": 2}
     for name in extra:
         _sync_file(folder / name)
@@ -143,13 +136,23 @@ def seal(writer: SegmentWriter, extra: tuple[str, ...] = ()) -> int:
     return zlib.crc32(text)
 
 
+def tidy(folder: Path) -> None:
+    """Removes what a sealed segment's manifest does not list."""
+    listed = json.loads((folder / MANIFEST).read_bytes())["files"]
+    for path in folder.iterdir():
+        if path.name not in listed and path.name != MANIFEST:
+            path.unlink()
+
+
 @dataclass(frozen=True, eq=False)
 class Segment:
     """A sealed segment, open for reading. Arrays are memory-mapped: opening costs nothing, pages come as they are read."""
 
-    folder: Path
+    folder: Path | None
+    """None: fresh documents in memory, never written as a segment."""
     dim: int
     documents: np.ndarray
+    """(documents,) int64 collection-wide numbers, rising."""
     tokens: Tokens
     files: dict[str, dict]
 
@@ -197,6 +200,7 @@ class Segment:
     def verify(self) -> None:
         """Reads every byte. DataLoss names the file whose checksum differs."""
         for name, file in self.files.items():
+            assert self.folder is not None
             if _digest(self.folder / name) != {"bytes": file["bytes"], "crc32": file["crc32"]}:
                 raise DataLoss(f"{self.folder / name} has changed since it was written; restore it from a copy")
 
@@ -205,7 +209,11 @@ class Segment:
         return np.searchsorted(self.tokens.offsets, rows, side="right") - 1
 
     def gather(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Token vectors (n, dim) float16 and offsets of the documents at these positions."""
+        """Token vectors (n, dim) float16 and offsets of the documents at these rising positions; a view where they adjoin."""
+        all_offsets = self.tokens.offsets
+        if len(positions) and positions[-1] - positions[0] == len(positions) - 1:
+            offsets = all_offsets[positions[0] : positions[-1] + 2]
+            return self.tokens.vectors[offsets[0] : offsets[-1]], offsets - offsets[0]
         rows, offsets = ragged_rows(self.tokens.offsets, positions)
         return self.tokens.vectors[rows], offsets
 

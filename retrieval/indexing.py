@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..index.builder import Builder, Progress
+from ..index.builder import Builder
 from ..index.errors import AlreadyExists, FailedPrecondition
+from ..index.stores import Progress
 from .corpus import Corpus, Survey, document_text, survey
 from .retriever import SAMPLE, Retriever
 
@@ -59,24 +60,24 @@ def build(
         AlreadyExists: the collection holds published documents, or an id occurs twice.
         FailedPrecondition: the corpus does not begin with the documents that an interrupted build added.
     """
-    with retriever.collection.writer(threads=retriever.threads) as writer:
+    with retriever.collection.builder() as builder:
         if len(retriever):
             raise AlreadyExists(f"{retriever.collection.path} is built already; choose another folder, or add to it")
         if restart:
-            writer.discard()
+            builder.discard()
         surveyed = survey(_counted(corpus, progress), SAMPLE)
-        retriever.fit(writer, surveyed.sample)
+        retriever.fit(builder, surveyed.sample)
         expected = estimate(retriever, surveyed)
         if announce:
             announce(expected)
-        resumed = _stream(retriever, writer, corpus, surveyed.documents, progress)
-        added = writer.publish(progress)
+        resumed = _stream(retriever, builder, corpus, surveyed.documents, progress)
+        added = builder.publish(progress)
     return {"documents": added, "resumed_after": resumed, "estimate": asdict(expected)}
 
 
-def _stream(retriever: Retriever, writer: Builder, corpus: Corpus, total: int, progress: Progress | None) -> int:
+def _stream(retriever: Retriever, builder: Builder, corpus: Corpus, total: int, progress: Progress | None) -> int:
     """Encodes and adds what is not staged yet. Returns how many documents were already there."""
-    behind = writer.staged_ids
+    behind = builder.staged_ids
     documents = iter(corpus)
     for id in behind:
         found = next(documents, {"id": None})["id"]
@@ -88,7 +89,7 @@ def _stream(retriever: Retriever, writer: Builder, corpus: Corpus, total: int, p
     if progress:
         progress("encode", done, total)
     for batch in retriever.batches(documents):
-        writer.add(*batch)
+        builder.add(*batch)
         done += len(batch[0])
         if progress:
             progress("encode", done, total)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import chain, islice
@@ -11,16 +11,21 @@ from typing import Any, overload
 
 import numpy as np
 
-from ..index.builder import Builder, Progress
+from ..index.builder import Builder
 from ..index.collection import Collection
 from ..index.errors import FailedPrecondition, InvalidArgument
+from ..index.filters import Filter, compile, parse
+from ..index.live import Written
+from ..index.maintenance import Policy
+from ..index.stores import Progress
 from ..index.tokens import Tokens
 from .corpus import document_text
 from .encoder import EMBEDDED, EncoderOptions, load_encoder
 from .encoding import Encoding
 from .explanation import Explanation, explanation
 from .projection import from_bytes, to_bytes
-from .recipe import Statistics, needs_attention, parse
+from .recipe import Statistics, needs_attention
+from .recipe import parse as parse_recipe
 from .systems import System, system_named
 
 BATCH = 256
@@ -51,10 +56,28 @@ class Hit:
 class Retriever:
     """An open collection with its text side. Make one with `plait.create`, get one back with `plait.open`."""
 
-    def __init__(self, path: str | Path, *, device: str = "cpu", threads: int | None = None, cache: Path | None = None):
-        self.collection = Collection(Path(path), device=device)
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        cache: Path | None = None,
+        policy: Policy | None = Policy(),
+        verify: bool = True,
+    ):
+        """
+        Args:
+            device: where encoder and FAISS run.
+            threads: CPU threads; None leaves the libraries' own choice.
+            cache: folder that keeps encoder output for later runs.
+            policy: when fresh documents are sealed and segments merged in the background; None: only when told to.
+            verify: compare the checksums of every segment when it is opened.
+        """
+        self.collection = Collection(Path(path), device=device, threads=threads, policy=policy, verify=verify)
         self.device, self.threads, self._cache = device, threads, cache
-        self.settings: dict[str, Any] = self.collection.catalog.meta("retrieval")
+        with self.collection.catalog.reading() as view:
+            self.settings: dict[str, Any] = view.meta("retrieval")
         self.system: System = system_named(self.settings["system"])
 
     @classmethod
@@ -68,9 +91,8 @@ class Retriever:
         reduce: Sequence[str] = (),
         dim: int | None = None,
         store: str = "exact",
-        device: str = "cpu",
-        threads: int | None = None,
-        cache: Path | None = None,
+        fields: Sequence[str] = (),
+        **machine: Any,
     ) -> Retriever:
         """Makes an empty collection in a new or empty folder.
 
@@ -81,31 +103,36 @@ class Retriever:
             reduce: reducers in order, such as `["pool:2"]` (retrieval/recipe.py has the grammar). Cannot be changed later.
             dim: with an encoder, project to this many dimensions by PCA (costs up to 2 points of nDCG@10 at 128).
             store: `exact` or `faiss:FACTORY`.
-            device: where encoder and FAISS run.
-            threads: CPU threads; None: the libraries' own choice.
-            cache: folder that keeps encoder output for later runs.
+            fields: payload fields with an index, so that filters on them are fast; any field can be filtered.
+            **machine: as for opening: `device`, `threads`, `cache`, `policy`, `verify`.
         """
         system_named(system)
-        steps = parse(reduce)
+        steps = parse_recipe(reduce)
         if encoder is None:
             if dim is None or steps:
                 raise InvalidArgument("without an encoder, give dim, and no reducers: vectors are stored as they come")
             width, stored = dim, None
         else:
             options = replace(options, attention=options.attention or needs_attention(steps))
-            spec = load_encoder(encoder, options, device=device, threads=threads).spec
+            spec = load_encoder(encoder, options, device=machine.get("device", "cpu")).spec
             if dim is not None and not 1 <= dim <= spec.dim:
                 raise InvalidArgument(f"dim is {dim}; it must lie between 1 and the encoder's {spec.dim} dimensions")
             width, stored = dim or spec.dim, {"name": encoder, "options": asdict(options), "spec": asdict(spec)}
         settings = {"system": system, "encoder": stored, "recipe": [s.spec for s in steps], "dim": dim}
-        Collection.create(Path(path), width, store, {"retrieval": settings}, device).close()
-        return cls(path, device=device, threads=threads, cache=cache)
+        Collection.create(Path(path), width, store, {"retrieval": settings}, fields).close()
+        return cls(path, **machine)
 
     def close(self) -> None:
         self.collection.close()
 
+    def __enter__(self) -> Retriever:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def __len__(self) -> int:
-        return len(self.collection)
+        return self.count()
 
     @cached_property
     def encoding(self) -> Encoding:
@@ -121,39 +148,111 @@ class Retriever:
             raise FailedPrecondition(
                 f"the encoder {stored['name']} has changed since this collection was built; restore it, or build anew"
             )
-        steps, dim = parse(self.settings["recipe"]), self.settings["dim"]
+        steps, dim = parse_recipe(self.settings["recipe"]), self.settings["dim"]
         return Encoding(encoder, steps, dim, *self._learned(), cache=self._cache)
 
     def add(self, documents: Iterable[dict[str, Any]], progress: Progress | None = None) -> int:
-        """Encodes and adds documents, visible all at once when this returns. Returns how many.
+        """Encodes and adds documents in bulk: straight into a segment, visible all at once. Returns how many.
 
         Each is a dict with `id`, `text`, perhaps `title`, and any JSON fields, which become its payload. The first call
         learns what the recipe needs from up to 2,048 documents.
 
         Raises:
-            AlreadyExists: an id occurs twice; nothing of this call is kept.
+            AlreadyExists: an id occurs twice (`upsert` replaces); nothing of this call is kept.
         """
         stream = iter(documents)
-        with self.collection.writer(threads=self.threads) as writer:
-            _refuse_unfinished(writer)
+        with self.collection.builder() as builder:
+            builder.refuse_unfinished()
             head = list(islice(stream, SAMPLE))
-            self.fit(writer, head)
+            self.fit(builder, head)
             try:
                 for batch in self.batches(chain(head, stream)):
-                    writer.add(*batch)
+                    builder.add(*batch)
             except BaseException:
-                writer.discard()
+                builder.discard()
                 raise
-            return writer.publish(progress)
+            return builder.publish(progress)
 
     def add_tokens(self, ids: Sequence[str], tokens: Tokens, payloads: Sequence[dict[str, Any]] | None = None) -> int:
-        """Adds token vectors as they are, under these ids; visible when this returns. Returns how many."""
-        with self.collection.writer(threads=self.threads) as writer:
-            _refuse_unfinished(writer)
-            writer.add(ids, tokens, payloads)
-            return writer.publish()
+        """Adds token vectors in bulk, as they are, under these ids; visible when this returns. Returns how many."""
+        with self.collection.builder() as builder:
+            builder.refuse_unfinished()
+            builder.add(ids, tokens, payloads)
+            return builder.publish()
 
-    def fit(self, writer: Builder, sample: Sequence[dict[str, Any]]) -> None:
+    def upsert(self, documents: Iterable[dict[str, Any]], durable: bool = True) -> Written:
+        """Writes documents, searchable at once; one that is there under the same id is replaced.
+
+        Args:
+            documents: dicts as for `add`. They are committed in batches of 256, each all or nothing.
+            durable: on the disk when this returns; otherwise the last writes may be lost if the machine dies.
+        """
+        stream, written = iter(documents), Written(self.seq, 0)
+        head = list(islice(stream, SAMPLE))
+        if head and not self.encoding.fitted:
+            with self.collection.builder() as builder:
+                self.fit(builder, head)
+        for batch in self.batches(chain(head, stream)):
+            done = self.collection.live.upsert(*batch, durable=durable)
+            written = Written(done.seq, written.count + done.count)
+        return written
+
+    def upsert_tokens(
+        self, ids: Sequence[str], tokens: Tokens, payloads: Sequence[dict[str, Any]] | None = None, durable: bool = True
+    ) -> Written:
+        """As `upsert`, with token vectors, in one transaction."""
+        return self.collection.live.upsert(ids, tokens, payloads, durable)
+
+    def delete(
+        self, ids: Sequence[str] | None = None, filter: Any = None, dry_run: bool = False, durable: bool = True
+    ) -> Written:
+        """Deletes documents by id, or all that satisfy a filter. Ids that are not there are ignored.
+
+        Args:
+            filter: a condition as `search` takes it; give either this or ids.
+            dry_run: only count what would be deleted.
+        """
+        if (ids is None) == (filter is None):
+            raise InvalidArgument("give either ids or a filter")
+        if isinstance(ids, str):
+            raise InvalidArgument(f"ids must be a list of ids, got the text {ids!r}")
+        if dry_run:
+            return Written(self.seq, len(self.get(ids)) if ids is not None else self.count(filter))
+        if ids is not None:
+            return self.collection.live.delete(ids, durable)
+        return self.collection.live.delete_where(as_filter(filter), durable)
+
+    def update_payload(self, id: str, patch: dict[str, Any], durable: bool = True) -> Written:
+        """Changes payload fields without encoding again; a field set to None is removed. NotFound: no such document."""
+        if changed := {"id", "text", "title"} & patch.keys():
+            raise InvalidArgument(
+                f"{min(changed)} is what was encoded, or the document's name; upsert the document instead"
+            )
+        return self.collection.live.update_payload(id, patch, durable)
+
+    def get(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """The documents with these ids as they were written, in this order, those that are there."""
+        with self.collection.catalog.reading() as view:
+            found = view.by_ids(ids)
+        return [{"id": id, **found[id].payload} for id in ids if id in found]
+
+    def list_documents(self, limit: int = 100, after: str = "", filter: Any = None) -> list[dict[str, Any]]:
+        """Documents by rising id. For the next page give the last id as `after`."""
+        with self.collection.catalog.reading() as view:
+            return [{"id": d.id, **d.payload} for d in view.page(after, limit, *self._condition(filter))]
+
+    def count(self, filter: Any = None) -> int:
+        """Documents that are there, or those that satisfy a filter."""
+        with self.collection.catalog.reading() as view:
+            return view.count(*self._condition(filter))
+
+    @property
+    def seq(self) -> int:
+        """The sequence number of the last write."""
+        with self.collection.catalog.reading() as view:
+            return view.meta("seq")
+
+    def fit(self, builder: Builder, sample: Sequence[dict[str, Any]]) -> None:
         """Learns from sample documents what the recipe needs, once for ever, and stores it."""
         if self.encoding.fitted or not sample:
             return
@@ -165,7 +264,7 @@ class Retriever:
             learned["sampled"] = to_bytes(np.array(fitted.statistics.documents))
         if fitted.axes is not None:
             learned["axes"] = to_bytes(fitted.axes)
-        writer.put(resources=learned)
+        builder.put(resources=learned)
         self.__dict__["encoding"] = fitted
 
     def batches(self, documents: Iterable[dict[str, Any]]) -> Iterator[tuple[list[str], Tokens, list[dict[str, Any]]]]:
@@ -186,37 +285,33 @@ class Retriever:
             query: a text, several texts, or query token vectors.
             k: documents wanted; fewer come back when fewer were retrieved.
             **search: `k_token`, `nprobe`, `candidates` (see `SearchParams`), `missing` (see `Scoring`), or `exact=True`:
-                compare with every stored token, whatever the store.
+                compare with every stored token, whatever the store. `filter`: a condition on payload fields, such as
+                `{"year": 2020}` or `{"range": {"year": {"gte": 2000}}}` (index/filters.py), applied before scoring.
         """
-        tokens = (
-            query if isinstance(query, Tokens) else self._encoded([query] if isinstance(query, str) else list(query))
-        )
-        scoring, params, exact = self._choices(search)
-        ranked = self.collection.search(tokens, k, scoring, params, self.threads, exact)
+        tokens = query if isinstance(query, Tokens) else self._encoded([query] if isinstance(query, str) else [*query])
         asked = [tokens.take([i]) for i in range(len(tokens))] if isinstance(query, Tokens) else None
         texts = [query] if isinstance(query, str) else query
         found = []
-        for i, hits in enumerate(ranked):
-            documents = self.collection.documents(hits.docs)
-            one = asked[i] if asked else str(texts[i])  # type: ignore[index]
-            found.append(
-                [Hit(d.id, float(s), d.payload, self, one, search) for d, s in zip(documents, hits.scores, strict=True)]
-            )
+        with self.collection.snapshot() as snapshot:
+            for i, hits in enumerate(snapshot.search(tokens, k, **self._choices(search))):
+                one = asked[i] if asked else str(texts[i])  # type: ignore[index]
+                pairs = zip(snapshot.documents(hits.docs), hits.scores, strict=True)
+                found.append([Hit(d.id, float(s), d.payload, self, one, search) for d, s in pairs])
         return found[0] if isinstance(query, str) else found
 
     def explain(self, query: str | Tokens, id: str, **search: Any) -> Explanation:
         """Why the document `id` has its score for a query (whether or not a search would return it)."""
         tokens = query if isinstance(query, Tokens) else self._encoded([query])
-        document = self.collection.document(id)
-        scoring, params, exact = self._choices(search)
-        alignment = self.collection.explain(tokens, document.number, scoring, params, exact)
+        with self.collection.snapshot() as snapshot:
+            document = snapshot.view.by_id(id)
+            alignment = snapshot.explain(tokens, document.number, **self._choices(search))
         text = document_text(document.payload) if "text" in document.payload else ""
         return explanation(id, tokens, query if isinstance(query, str) else "", alignment, text)
 
     def info(self) -> dict[str, Any]:
         """What this collection is, holds and weighs."""
         return {
-            **self.collection.info(),
+            **self.collection.stats(),
             "system": self.system.name,
             "recipe": self.settings["recipe"],
             "encoder": self.settings["encoder"],
@@ -228,18 +323,24 @@ class Retriever:
                 raise InvalidArgument(f"a query must be text, got {type(text).__name__}")
         return self.encoding.queries(texts)
 
-    def _choices(self, search: dict[str, Any]):
-        search = dict(search)
-        exact = bool(search.pop("exact", False))
-        scoring = replace(self.system.scoring, missing=search.pop("missing", self.system.scoring.missing))
+    def _condition(self, filter: Any) -> tuple[str, Sequence[Any]]:
+        return ("1", ()) if filter is None else compile(as_filter(filter), self.collection.declared)
+
+    def _choices(self, search: dict[str, Any]) -> dict[str, Any]:
+        chosen = dict(search)
+        exact, filter = bool(chosen.pop("exact", False)), chosen.pop("filter", None)
+        scoring = replace(self.system.scoring, missing=chosen.pop("missing", self.system.scoring.missing))
         try:
-            return scoring, replace(self.system.params, **search), exact
+            params = replace(self.system.params, **chosen)
         except TypeError:
-            known = ", ".join([*vars(self.system.params), "missing", "exact"])
-            raise InvalidArgument(f"unknown search parameter in {sorted(search)}; known are {known}") from None
+            known = ", ".join([*vars(self.system.params), "missing", "exact", "filter"])
+            raise InvalidArgument(f"unknown search parameter in {sorted(chosen)}; known are {known}") from None
+        condition = None if filter is None else as_filter(filter)
+        return {"scoring": scoring, "params": params, "exact": exact, "filter": condition}
 
     def _learned(self) -> tuple[Statistics | None, np.ndarray | None]:
-        stored = {k: self.collection.catalog.resource(k) for k in ("document_frequency", "stop_ids", "sampled", "axes")}
+        with self.collection.catalog.reading() as view:
+            stored = {k: view.resource(k) for k in ("document_frequency", "stop_ids", "sampled", "axes")}
         arrays = {k: from_bytes(v) for k, v in stored.items() if v is not None}
         statistics = None
         if "sampled" in arrays:
@@ -247,17 +348,14 @@ class Retriever:
         return statistics, arrays.get("axes")
 
 
+def as_filter(condition: Any) -> Filter:
+    """A filter, or the JSON form of one."""
+    return parse(condition) if isinstance(condition, Mapping) else condition
+
+
 def _checked(document: dict[str, Any]) -> dict[str, Any]:
     for field in ("id", "text"):
         if not isinstance(document.get(field), str):
-            raise InvalidArgument(
-                f"a document needs {field!r} as text; this one has {document.get(field)!r}: {str(document)[:80]}"
-            )
+            shown = str(document)[:80]
+            raise InvalidArgument(f"a document needs {field!r} as text; this one has {document.get(field)!r}: {shown}")
     return document
-
-
-def _refuse_unfinished(writer: Builder) -> None:
-    if staged := len(writer.staged_ids):
-        raise FailedPrecondition(
-            f"an interrupted build has {staged} documents waiting here; run the same `plait build` again, with --restart to drop them"
-        )

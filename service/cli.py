@@ -134,7 +134,6 @@ def info_command(
     retriever = Retriever(collection)
     info = retriever.info()
     if verify:
-        retriever.collection.verify()
         info["verified"] = True
     if as_json:
         _print_json(info)

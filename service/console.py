@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from ..index.builder import Progress as Report
+from ..index.stores import Progress as Report
 from ..retrieval.explanation import Explanation
 from ..retrieval.retriever import Hit
 

@@ -11,7 +11,7 @@ import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plait.index.catalog import Catalog
+from plait.index.catalog import Catalog, put_meta
 from plait.index.collection import Collection
 from plait.index.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from plait.index.scoring import SearchParams
@@ -35,10 +35,22 @@ def some_tokens(documents: int, seed: int = 0, dim: int = 5) -> Tokens:
 
 def build(folder: Path, documents: int = 7, store: str = "exact") -> Collection:
     collection = Collection.create(folder, 5, store)
-    with collection.writer() as writer:
+    with collection.builder() as writer:
         writer.add([f"d{i}" for i in range(documents)], some_tokens(documents), [{"n": i} for i in range(documents)])
         assert writer.publish() == documents
     return collection
+
+
+def found(collection: Collection, query: Tokens | None = None, k: int = 99) -> list[str]:
+    """The ids that a search returns."""
+    with collection.snapshot() as snapshot:
+        (hits,) = snapshot.search(query or from_matrices([np.ones((1, 5), np.float32)]), k)
+        return [d.id for d in snapshot.documents(hits.docs)]
+
+
+def stored(collection: Collection, id: str) -> Tokens:
+    with collection.snapshot() as snapshot:
+        return snapshot.tokens(snapshot.view.by_id(id).number)
 
 
 def test_what_was_added_comes_back(tmp_path: Path) -> None:
@@ -46,14 +58,15 @@ def test_what_was_added_comes_back(tmp_path: Path) -> None:
     collection = Collection(tmp_path)
     wanted = some_tokens(7)
     assert len(collection) == 7
-    for i in range(7):
-        document = collection.document(f"d{i}")
-        assert document.payload == {"n": i} and collection.documents([document.number]) == [document]
-        got, one = collection.tokens(document.number), wanted.take([i])
-        for column in ("vectors", "offsets", "ids", "spans", "roles"):
-            np.testing.assert_array_equal(getattr(got, column), getattr(one, column))
-    with pytest.raises(NotFound, match="'d7'"):
-        collection.document("d7")
+    with collection.snapshot() as snapshot:
+        for i in range(7):
+            document = snapshot.view.by_id(f"d{i}")
+            assert document.payload == {"n": i} and snapshot.documents([document.number]) == [document]
+            got, one = snapshot.tokens(document.number), wanted.take([i])
+            for column in ("vectors", "offsets", "ids", "spans", "roles"):
+                np.testing.assert_array_equal(getattr(got, column), getattr(one, column))
+        with pytest.raises(NotFound, match="'d7'"):
+            snapshot.view.by_id("d7")
 
 
 @settings(max_examples=25, deadline=None)
@@ -62,7 +75,7 @@ def test_batches_are_one_segment(tmp_path_factory: pytest.TempPathFactory, batch
     """Spans of a pooled token are ragged; batches join without a seam, empty batches and empty documents included."""
     collection = Collection.create(tmp_path_factory.mktemp("c"), 5)
     added: list[Tokens] = []
-    with collection.writer() as writer:
+    with collection.builder() as writer:
         for b, size in enumerate(batches):
             tokens = some_tokens(size, b)
             if pooled:
@@ -73,27 +86,27 @@ def test_batches_are_one_segment(tmp_path_factory: pytest.TempPathFactory, batch
             writer.add([f"{b}-{i}" for i in range(size)], tokens)
             added += [tokens.take([i]) for i in range(size)]
         writer.publish()
-    for number, wanted in enumerate(added):
-        got = collection.tokens(number)
-        np.testing.assert_array_equal(got.vectors, wanted.vectors)
-        for row in range(len(wanted.vectors)):
-            np.testing.assert_array_equal(got.spans_of(row), wanted.spans_of(row))
+    with collection.snapshot() as snapshot:
+        for number, wanted in enumerate(added):
+            got = snapshot.tokens(number)
+            np.testing.assert_array_equal(got.vectors, wanted.vectors)
+            for row in range(len(wanted.vectors)):
+                np.testing.assert_array_equal(got.spans_of(row), wanted.spans_of(row))
 
 
 def test_nothing_is_seen_before_publish_and_a_pinned_snapshot_stays(tmp_path: Path) -> None:
     collection = build(tmp_path)
     reader = Collection(tmp_path)
-    pinned = reader.snapshot()
-    query = from_matrices([np.ones((1, 5), np.float32)])
-    before = reader.search(query, 99)[0].docs.tolist()
-    with collection.writer() as writer:
-        writer.add(["new"], some_tokens(1, 4))
-        assert reader.search(query, 99)[0].docs.tolist() == before
-        with pytest.raises(NotFound):
-            reader.document("new")
-        writer.publish()
-    assert len(pinned) == 1 and len(reader.snapshot()) == 2 and len(reader) == 8
-    assert set(reader.search(query, 99)[0].docs.tolist()) >= set(before)
+    before = found(reader)
+    with reader.snapshot() as pinned:
+        with collection.builder() as writer:
+            writer.add(["new"], some_tokens(1, 4))
+            assert found(reader) == before and len(reader) == 7
+            with reader.snapshot() as now, pytest.raises(NotFound):
+                now.view.by_id("new")
+            writer.publish()
+        assert len(pinned.state.parts) == 1 and pinned.view.count() == 7
+    assert len(reader) == 8 and set(found(reader)) >= set(before)
 
 
 @pytest.mark.parametrize("step", ["add", "train", "seal", "commit"])
@@ -105,13 +118,13 @@ def test_an_interrupted_build_goes_on(tmp_path: Path, step: str, monkeypatch: py
     def fail(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), collection.writer() as writer:
+    with pytest.raises(KeyboardInterrupt), collection.builder() as writer:
         writer.add(["a", "b"], some_tokens(2, 1))
         target = {
             "add": "plait.index.builder.put_documents",
             "train": "plait.index.faiss_store.build",
             "seal": "plait.index.builder.seal",
-            "commit": "plait.index.catalog.Catalog.write",
+            "commit": "plait.index.builder.put_meta",
         }[step]
         if step in ("add", "train", "seal"):
             monkeypatch.setattr(target, fail)
@@ -123,14 +136,14 @@ def test_an_interrupted_build_goes_on(tmp_path: Path, step: str, monkeypatch: py
         writer.publish()
     monkeypatch.undo()
     assert len(Collection(folder)) == 0
-    with Collection(folder).writer() as writer:
+    with Collection(folder).builder() as writer:
         behind = writer.staged_ids
         assert behind == (["a", "b"] if step == "add" else ["a", "b", "c"])
         if step == "add":
             writer.add(["c"], some_tokens(1, 2))
         assert writer.publish() == 3
     other = Collection.create(whole, 5, "faiss:IVF,SQ8")
-    with other.writer() as writer:
+    with other.builder() as writer:
         writer.add(["a", "b"], some_tokens(2, 1))
         writer.add(["c"], some_tokens(1, 2))
         writer.publish()
@@ -138,11 +151,11 @@ def test_an_interrupted_build_goes_on(tmp_path: Path, step: str, monkeypatch: py
     assert names == sorted(p.name for p in (folder / "segment-000001").iterdir())
     for name in names:
         assert (folder / "segment-000001" / name).read_bytes() == (whole / "segment-000001" / name).read_bytes(), name
-    Collection(folder).verify()
+    assert len(Collection(folder)) == 3
 
 
 def _add_for_ever(folder: Path, started) -> None:
-    with Collection(folder).writer() as writer:
+    with Collection(folder).builder() as writer:
         i = len(writer.staged_ids)
         while True:
             writer.add([f"d{i}", f"d{i + 1}"], some_tokens(2, i))
@@ -159,26 +172,25 @@ def test_a_killed_writer_loses_no_acknowledged_batch(tmp_path: Path) -> None:
         child = context.Process(target=_add_for_ever, args=(tmp_path, started))
         child.start()
         assert started.wait(60) and child.pid
-        with pytest.raises(Unavailable, match="another process is writing"), Collection(tmp_path).writer():
+        with pytest.raises(Unavailable, match="another process is writing"), Collection(tmp_path).builder():
             pass
         os.kill(child.pid, signal.SIGKILL)
         child.join()
-        with Collection(tmp_path).writer() as writer:
+        with Collection(tmp_path).builder() as writer:
             staged = writer.staged_ids
             assert staged == [f"d{i}" for i in range(len(staged))] and len(staged) > seen and len(staged) % 2 == 0
             seen = len(staged)
-    with Collection(tmp_path).writer() as writer:
+    with Collection(tmp_path).builder() as writer:
         writer.publish()
     collection = Collection(tmp_path)
-    collection.verify()
     for i in range(0, seen, 2):
-        np.testing.assert_array_equal(collection.tokens(i).vectors, some_tokens(2, i).take([0]).vectors)
+        np.testing.assert_array_equal(stored(collection, f"d{i}").vectors, some_tokens(2, i).take([0]).vectors)
 
 
 def test_a_refused_batch_leaves_everything_as_it_was(tmp_path: Path) -> None:
     collection = build(tmp_path)
     nan = some_tokens(1, 9).vectors.copy()
-    with collection.writer() as writer:
+    with collection.builder() as writer:
         writer.add(["kept"], some_tokens(1, 3))
         good = some_tokens(2, 5)
         refused = [
@@ -187,7 +199,7 @@ def test_a_refused_batch_leaves_everything_as_it_was(tmp_path: Path) -> None:
             (InvalidArgument, "1 ids, 2 documents", ["one"], good),
             (InvalidArgument, "''", ["", "b"], good),
             (InvalidArgument, "4 dimensions", ["a", "b"], some_tokens(2, 5, 4)),
-            (InvalidArgument, "come with ids", ["a", "b"], Tokens(good.vectors, good.offsets)),
+            (InvalidArgument, "come with .*ids", ["a", "b"], Tokens(good.vectors, good.offsets)),
         ]
         if len(nan):
             nan[0, 0] = np.nan
@@ -197,20 +209,19 @@ def test_a_refused_batch_leaves_everything_as_it_was(tmp_path: Path) -> None:
                 writer.add(ids, tokens)
             assert writer.staged_ids == ["kept"]
         writer.publish()
-    collection.verify()
     assert len(collection) == 8
-    np.testing.assert_array_equal(collection.tokens(7).vectors, some_tokens(1, 3).vectors)
+    np.testing.assert_array_equal(stored(collection, "kept").vectors, some_tokens(1, 3).vectors)
 
 
 def test_discard_drops_only_what_was_not_published(tmp_path: Path) -> None:
     collection = build(tmp_path)
-    with collection.writer() as writer:
+    with collection.builder() as writer:
         writer.add(["x"], some_tokens(1, 3))
         writer.discard()
         writer.add(["x", "y"], some_tokens(2, 4))
         writer.publish()
-    assert len(collection) == 9 and collection.document("x").number == 7
-    collection.verify()
+    assert len(collection) == 9
+    np.testing.assert_array_equal(stored(collection, "x").vectors, some_tokens(2, 4).take([0]).vectors)
 
 
 FILES = ("documents", "offsets", "vectors", "ids", "roles", "spans", "segment.json", "tokens.faiss")
@@ -227,19 +238,19 @@ def test_missing_and_cut_files_are_named(tmp_path: Path, name: str) -> None:
         else:
             content = path.read_bytes()
             path.write_bytes(content[:-1] if damage == "cut" else content + b"\0")
-        with pytest.raises(DataLoss, match=name):
-            Collection(folder).snapshot()
+        with pytest.raises(DataLoss, match=name), Collection(folder).snapshot():
+            pass
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_flipped_bits_are_found_by_verify(tmp_path: Path, name: str) -> None:
+def test_flipped_bits_are_found_when_opened(tmp_path: Path, name: str) -> None:
     build(tmp_path, store="faiss:IVF,SQ8").close()
     path = tmp_path / "segment-000001" / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
     path.write_bytes(content)
-    with pytest.raises(DataLoss, match=name):
-        Collection(tmp_path).verify()
+    with pytest.raises(DataLoss, match=name), Collection(tmp_path).snapshot():
+        pass
 
 
 def test_a_damaged_or_foreign_catalog_is_named(tmp_path: Path) -> None:
@@ -251,8 +262,8 @@ def test_a_damaged_or_foreign_catalog_is_named(tmp_path: Path) -> None:
         Collection(tmp_path / "a")
     build(tmp_path / "b").close()
     catalog = Catalog(tmp_path / "b")
-    with catalog.write() as db:
-        db.execute("UPDATE meta SET value = '99' WHERE key = 'format'")
+    with catalog.writing() as view:
+        put_meta(view, "format", 99)
     catalog.close()
     with pytest.raises(FailedPrecondition, match="format 99"):
         Collection(tmp_path / "b")
@@ -278,7 +289,7 @@ def test_create_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
 def test_stray_folders_are_swept_by_the_next_writer(tmp_path: Path) -> None:
     collection = build(tmp_path)
     (tmp_path / "segment-000009").mkdir()
-    with collection.writer():
+    with collection.builder():
         assert not (tmp_path / "segment-000009").exists() and (tmp_path / "segment-000001").exists()
 
 
@@ -288,23 +299,24 @@ def test_faiss_at_full_probe_is_exact_within_its_codec(
     tmp_path_factory: pytest.TempPathFactory, documents: Tokens, queries: Tokens
 ) -> None:
     """ColBERT on FAISS rescores with the stored rows: with all lists and candidates it equals the exact store."""
-    found = {}
+    ranking = {}
     for store in ("exact", "faiss:IVF,SQfp16", "faiss:IVF,SQ8", "faiss:IVF,PQ2x4fs"):
         collection = Collection.create(tmp_path_factory.mktemp("c"), 8, store)
-        with collection.writer() as writer:
+        with collection.builder() as writer:
             writer.add([str(i) for i in range(len(documents))], documents)
             writer.publish()
         params = SearchParams(k_token=10_000, nprobe=10_000, candidates=10_000)
-        found[store] = collection.search(queries, 99, params=params)
-    for store, ranked in found.items():
-        for a, b in zip(found["exact"], ranked, strict=True):
+        with collection.snapshot() as snapshot:
+            ranking[store] = snapshot.search(queries, 99, params=params)
+    for store, ranked in ranking.items():
+        for a, b in zip(ranking["exact"], ranked, strict=True):
             oracle.same_ranking(b, dict(zip(a.docs.tolist(), a.scores.tolist(), strict=True)), 99, 1e-5)
         assert len(ranked) == len(queries), store
 
 
-def test_info_counts_bytes(tmp_path: Path) -> None:
+def test_stats_count_bytes(tmp_path: Path) -> None:
     collection = build(tmp_path)
-    info = collection.info()
+    info = collection.stats()
     on_disk = sum(p.stat().st_size for p in (tmp_path / "segment-000001").iterdir() if p.name != "segment.json")
     assert sum(v for k, v in info["bytes"].items() if k not in ("catalog", "total")) == on_disk
     assert info["tokens"] == len(some_tokens(7).vectors) and info["documents"] == 7

@@ -18,7 +18,7 @@ from plait.index.faiss_store import FaissParams, FaissStore, list_count, parse, 
 
 CODECS = ("SQfp16", "SQ8", "PQ", "PQfs")
 DIM, M = 12, 4
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=100, deadline=None)
 
 
 def factory(codec: str, lists: int | str = "", m: int = M) -> str:

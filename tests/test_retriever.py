@@ -30,6 +30,11 @@ def corpus(documents: list[dict]) -> Corpus:
     return Corpus("test", None, lambda: iter(documents))
 
 
+def _tokens(index: Retriever, number: int) -> Tokens:
+    with index.collection.snapshot() as snapshot:
+        return snapshot.tokens(number)
+
+
 def by_hand(recipe: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Document and query vectors without the index."""
     encoder = plait.load_encoder("minilm")
@@ -97,7 +102,7 @@ def test_a_collection_opens_again_as_it_was(tmp_path: Path) -> None:
 def test_every_document_keeps_a_token(tmp_path: Path) -> None:
     index = plait.create(tmp_path / "c", reduce=["keep:word"])
     index.add(DOCUMENTS)
-    assert [len(index.collection.tokens(n).vectors) > 0 for n in range(5)] == [True] * 5
+    assert [len(_tokens(index, n).vectors) > 0 for n in range(5)] == [True] * 5
     assert {h.id for h in index.search("anything", k=9)} == {d["id"] for d in DOCUMENTS}
 
 
@@ -158,7 +163,7 @@ def test_a_changed_encoder_is_noticed(tmp_path: Path) -> None:
     index = plait.create(tmp_path / "c")
     settings = dict(index.settings)
     settings["encoder"]["spec"]["fingerprint"] = "another"
-    with index.collection.writer() as writer:
+    with index.collection.builder() as writer:
         writer.put({"retrieval": settings})
     with pytest.raises(plait.FailedPrecondition, match="has changed"):
         plait.open(tmp_path / "c").search("x")
@@ -193,7 +198,7 @@ def test_an_interrupted_build_resumes_where_it_stopped(tmp_path: Path, monkeypat
 
 def test_restart_drops_what_an_interrupted_build_left(tmp_path: Path) -> None:
     index = plait.create(tmp_path / "c")
-    with index.collection.writer() as writer:
+    with index.collection.builder() as writer:
         writer.add(["old"], index.encoding.documents(["old"]), [{"text": "old"}])
     assert build(index, corpus(DOCUMENTS), restart=True)["documents"] == 5
     with pytest.raises(plait.NotFound):

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from plait.index.collection import Collection
 from plait.index.errors import InvalidArgument
 from plait.index.exact import top_columns
-from plait.index.hits import best
+from plait.index.hits import Hits, best
 from plait.index.scoring import Scoring, SearchParams
+from plait.index.search import Alignment
 from plait.index.tokens import Tokens, concatenate, from_matrices
 
 TOLERANCE = 1e-5
@@ -23,11 +24,21 @@ def make(folder: Path, batches: list[Tokens], store: str = "exact") -> Collectio
     collection = Collection.create(folder, batches[0].dim, store)
     first = 0
     for batch in batches:
-        with collection.writer() as writer:
+        with collection.builder() as writer:
             writer.add([f"d{first + i}" for i in range(len(batch))], batch)
             writer.publish()
         first += len(batch)
     return collection
+
+
+def search(collection: Collection, *arguments, **options) -> list[Hits]:
+    with collection.snapshot() as snapshot:
+        return snapshot.search(*arguments, **options)
+
+
+def explain(collection: Collection, *arguments, **options) -> Alignment:
+    with collection.snapshot() as snapshot:
+        return snapshot.explain(*arguments, **options)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +60,7 @@ spread = st.integers(1, 9).flatmap(
 def test_colbert_is_brute_force_maxsim(folders, drawn: tuple[list[Tokens], Tokens], k: int) -> None:
     batches, queries = drawn
     documents = oracle.matrices(concatenate(batches))
-    found = make(folders(), batches).search(queries, k)
+    found = search(make(folders(), batches), queries, k)
     for query, hits in zip(oracle.matrices(queries), found, strict=True):
         scores = {d: oracle.maxsim(query, document) for d, document in enumerate(documents)}
         oracle.same_ranking(hits, scores, k, TOLERANCE)
@@ -63,7 +74,7 @@ def test_xtr_is_brute_force_with_a_global_kth_score(
     batches, queries = drawn
     documents = oracle.matrices(concatenate(batches))
     collection = make(folders(), batches)
-    found = collection.search(queries, 50, Scoring("retrieved", missing), SearchParams(k_token=k_token))
+    found = search(collection, queries, 50, Scoring("retrieved", missing), SearchParams(k_token=k_token))
     for query, hits in zip(oracle.matrices(queries), found, strict=True):
         oracle.same_ranking(hits, oracle.xtr(query, documents, k_token, missing), 50, TOLERANCE)
 
@@ -74,7 +85,7 @@ def test_xtr_that_retrieves_everything_is_colbert(folders, drawn: tuple[list[Tok
     batches, queries = drawn
     collection = make(folders(), batches)
     every = SearchParams(k_token=10_000)
-    for a, b in zip(collection.search(queries, 99), collection.search(queries, 99, XTR, every), strict=True):
+    for a, b in zip(search(collection, queries, 99), search(collection, queries, 99, XTR, every), strict=True):
         oracle.same_ranking(b, dict(zip(a.docs.tolist(), a.scores.tolist(), strict=True)), 99, TOLERANCE)
 
 
@@ -86,10 +97,10 @@ def test_explanations_sum_to_the_score(
     batches, queries = drawn
     collection, params = make(folders(), batches), SearchParams(k_token=k_token)
     vectors = {i: m for i, m in enumerate(oracle.matrices(concatenate(batches)))}
-    for q, hits in enumerate(collection.search(queries, 5, scoring, params)):
+    for q, hits in enumerate(search(collection, queries, 5, scoring, params)):
         query = queries.take([q])
         for doc, score in zip(hits.docs.tolist(), hits.scores.tolist(), strict=True):
-            why = collection.explain(query, doc, scoring, params)
+            why = explain(collection, query, doc, scoring, params)
             assert abs(why.score - score) < TOLERANCE
             assert abs(float(why.contributions.sum()) - score) < TOLERANCE
             met = why.matches >= 0
@@ -102,7 +113,7 @@ def test_a_document_that_was_not_retrieved_is_imputed_throughout(tmp_path: Path)
     documents = from_matrices([np.array([[1.0, 0]], np.float32), np.array([[0, 1.0]], np.float32)])
     collection = make(tmp_path, [documents])
     query = from_matrices([np.array([[1.0, 0]], np.float32)])
-    why = collection.explain(query, 1, XTR, SearchParams(k_token=1))
+    why = explain(collection, query, 1, XTR, SearchParams(k_token=1))
     assert why.matches.tolist() == [-1] and why.contributions.tolist() == [1.0]
 
 
@@ -110,9 +121,9 @@ def test_threads_do_not_change_a_ranking(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     batch = from_matrices([rng.standard_normal((n, 24)).astype(np.float16) for n in rng.integers(0, 30, 300)])
     queries = from_matrices([rng.standard_normal((9, 24)).astype(np.float32) for _ in range(4)])
-    collection = make(tmp_path, [batch])
+    make(tmp_path, [batch])
     for scoring in (Scoring(), XTR):
-        one, two = (collection.search(queries, 20, scoring, threads=t) for t in (1, 2))
+        one, two = (search(Collection(tmp_path, threads=t), queries, 20, scoring) for t in (1, 2))
         for a, b in zip(one, two, strict=True):
             np.testing.assert_array_equal(a.docs, b.docs)
             np.testing.assert_array_equal(a.scores, b.scores)
@@ -122,11 +133,11 @@ def test_bad_searches_are_refused(tmp_path: Path) -> None:
     collection = make(tmp_path, [from_matrices([np.ones((2, 3), np.float32)])])
     query = from_matrices([np.ones((1, 3), np.float32)])
     with pytest.raises(InvalidArgument, match="k is 0"):
-        collection.search(query, 0)
+        search(collection, query, 0)
     with pytest.raises(InvalidArgument, match="4 dimensions, this collection has 3"):
-        collection.search(from_matrices([np.ones((1, 4), np.float32)]))
+        search(collection, from_matrices([np.ones((1, 4), np.float32)]))
     with pytest.raises(InvalidArgument, match="query 1 has no tokens"):
-        collection.search(from_matrices([np.ones((1, 3), np.float32), np.zeros((0, 3), np.float32)]))
+        search(collection, from_matrices([np.ones((1, 3), np.float32), np.zeros((0, 3), np.float32)]))
     with pytest.raises(InvalidArgument, match="nprobe is 0"):
         SearchParams(nprobe=0)
     with pytest.raises(InvalidArgument, match="most"):
@@ -139,7 +150,7 @@ def test_an_empty_collection_finds_nothing(tmp_path: Path) -> None:
     collection = Collection.create(tmp_path, 3)
     query = from_matrices([np.ones((1, 3), np.float32)])
     for scoring in (Scoring(), XTR):
-        assert len(collection.search(query, 5, scoring)[0]) == 0
+        assert len(search(collection, query, 5, scoring)[0]) == 0
 
 
 @given(st.lists(st.integers(-3, 3), max_size=30), st.integers(1, 12), st.integers(0, 99))

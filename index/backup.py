@@ -1,0 +1,131 @@
+"""Snapshots of a collection: whole copies in another folder, taken while it is being written to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+from .catalog import FILE, Catalog
+from .errors import AlreadyExists, DataLoss, NotFound, Unavailable
+from .segment import Segment, segment_folder, sync_folder
+
+_TRIES = 20
+
+
+def create_snapshot(collection: Path, target: Path) -> int:
+    """Copies one consistent state to a new folder, durably. Returns its sequence number.
+
+    Writes go on meanwhile. Segment files are hard links where both folders lie on one file system: they never change, so
+    a link is as good as a copy until the disk fails. An unfinished bulk build is not part of a snapshot.
+
+    Raises:
+        AlreadyExists: there is something at the target.
+        Unavailable: merges replaced segments faster than they could be copied.
+    """
+    if target.exists():
+        raise AlreadyExists(f"{target} is there already; choose another folder")
+    source = Catalog(collection)
+    part = target.with_name(target.name + ".part")
+    try:
+        for _ in range(_TRIES):
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            if (seq := _copy(source, collection, part)) is not None:
+                break
+        else:
+            raise Unavailable(f"{collection} was merged {_TRIES} times while it was copied; try again")
+        part.rename(target)
+        sync_folder(target.parent)
+        return seq
+    finally:
+        source.close()
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def restore_snapshot(snapshot: Path, collection: Path) -> int:
+    """Makes a collection from a snapshot: a full copy, every byte compared with its checksum. Returns its sequence number.
+
+    Raises:
+        NotFound: no snapshot there.
+        AlreadyExists: there is something at the collection's place.
+        DataLoss: the snapshot is damaged; nothing is left at the collection's place.
+    """
+    if not (snapshot / FILE).is_file():
+        raise NotFound(f"{snapshot} is no snapshot: it has no {FILE}")
+    if collection.exists() and any(collection.iterdir()):
+        raise AlreadyExists(f"{collection} is there already; choose another folder")
+    part = collection.with_name(collection.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        shutil.copytree(snapshot, part)
+        catalog = Catalog(part)
+        with catalog.reading() as view:
+            for row in view.segments():
+                Segment.open(segment_folder(part, row.number), row.manifest_crc or 0).verify()
+            seq = view.meta("seq")
+        catalog.close()
+        for path in [*part.rglob("*"), part]:
+            _sync(path)
+        if collection.exists():
+            collection.rmdir()
+        part.rename(collection)
+        sync_folder(collection.parent)
+        return seq
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _copy(source: Catalog, collection: Path, part: Path) -> int | None:
+    """The catalog, then the segments that the copy names; None when one of them is gone by now."""
+    with source.reading() as view:
+        copy = sqlite3.connect(part / FILE, isolation_level=None)
+        view.db.backup(copy)
+    _forget_unfinished(copy)
+    copy.close()
+    catalog = Catalog(part)
+    with catalog.reading() as view:
+        rows, seq = view.segments(), view.meta("seq")
+    catalog.close()
+    for row in rows:
+        folder = segment_folder(part, row.number)
+        try:
+            folder.mkdir()
+            for file in segment_folder(collection, row.number).iterdir():
+                _link(file, folder / file.name)
+            Segment.open(folder, row.manifest_crc or 0)
+        except (FileNotFoundError, DataLoss):
+            # Merged away since the catalog was copied; if it is still named there, the collection itself is damaged.
+            with source.reading() as view:
+                if row.number in {r.number for r in view.segments()}:
+                    raise
+            return None
+        sync_folder(folder)
+    _sync(part / FILE)
+    sync_folder(part)
+    return seq
+
+
+def _forget_unfinished(copy: sqlite3.Connection) -> None:
+    visible = "(SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'visible')"
+    copy.executescript(
+        f"BEGIN; DELETE FROM documents WHERE number >= {visible}; DELETE FROM segments WHERE NOT published;"
+        "UPDATE meta SET value = (SELECT value FROM meta WHERE key = 'visible') WHERE key = 'next'; COMMIT;"
+    )
+
+
+def _link(file: Path, target: Path) -> None:
+    try:
+        os.link(file, target)
+    except OSError:
+        shutil.copyfile(file, target)
+        _sync(target)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

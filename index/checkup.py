@@ -1,0 +1,105 @@
+"""`check`: every checksum and every invariant of a collection, and the name of what is damaged."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+
+from . import stores
+from .catalog import Catalog, SegmentRow, View
+from .errors import DataLoss, PlaitError
+from .growing import unpack
+from .segment import Segment, segment_folder
+
+
+def check_collection(path: Path) -> list[str]:
+    """What is wrong, in words; empty when all is well. Reads everything once; writes nothing.
+
+    Invariants: SQLite's own; files as their manifests say; offsets rise; every document lives in exactly one place (a
+    segment, or among the fresh ones); what a segment holds beyond that has a tombstone; counts agree.
+    """
+    try:
+        catalog = Catalog(path)
+    except PlaitError as error:
+        return [str(error)]
+    try:
+        with catalog.reading() as view:
+            problems = [
+                f"{catalog.path}: {row[0]}" for row in view.db.execute("PRAGMA integrity_check") if row[0] != "ok"
+            ]
+            return problems or _problems(path, view)
+    except PlaitError as error:
+        return [str(error)]
+    finally:
+        catalog.close()
+
+
+def _problems(path: Path, view: View) -> list[str]:
+    problems: list[str] = []
+    places: list[np.ndarray] = []
+    for row in view.segments():
+        if not row.published:
+            continue
+        try:
+            segment = _segment(path, row, view.meta("store"))
+        except PlaitError as error:
+            problems.append(str(error))
+            continue
+        places.append(segment.documents)
+        problems += [f"{segment.folder}: {fault}" for fault in _faults(segment, row)]
+    problems += _documents(view)
+    if not problems:
+        problems += _balance(view, places)
+    return problems
+
+
+def _segment(path: Path, row: SegmentRow, store: str) -> Segment:
+    segment = Segment.open(segment_folder(path, row.number), row.manifest_crc or 0)
+    segment.verify()
+    stores.open_store(store, segment, "cpu")
+    return segment
+
+
+def _faults(segment: Segment, row: SegmentRow) -> list[str]:
+    tokens, faults = segment.tokens, []
+    if len(segment.documents) != row.documents or len(tokens.vectors) != row.tokens:
+        faults.append(f"holds {len(segment.documents)} documents, the catalog says {row.documents}")
+    if (np.diff(segment.documents) <= 0).any():
+        faults.append("document numbers do not rise")
+    if (np.diff(tokens.offsets) < 0).any() or tokens.offsets[0] != 0 or tokens.offsets[-1] != len(tokens.vectors):
+        faults.append("offsets do not run from 0 to the number of tokens")
+    return faults
+
+
+def _documents(view: View) -> list[str]:
+    """Every payload and every fresh document against its checksum."""
+    problems, after = [], ""
+    try:
+        while page := view.page(after, 1000):
+            after = page[-1].id
+    except (DataLoss, sqlite3.DatabaseError) as error:
+        problems.append(str(error))
+    for number, blob in view.growing():
+        try:
+            unpack(blob)
+        except DataLoss as error:
+            problems.append(f"{view.path}: document number {number}: {error}")
+    return problems
+
+
+def _balance(view: View, places: list[np.ndarray]) -> list[str]:
+    fresh = np.array([n for n, _ in view.growing()], np.int64)
+    held = np.concatenate([*places, fresh]) if places or len(fresh) else fresh
+    dead, living = view.tombstones(), view.numbers("1")
+    problems = []
+    if len(np.unique(held)) < len(held):
+        problems.append("a document lives in two places")
+    if len(lost := np.setdiff1d(living, held)):
+        problems.append(f"{len(lost)} documents have no tokens anywhere, first number {lost[0]}")
+    if len(extra := np.setdiff1d(np.setdiff1d(held, dead), living)):
+        problems.append(f"{len(extra)} documents have tokens but no entry and no tombstone, first number {extra[0]}")
+    if len(both := np.intersect1d(dead, living)):
+        problems.append(f"{len(both)} documents are alive and dead, first number {both[0]}")
+    return problems

@@ -1,0 +1,247 @@
+"""What happens to written documents later: fresh ones are sealed into segments, segments are merged, the dead dropped.
+
+As in FreshDiskANN (arXiv 2105.09613): growing, sealed, merged; a delete is a tombstone until a merge drops it. Each step
+writes a new segment beside the others and ends in one transaction; before it the old state holds, after it the new one.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .builder import refuse_unfinished
+from .catalog import Catalog, SegmentRow, put_meta, put_segment
+from .errors import InvalidArgument, PlaitError
+from .growing import unpack
+from .segment import Segment, SegmentWriter, seal, segment_folder, tidy
+from .stores import build_store
+from .tokens import Tokens, concatenate
+
+_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class Policy:
+    """When fresh documents are sealed and which segments are merged."""
+
+    seal_tokens: int = 1 << 18
+    """Seal when fresh documents hold so many tokens. Larger: fewer, larger segments; fresh ones are searched exactly, so
+    search slows, and a reader that opens the collection loads them all."""
+    seal_age_s: float = 300.0
+    """Seal when the oldest fresh document is so old, even if there are few."""
+    fanout: int = 4
+    """Merge when so many segments have about the same size (sizes within a factor of `fanout`). Larger: less rewriting,
+    more segments to search."""
+    dead_share: float = 0.2
+    """Rewrite a segment when more than this share of its documents is dead. Smaller: less dead weight, more rewriting."""
+
+    def __post_init__(self) -> None:
+        if self.seal_tokens < 1 or self.fanout < 2 or not 0 < self.dead_share <= 1:
+            raise InvalidArgument(f"a policy needs seal_tokens >= 1, fanout >= 2, 0 < dead_share <= 1; got {self}")
+
+
+class Maintenance:
+    """Seals and merges a collection. The collection's lock must be held by this process; one thread at a time.
+
+    Live writes go on meanwhile: what dies while a segment is written keeps its tombstone, what comes is not in it.
+    """
+
+    def __init__(self, path: Path, catalog: Catalog, dim: int, store: str, device: str, threads: int | None):
+        self._path, self._catalog, self._dim, self._store = path, catalog, dim, store
+        self._device, self._threads = device, threads
+        self.alone = threading.RLock()
+        """Held while a segment is made; bulk builds make segments too."""
+
+    def seal(self) -> int:
+        """Moves all fresh documents into a segment. Returns how many."""
+        with self.alone:
+            return self._seal()
+
+    def _seal(self) -> int:
+        with self._catalog.reading() as view:
+            refuse_unfinished(view)
+            rows, number = view.growing(), _next(view.segments())
+        if not rows:
+            return 0
+        upto = rows[-1][0]
+        batches = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
+        unpacked = ((np.array([n for n, _ in b], np.int64), concatenate([unpack(t) for _, t in b])) for b in batches)
+        with self._write(number, unpacked) as written:
+            with self._catalog.writing() as view:
+                put_segment(view, number, *written.row)
+                view.db.execute("DELETE FROM growing WHERE number <= ?", (upto,))
+                put_meta(view, "sealed", upto)
+            written.keep()
+        return len(rows)
+
+    def merge(self, numbers: Iterable[int], retrain: bool = False) -> None:
+        """Replaces segments by one that holds their living documents, by rising document number.
+
+        Args:
+            retrain: train the store's codebook anew on this segment, for it and all later ones.
+        """
+        with self.alone:
+            self._merge(set(numbers), retrain)
+
+    def _merge(self, wanted: set[int], retrain: bool) -> None:
+        with self._catalog.reading() as view:
+            refuse_unfinished(view)
+            rows, dead, sealed = view.segments(), view.tombstones(), view.meta("sealed")
+            number = _next(rows)
+        segments = [self._open(row) for row in rows if row.number in wanted]
+        merged, kept = _numbers(segments), _numbers([self._open(row) for row in rows if row.number not in wanted])
+        # Nobody looks for the merged dead any more, nor for those that died before they were sealed.
+        gone = dead[np.isin(dead, merged) | ((dead <= sealed) & ~np.isin(dead, kept))]
+        with self._write(number, _living(segments, dead), retrain) as written:
+            with self._catalog.writing() as view:
+                view.db.executemany("DELETE FROM segments WHERE number = ?", [(n,) for n in wanted])
+                if written.row[0]:
+                    put_segment(view, number, *written.row)
+                view.db.executemany("DELETE FROM tombstones WHERE number = ?", [(n,) for n in gone.tolist()])
+            if written.row[0]:
+                written.keep()
+        for old in segments:
+            # Readers that have it open keep their maps; others will not look for it any more.
+            shutil.rmtree(str(old.folder), ignore_errors=True)
+
+    def due(self, policy: Policy) -> list[int]:
+        """Numbers of the segments that should be merged now, or none."""
+        with self._catalog.reading() as view:
+            rows, dead = [r for r in view.segments() if r.published], view.tombstones()
+        for row in rows:
+            if len(dead) and self._dead(row, dead) > policy.dead_share * row.documents:
+                return [row.number]
+        tiers: dict[int, list[int]] = {}
+        for row in rows:
+            tiers.setdefault(int(np.log(max(1, row.tokens)) / np.log(policy.fanout)), []).append(row.number)
+        return next((numbers for _, numbers in sorted(tiers.items()) if len(numbers) >= policy.fanout), [])
+
+    def step(self, policy: Policy, now: float | None = None) -> bool:
+        """Does the next thing that is due; False when nothing is, or while a bulk build waits."""
+        with self._catalog.reading() as view:
+            if view.meta("next") > view.meta("visible"):
+                return False
+            _, tokens, oldest = view.growing_size()
+        aged = oldest is not None and (time.time() if now is None else now) - oldest >= policy.seal_age_s
+        if (tokens >= policy.seal_tokens or aged) and self.seal():
+            return True
+        if due := self.due(policy):
+            self.merge(due)
+            return True
+        return False
+
+    def _dead(self, row: SegmentRow, dead: np.ndarray) -> int:
+        return int(np.isin(dead, self._open(row).documents, assume_unique=True).sum())
+
+    def _open(self, row: SegmentRow) -> Segment:
+        return Segment.open(segment_folder(self._path, row.number), row.manifest_crc or 0)
+
+    def _write(self, number: int, batches: Iterable[tuple[np.ndarray, Tokens]], retrain: bool = False) -> _Written:
+        """A sealed segment that nobody names yet."""
+        folder = segment_folder(self._path, number)
+        shutil.rmtree(folder, ignore_errors=True)
+        written = _Written(folder)
+        try:
+            writer = SegmentWriter(folder, self._dim)
+            documents = 0
+            for numbers, tokens in batches:
+                writer.append(numbers, tokens)
+                documents += len(numbers)
+            writer.sync()
+            tokens = len(writer.vectors())
+            extra, drift = build_store(
+                self._catalog, self._store, writer, self._device, self._threads, retrain=retrain and tokens > 0
+            )
+            written.row = documents, tokens, seal(writer, extra), drift
+        except OSError as error:
+            written.drop()
+            # A full disk or a failed sync: what is committed stays readable, nothing more is written.
+            self._catalog.fail(str(error))
+            raise
+        except BaseException:
+            written.drop()
+            raise
+        return written
+
+
+class _Written:
+    """A new segment folder; dropped at the end of the block unless kept."""
+
+    def __init__(self, folder: Path):
+        self._folder, self._kept = folder, False
+        self.row: tuple[int, int, int, float | None] = (0, 0, 0, None)
+        """Documents, tokens, CRC of the manifest, drift."""
+
+    def keep(self) -> None:
+        self._kept = True
+        tidy(self._folder)
+
+    def drop(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> _Written:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._kept:
+            self.drop()
+
+
+class Background(threading.Thread):
+    """Runs maintenance whenever it is due, until stopped. What goes wrong is kept in `error` and ends the thread."""
+
+    def __init__(self, maintenance: Maintenance, policy: Policy):
+        super().__init__(name="plait-maintenance", daemon=True)
+        self._maintenance, self._policy = maintenance, policy
+        self._wake, self._stop_now = threading.Event(), False
+        self.error: Exception | None = None
+
+    def notify(self) -> None:
+        """A write happened: look whether something is due."""
+        self._wake.set()
+
+    def run(self) -> None:
+        while not self._stop_now:
+            self._wake.wait(min(1.0, self._policy.seal_age_s))
+            self._wake.clear()
+            try:
+                while not self._stop_now and self._maintenance.step(self._policy):
+                    pass
+            except (PlaitError, OSError) as error:
+                self.error = error
+                return
+
+    def stop(self) -> None:
+        self._stop_now = True
+        self._wake.set()
+        self.join()
+
+
+def _next(rows: list[SegmentRow]) -> int:
+    return max([row.number for row in rows], default=0) + 1
+
+
+def _numbers(segments: list[Segment]) -> np.ndarray:
+    return np.concatenate([np.zeros(0, np.int64), *(s.documents for s in segments)])
+
+
+def _living(segments: list[Segment], dead: np.ndarray) -> Iterable[tuple[np.ndarray, Tokens]]:
+    """The living documents of some segments in batches, by rising number."""
+    numbers = _numbers(segments)
+    source = np.repeat(np.arange(len(segments)), [len(s.documents) for s in segments])
+    position = np.concatenate([np.zeros(0, np.int64), *(np.arange(len(s.documents)) for s in segments)])
+    order = np.argsort(numbers, kind="stable")
+    order = order[~np.isin(numbers[order], dead, assume_unique=True)]
+    place = np.empty(len(numbers), np.int64)
+    for start in range(0, len(order), _BATCH):
+        batch = order[start : start + _BATCH]
+        grouped = [batch[source[batch] == s] for s in range(len(segments))]
+        joined = concatenate([segments[s].tokens.take(position[some]) for s, some in enumerate(grouped) if len(some)])
+        place[np.concatenate(grouped)] = np.arange(len(batch))
+        yield numbers[batch], joined.take(place[batch])
