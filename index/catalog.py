@@ -7,6 +7,7 @@ only when, a committed row says so. Every transaction raises the sequence number
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import threading
 import weakref
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound, Unavailable
+from .errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 
 FORMAT = 1
 FILE = "catalog.db"
@@ -38,6 +39,9 @@ CREATE INDEX tombstones_seq ON tombstones (seq);
 _COUNTERS = {"seq": 0, "next": 0, "visible": 0, "sealed": -1}
 # After one of these a later sync may claim success for pages that were lost: nothing more may be written.
 _POISON = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CORRUPT", "SQLITE_CANTOPEN")
+
+_NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")
+"""The escape of U+0000, not an escaped backslash before such letters."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +93,15 @@ class View:
 
     def count(self, where: str = "1", values: Sequence[Any] = ()) -> int:
         """Documents that are there, or those among them that satisfy an SQL condition."""
-        sql = f"SELECT count(*) FROM documents WHERE number < ? AND ({where})"
+        sql = f"SELECT count(*) FROM documents WHERE +number < ? AND ({where})"
         return int(self.db.execute(sql, (self.meta("visible"), *values)).fetchone()[0])
 
     def numbers(self, where: str, values: Sequence[Any] = ()) -> np.ndarray:
         """(n,) int64 rising numbers of the documents that satisfy an SQL condition."""
-        sql = f"SELECT number FROM documents WHERE number < ? AND ({where}) ORDER BY number"
+        # The plus keeps SQLite from walking row numbers where an index of a declared field would do.
+        sql = f"SELECT number FROM documents WHERE +number < ? AND ({where})"
         found = self.db.execute(sql, (self.meta("visible"), *values)).fetchall()
-        return np.array(found, np.int64).reshape(-1)
+        return np.sort(np.array(found, np.int64).reshape(-1))
 
     def page(self, after: str, limit: int, where: str = "1", values: Sequence[Any] = ()) -> list[Document]:
         """Documents by rising id, from the first whose id is greater than `after`."""
@@ -274,7 +279,7 @@ def put_resource(view: View, key: str, value: bytes) -> None:
 def put_documents(view: View, documents: Iterable[Document]) -> None:
     """Inserts documents. AlreadyExists names the first id that is taken."""
     for d in documents:
-        payload = json.dumps(d.payload, ensure_ascii=False) if d.payload else None
+        payload = _json(d)
         row = d.number, d.id, payload, _crc(d.number, d.id, payload)
         try:
             view.db.execute("INSERT INTO documents VALUES (?, ?, ?, ?)", row)
@@ -284,7 +289,7 @@ def put_documents(view: View, documents: Iterable[Document]) -> None:
 
 def put_payload(view: View, document: Document) -> None:
     """Replaces the payload of a document that is there."""
-    payload = json.dumps(document.payload, ensure_ascii=False) if document.payload else None
+    payload = _json(document)
     crc = _crc(document.number, document.id, payload)
     view.db.execute("UPDATE documents SET payload = ?, crc = ? WHERE number = ?", (payload, crc, document.number))
 
@@ -330,6 +335,20 @@ def _damaged(path: Path, error: sqlite3.DatabaseError) -> Exception:
     if isinstance(error, sqlite3.OperationalError) and (error.sqlite_errorname or "").startswith("SQLITE_BUSY"):
         return Unavailable(f"{path} is held by another process for longer than 30 s; try again")
     return DataLoss(f"{path} is damaged ({error}); restore it from a copy")
+
+
+def _json(document: Document) -> str | None:
+    """A payload as strict JSON, which SQLite's own functions can read. InvalidArgument: it is none."""
+    if not document.payload:
+        return None
+    try:
+        text = json.dumps(document.payload, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"the payload of document {document.id!r} is no JSON: {error}") from None
+    if _NUL.search(text):
+        raise InvalidArgument(f"the payload of document {document.id!r} holds U+0000, at which SQLite would cut it")
+    return text
 
 
 def _crc(number: int, id: str, payload: str | None) -> int:

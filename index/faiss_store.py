@@ -241,21 +241,6 @@ class FaissStore:
                 scores[i, : len(hits)], found[i, : len(hits)] = hits.scores, hits.docs
         return scores, found
 
-    def scores(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """(q, len(rows)) float32: what `search` gives the tokens `rows` (int64, any order), for every codec. CPU only.
-
-        Visits the row numbers of every list: time grows with `tokens`, however few the rows.
-        """
-        wanted, place = np.unique(rows, return_inverse=True)
-        if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < self.tokens:
-            raise InvalidArgument(f"rows run from {wanted[0]} to {wanted[-1]}; this index has 0 to {self.tokens - 1}")
-        if not len(wanted):
-            return np.empty((len(queries), 0), np.float32)
-        mask = np.zeros(self.tokens, bool)
-        mask[wanted] = True
-        scores, found = self.search(queries, len(wanted), self.lists, rows=mask)
-        return np.take_along_axis(scores, np.argsort(found, axis=1), axis=1)[:, place]
-
     def _ranked(self, queries: np.ndarray, k: int, nprobe: int, rows: np.ndarray | None) -> Iterator[Hits]:
         """One `Hits` per query, in slices that bound the memory."""
         if not self.tokens:

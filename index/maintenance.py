@@ -66,10 +66,11 @@ class Maintenance:
     def _seal(self) -> int:
         with self._catalog.reading() as view:
             refuse_unfinished(view)
-            rows, number = view.growing(), _next(view.segments())
+            rows, number, upto = view.growing(), _next(view.segments()), view.meta("next") - 1
         if not rows:
+            with self._catalog.writing() as view:
+                put_meta(view, "sealed", upto)
             return 0
-        upto = rows[-1][0]
         batches = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
         unpacked = ((np.array([n for n, _ in b], np.int64), concatenate([unpack(t) for _, t in b])) for b in batches)
         with self._write(number, unpacked) as written:

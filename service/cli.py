@@ -18,40 +18,34 @@ from ..retrieval.corpus import open_corpus
 from ..retrieval.encoder import EMBEDDED, EncoderOptions
 from ..retrieval.indexing import Estimate, build
 from ..retrieval.retriever import Retriever
-from .console import bytes_text, err, out, progress, show_explanation, show_hits
+from . import upkeep
+from .console import bytes_text, err, out, print_json, progress, show_explanation, show_hits
+from .options import (
+    Cache,
+    Candidates,
+    Device,
+    Dim,
+    DocumentLength,
+    Encoder,
+    Exact,
+    Expansion,
+    Filter,
+    Json,
+    KToken,
+    Missing,
+    Nprobe,
+    Pool,
+    Prune,
+    QueryLength,
+    Quiet,
+    Reduce,
+    Store,
+    SystemName,
+    Threads,
+    read_filter,
+)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads (default: the libraries' own choice).")]
-Device = Annotated[str, typer.Option(help="Where encoder and FAISS run: cpu, or cuda[:N].")]
-SystemName = Annotated[
-    str, typer.Option("--system", help="colbert (all tokens of a candidate) or xtr (retrieved tokens).")
-]
-Encoder = Annotated[str, typer.Option(help="minilm (embedded), a checkpoint folder, or a hub id.")]
-Pool = Annotated[str | None, typer.Option(help="Token pooling: a factor (2), or method:factor (kmeans:3).")]
-Prune = Annotated[
-    list[str] | None, typer.Option(help="Token pruning, repeatable: first:50, idf:50, idf:70%, attention:50%.")
-]
-Reduce = Annotated[
-    list[str] | None, typer.Option(help="Any reducer, in order, before --prune and --pool: skip:punctuation, single.")
-]
-Dim = Annotated[
-    int | None, typer.Option(help="Project to this many dimensions by PCA; 128 costs up to 2 points of nDCG@10.")
-]
-Store = Annotated[str, typer.Option(help="exact, or faiss:FACTORY such as faiss:IVF1024,PQ64x4fs or faiss:IVF,SQ8.")]
-QueryLength = Annotated[int | None, typer.Option(help="Query tokens kept (default: the checkpoint's).")]
-DocumentLength = Annotated[int | None, typer.Option(help="Document tokens kept (default: the checkpoint's).")]
-Expansion = Annotated[
-    int | None, typer.Option(help="Fill queries with [MASK] to this length, 0 to 128 (default: the checkpoint's).")
-]
-Cache = Annotated[Path | None, typer.Option(help="Folder that keeps encoder output, for repeated builds.")]
-KToken = Annotated[int | None, typer.Option(help="Tokens retrieved per query token (k').")]
-Nprobe = Annotated[int | None, typer.Option(help="FAISS lists visited per query token.")]
-Candidates = Annotated[int | None, typer.Option(help="Documents scored exactly after FAISS retrieval.")]
-Missing = Annotated[str | None, typer.Option(help="XTR's missing similarities: kth, zero, none, or a number.")]
-Exact = Annotated[bool, typer.Option("--exact", help="Compare with every stored token, whatever the store.")]
 
 
 @app.command("build")
@@ -82,7 +76,7 @@ def build_command(
     machine = {"device": device, "threads": threads, "cache": cache}
     done = _build(data, collection, settings, machine, quiet, restart)
     if as_json:
-        _print_json(done)
+        print_json(done)
     else:
         info = done["collection"]
         out.print(
@@ -104,19 +98,23 @@ def search_command(
     candidates: Candidates = None,
     missing: Missing = None,
     exact: Exact = False,
+    filter: Filter = None,
     device: Device = "cpu",
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Search a collection."""
     retriever = Retriever(collection, device=device, threads=threads)
-    hits = retriever.search(query, k, **_search(k_token, nprobe, candidates, missing, exact))
+    choices = _search(k_token, nprobe, candidates, missing, exact)
+    if filter:
+        choices["filter"] = read_filter(filter)
+    hits = retriever.search(query, k, **choices)
     why = [hit.explain() for hit in (hits if as_json else hits[:1])] if explain else []
     if as_json:
         rows = [hit.as_json() for hit in hits]
         for row, one in zip(rows, why, strict=False):
             row["explanation"] = one.as_json()
-        _print_json({"query": query, "hits": rows})
+        print_json({"query": query, "hits": rows})
         return
     show_hits(hits)
     for one in why:
@@ -127,16 +125,13 @@ def search_command(
 @app.command("info")
 def info_command(
     collection: Annotated[Path, typer.Argument(help="A collection's folder.")],
-    verify: Annotated[bool, typer.Option("--verify", help="Read every byte and compare the checksums.")] = False,
     as_json: Json = False,
 ) -> None:
     """What a collection holds, how it was made, what it weighs."""
     retriever = Retriever(collection)
     info = retriever.info()
-    if verify:
-        info["verified"] = True
     if as_json:
-        _print_json(info)
+        print_json(info)
         return
     for key, value in info.items():
         out.print(f"{key:>20}  {json.dumps(value) if isinstance(value, dict | list) else value}")
@@ -190,7 +185,7 @@ def eval_command(
             report = _evaluate(dataset, Path(folder) / "collection", names, run, search, machine, quiet)
             report["cpu_s"]["build"] = built["cpu_s"]
     if as_json:
-        _print_json(report)
+        print_json(report)
         return
     for name, value in report["mean"].items():
         out.print(f"{name:>10}  {value:.4f}")
@@ -198,6 +193,9 @@ def eval_command(
     out.print(
         f"{report['dataset']}: {report['documents']:,} documents, {report['queries']:,} queries{size}, CPU s {report['cpu_s']}"
     )
+
+
+upkeep.register(app)
 
 
 def main() -> None:
@@ -286,7 +284,3 @@ def _evaluate(
         return experiment.evaluate_retriever(
             dataset, Retriever(folder, **machine), names, run, show, **search
         ).as_json()
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, ensure_ascii=False))

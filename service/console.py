@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -64,6 +66,11 @@ def _plain_lines() -> Report:
         print(f"{stage}: {done:,} of {total:,}{left}", file=sys.stderr, flush=True)
 
     return show
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One object on stdout, whatever the terminal."""
+    print(json.dumps(value, ensure_ascii=False))
 
 
 def bytes_text(size: float) -> str:

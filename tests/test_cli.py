@@ -57,8 +57,8 @@ def test_search_and_explain(collection: Path) -> None:
 
 
 def test_info(collection: Path) -> None:
-    info = json.loads(plait("info", collection, "--verify", "--json").stdout)
-    assert info["documents"] == 2 and info["verified"] and info["encoder"]["name"] == "minilm"
+    info = json.loads(plait("info", collection, "--json").stdout)
+    assert info["documents"] == 2 and info["encoder"]["name"] == "minilm"
     assert "bytes_per_document" in plait("info", collection).stdout
 
 
@@ -110,3 +110,37 @@ def test_failures_are_exit_code_1(data: Path, collection: Path, tmp_path: Path) 
 
 def test_other_settings_do_not_resume_a_build(data: Path, collection: Path) -> None:
     assert "other settings" in plait("build", data, collection, "--pool", "3", code=2).stderr
+
+
+def test_a_collection_lives(data: Path, tmp_path: Path) -> None:
+    """add, delete, compact, check, snapshot, stats, filters: as a user would go through them."""
+    folder, more = tmp_path / "c", tmp_path / "more.jsonl"
+    plait("build", data, folder, "--quiet")
+    more.write_text(
+        '{"id": "d2", "text": "Tides follow the sun, too.", "year": 2021}\n{"id": "d3", "text": "Foxes hunt at dusk.", "year": 2020}\n'
+    )
+    done = plait("add", folder, more, "--json")
+    assert json.loads(done.stdout)["documents"] == 3 and "add: 2 of 2" in done.stderr
+    hits = json.loads(
+        plait("search", folder, "tides", "--filter", '{"range": {"year": {"gte": 2021}}}', "--json").stdout
+    )["hits"]
+    assert [(h["id"], h["payload"]["text"][:5]) for h in hits] == [("d2", "Tides")]
+    assert json.loads(plait("stats", folder, "--json").stdout)["fresh"] == 2
+    plait("snapshot", "create", folder, tmp_path / "s")
+    assert (
+        json.loads(plait("delete", folder, "--filter", '{"year": 2020}', "--dry-run", "--json").stdout)["would_delete"]
+        == 1
+    )
+    assert json.loads(plait("delete", folder, "d3", "d9", "--json").stdout)["deleted"] == 1
+    after = json.loads(plait("compact", folder, "--json").stdout)["after"]
+    assert (after["documents"], after["fresh"], after["dead"], len(after["segments"])) == (2, 0, 0, 1)
+    assert "all is well" in plait("check", folder).stdout
+    plait("snapshot", "restore", tmp_path / "s", tmp_path / "r")
+    assert json.loads(plait("info", tmp_path / "r", "--json").stdout)["documents"] == 3
+    for bad in ("year = 2020", "[1]", '{"like": {"a": "b"}}'):
+        plait("delete", folder, "--filter", bad, code=2)
+    plait("delete", folder, code=2)
+    vectors = next(folder.glob("segment-*/vectors"))
+    vectors.write_bytes(vectors.read_bytes()[:-2])
+    assert "vectors" in plait("check", folder, code=1).stderr
+    assert "vectors" in plait("search", folder, "tides", code=1).stderr

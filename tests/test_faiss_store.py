@@ -164,20 +164,6 @@ def test_a_zero_query_scores_every_token_zero(tmp_path, codec):
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_scores_of_given_rows_are_those_of_the_search(tmp_path, codec):
-    vectors, queries = unit(250, DIM, 0), unit(4, DIM, 1)
-    store = FaissStore.open(build(tmp_path, vectors, factory(codec)))
-    found, rows = store.search(queries, 250, store.lists)
-    dense = np.empty_like(found)
-    np.put_along_axis(dense, rows, found, axis=1)
-    wanted = np.array([249, 3, 3, 0, 120])
-    np.testing.assert_array_equal(store.scores(queries, wanted), dense[:, wanted])
-    assert store.scores(queries, wanted[:0]).shape == (4, 0)
-    with pytest.raises(InvalidArgument, match="0 to 249"):
-        store.scores(queries, np.array([250]))
-
-
-@pytest.mark.parametrize("codec", CODECS)
 def test_slices_and_threads_do_not_change_a_result(tmp_path, codec, monkeypatch):
     vectors, queries = unit(400, DIM, 0), unit(7, DIM, 1)
     store = FaissStore.open(build(tmp_path, vectors, factory(codec)))

@@ -81,19 +81,15 @@ def table(rows: Sequence[Row], indexed: Collection[str] = ()) -> sqlite3.Connect
     db.execute("CREATE TABLE documents (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, payload TEXT)")
     for field in indexed:
         db.execute(filters.index_sql(field))
-    db.executemany(
-        "INSERT INTO documents VALUES (?, ?, ?)",
-        (
-            (i, id, None if payload is None else json.dumps(payload, ensure_ascii=False, allow_nan=False))
-            for i, (id, payload) in enumerate(rows)
-        ),
-    )
+    for number, (id, payload) in enumerate(rows):
+        text = None if payload is None else json.dumps(payload, ensure_ascii=False, allow_nan=False)
+        db.execute("INSERT INTO documents VALUES (?, ?, ?)", (number, id, text))
     return db
 
 
 def found(db: sqlite3.Connection, filter: Filter, declared: Collection[str] = ()) -> list[int]:
     sql, parameters = compile(filter, declared)
-    return [n for (n,) in db.execute(f"SELECT number FROM documents WHERE {sql} ORDER BY number", parameters)]
+    return sorted(n for (n,) in db.execute(f"SELECT number FROM documents WHERE {sql}", parameters))
 
 
 def plan(db: sqlite3.Connection, filter: Filter, declared: Collection[str]) -> str:
@@ -152,12 +148,9 @@ def leaves(fields: st.SearchStrategy[str], values: st.SearchStrategy[Any]) -> st
     return st.builds(Eq, fields, values) | st.builds(In, fields, several) | st.builds(Exists, fields)
 
 
+IDS = st.just("$id")
 LEAVES = (
-    leaves(FIELDS, SCALARS)
-    | ranges(FIELDS, NUMBERS)
-    | ranges(FIELDS, TEXT)
-    | leaves(st.just("$id"), TEXT)
-    | ranges(st.just("$id"), TEXT)
+    leaves(FIELDS, SCALARS) | ranges(FIELDS, NUMBERS) | ranges(FIELDS, TEXT) | leaves(IDS, TEXT) | ranges(IDS, TEXT)
 )
 FILTERS = st.recursive(
     LEAVES,
@@ -203,15 +196,14 @@ def paths(value: Any) -> list[list[str]]:
 
 @settings(max_examples=150, deadline=None)
 @given(ROWS.filter(lambda rows: any(payload for _, payload in rows)), st.data())
-def test_every_path_is_reached(rows: list[Row], data: st.DataObject) -> None:
+def test_every_path_is_reached(rows: list[tuple[str, Any]], data: st.DataObject) -> None:
     path = data.draw(st.sampled_from([path for _, payload in rows for path in paths(payload)]))
     assert split(quoted(path)) == path
     check(rows, Exists(quoted(path)))
-    for _, payload in rows:
-        value: Any = payload
+    for _, value in rows:
         for key in path:
             value = value.get(key) if isinstance(value, dict) else None
-        if kind(value) != "container" and kind(value) != "number":
+        if kind(value) not in ("container", "number"):
             check(rows, Eq(quoted(path), value))
 
 
@@ -254,8 +246,7 @@ WRONG: list[tuple[Any, str]] = [
     ({"range": {"a": {"gte": True}}}, r"filter\.range: .*all numbers or all text"),
     ({"exists": ["a"]}, r"filter\.exists: the field \['a'\] is no text"),
     ({"$id": 5}, r"'\$id' is compared with 5; ids are text"),
-    ({"a": float("nan")}, "nan; numbers must be finite"),
-    ({"a": float("-inf")}, "-inf; numbers must be finite"),
+    *[({"a": float(x)}, f"{x}; numbers must be finite") for x in ("nan", "-inf")],
     ({"a": "x\0"}, "without U\\+0000"),
     ({"a": "\ud800"}, "Unicode"),
     ({1: 2}, "the field 1 is no text"),
@@ -350,9 +341,8 @@ def test_injection_does_nothing(text: str) -> None:
         In("a", (text, 1)),
     ):
         check(rows, filter)
-    harmless = quoted(["harmless"])
     for make in (Eq, Range, lambda f, v: In(f, (v, 1)), lambda f, _: Exists(f)):
-        assert compile(make(field, text))[0] == compile(make(harmless, "value"))[0]
+        assert compile(make(field, text))[0] == compile(make('"harmless"', "value"))[0]
         assert compile(make("a", text), DECLARED)[0] == compile(make("a", "value"), DECLARED)[0]
     for name in (text, field, f"a.{field}"):
         for call in (filters.check_declared, filters.index_sql, lambda name: compile(Not(Eq(name, 1)), [name])):
@@ -390,8 +380,7 @@ def test_the_needle_is_found_by_index_and_by_scan(haystack: sqlite3.Connection, 
     assert found(haystack, filter) == found(haystack, filter, declared) == [70_123]
     assert "SCAN documents" in plan(haystack, filter, ())
     used = plan(haystack, filter, declared)
-    name = "Year" if getattr(filter, "field", "") == "Year" else "year"
-    index = filters.index_sql(name).split('"')[1]
+    index = "documents.payload." + ("^Year" if getattr(filter, "field", "") == "Year" else "year")
     assert f"SEARCH documents USING INDEX {index} (<expr>" in used and "SCAN documents" not in used
 
 

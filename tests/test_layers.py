@@ -21,7 +21,6 @@ ADAPTERS = {
     "tokenizers": {"retrieval/minilm.py"},
     "bm25s": {"eval/bm25.py"},
     "ir_measures": {"eval/measure.py"},
-    "typer": {"service/cli.py"},
 }
 INDEX_MAY_USE = {"numpy", "scipy", "threadpoolctl", "faiss"}
 

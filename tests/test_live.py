@@ -33,7 +33,9 @@ def ranking(
     collection: Collection, scoring: Scoring = Scoring(), filter=None, exact: bool = False, **params
 ) -> list[tuple[str, float]]:
     with collection.snapshot() as snapshot:
-        search = SearchParams(**{"k_token": 999 if scoring.tokens == "all" else 5, "nprobe": 99, "candidates": 999, **params})
+        search = SearchParams(
+            **{"k_token": 999 if scoring.tokens == "all" else 5, "nprobe": 99, "candidates": 999, **params}
+        )
         (hits,) = snapshot.search(QUERY, 99, scoring, search, filter, exact)
         ids = [d.id for d in snapshot.documents(hits.docs)]
         return list(zip(ids, hits.scores.tolist(), strict=True))
@@ -144,7 +146,9 @@ class Model(RuleBasedStateMachine):
         # Equal scores are cut at k' by document number, which the dictionary does not know: ties are kept apart by seeds.
         if len({seed for seed, _ in self.model.values()}) == len(ids):
             wanted = oracle.xtr(QUERY.vectors, [matrices[i] for i in ids], 5, "kth")
-            assert_equal(ranking(self.collection, Scoring("retrieved"), exact=True), {ids[d]: s for d, s in wanted.items()})
+            assert_equal(
+                ranking(self.collection, Scoring("retrieved"), exact=True), {ids[d]: s for d, s in wanted.items()}
+            )
         few = {i: m for i, m in matrices.items() if self.model[i][1].get("n", -1) < 20}
         found = ranking(self.collection, filter=Range("n", lt=20))
         assert_equal(found, {i: oracle.maxsim(QUERY.vectors, m) for i, m in few.items()})
@@ -165,7 +169,10 @@ def test_any_sequence_equals_a_dictionary(tmp_path_factory: pytest.TempPathFacto
     phases = [Phase.explicit, Phase.generate]
     slow = [HealthCheck.too_slow, HealthCheck.filter_too_much]
     run_state_machine_as_test(
-        Model, settings=settings(max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=slow, phases=phases)
+        Model,
+        settings=settings(
+            max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=slow, phases=phases
+        ),
     )
 
 
@@ -356,3 +363,27 @@ def test_snapshots_refuse_to_overwrite_and_to_restore_damage(tmp_path: Path) -> 
     with pytest.raises(DataLoss, match="vectors"):
         restore_snapshot(tmp_path / "s", tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("payload", [{"a": float("nan")}, {"a": "x\0y"}, {"a": "\ud800"}, {"a": {1, 2}}])
+def test_payloads_that_are_no_json_are_refused(tmp_path: Path, payload: dict) -> None:
+    collection = Collection.create(tmp_path, DIM)
+    collection.live.upsert(["a"], document(3), [{"a": "\\u0000 spelled out"}])
+    for attempt in (
+        lambda: collection.live.upsert(["b"], document(3), [payload]),
+        lambda: collection.live.update_payload("a", payload),
+    ):
+        with pytest.raises(InvalidArgument, match="payload of document"):
+            attempt()
+    assert ranking(collection, filter=Eq("a", "\\u0000 spelled out"))[0][0] == "a"
+
+
+def test_declared_fields_use_their_index(tmp_path: Path) -> None:
+    collection = Collection.create(tmp_path, DIM, fields=["year"])
+    from plait.index.filters import compile
+
+    condition, values = compile(Eq("year", 2020), ["year"])
+    with collection.snapshot() as snapshot:
+        sql = f"EXPLAIN QUERY PLAN SELECT number FROM documents WHERE +number < ? AND ({condition})"
+        plan = " ".join(str(row) for row in snapshot.view.db.execute(sql, (9, *values)))
+    assert "USING INDEX" in plan or "USING COVERING INDEX" in plan

@@ -1,0 +1,62 @@
+"""The options that several commands share, each said once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..index.errors import InvalidArgument
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads (default: the libraries' own choice).")]
+Device = Annotated[str, typer.Option(help="Where encoder and FAISS run: cpu, or cuda[:N].")]
+SystemName = Annotated[
+    str, typer.Option("--system", help="colbert (all tokens of a candidate) or xtr (retrieved tokens).")
+]
+Encoder = Annotated[str, typer.Option(help="minilm (embedded), a checkpoint folder, or a hub id.")]
+Pool = Annotated[str | None, typer.Option(help="Token pooling: a factor (2), or method:factor (kmeans:3).")]
+Prune = Annotated[
+    list[str] | None, typer.Option(help="Token pruning, repeatable: first:50, idf:50, idf:70%, attention:50%.")
+]
+Reduce = Annotated[
+    list[str] | None, typer.Option(help="Any reducer, in order, before --prune and --pool: skip:punctuation, single.")
+]
+Dim = Annotated[
+    int | None, typer.Option(help="Project to this many dimensions by PCA; 128 costs up to 2 points of nDCG@10.")
+]
+Store = Annotated[str, typer.Option(help="exact, or faiss:FACTORY such as faiss:IVF1024,PQ64x4fs or faiss:IVF,SQ8.")]
+QueryLength = Annotated[int | None, typer.Option(help="Query tokens kept (default: the checkpoint's).")]
+DocumentLength = Annotated[int | None, typer.Option(help="Document tokens kept (default: the checkpoint's).")]
+Expansion = Annotated[
+    int | None, typer.Option(help="Fill queries with [MASK] to this length, 0 to 128 (default: the checkpoint's).")
+]
+Cache = Annotated[Path | None, typer.Option(help="Folder that keeps encoder output, for repeated builds.")]
+KToken = Annotated[int | None, typer.Option(help="Tokens retrieved per query token (k').")]
+Nprobe = Annotated[int | None, typer.Option(help="FAISS lists visited per query token.")]
+Candidates = Annotated[int | None, typer.Option(help="Documents scored exactly after FAISS retrieval.")]
+Missing = Annotated[str | None, typer.Option(help="XTR's missing similarities: kth, zero, none, or a number.")]
+Exact = Annotated[bool, typer.Option("--exact", help="Compare with every stored token, whatever the store.")]
+Filter = Annotated[
+    str | None,
+    typer.Option(help='A condition on payload fields, as JSON: {"year": 2020}, {"range": {"year": {"gte": 2000}}}.'),
+]
+Folder = Annotated[Path, typer.Argument(help="A collection's folder.")]
+
+
+def read_filter(text: str | None) -> dict[str, Any] | None:
+    """The JSON of `--filter`. InvalidArgument: it is none."""
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise InvalidArgument(
+            f"--filter {text!r} is not JSON ({error}); write for example '{{\"year\": 2020}}'"
+        ) from None
+    if not isinstance(value, dict):
+        raise InvalidArgument(f"--filter {text!r} is no JSON object; write for example '{{\"year\": 2020}}'")
+    return value

@@ -1,0 +1,138 @@
+"""Commands on a living collection: add, delete, compact, check, snapshot, stats."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..index.backup import create_snapshot, restore_snapshot
+from ..index.checkup import check_collection
+from ..index.errors import InvalidArgument
+from ..retrieval.corpus import open_corpus
+from ..retrieval.retriever import Retriever
+from .console import err, out, print_json, progress
+from .options import Device, Filter, Folder, Json, Quiet, Threads, read_filter
+
+snapshots = typer.Typer(no_args_is_help=True, help="Copy a collection while it is written to; get it back.")
+
+
+def register(app: typer.Typer) -> None:
+    """Puts these commands on the command line."""
+    for name, command in (("add", add), ("delete", delete), ("compact", compact), ("check", check), ("stats", stats)):
+        app.command(name)(command)
+    app.add_typer(snapshots, name="snapshot")
+
+
+def add(
+    collection: Folder,
+    data: Annotated[str, typer.Argument(help="Documents, as for build.")],
+    device: Device = "cpu",
+    threads: Threads = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Add documents to a collection, replacing those that are there under the same id. Each batch is durable and visible."""
+    with Retriever(collection, device=device, threads=threads) as retriever, progress(quiet) as report:
+        documents = list(open_corpus(data))
+        done = 0
+        for start in range(0, len(documents), 256):
+            done += retriever.upsert(documents[start : start + 256]).count
+            report("add", done, len(documents))
+        seq, count = retriever.seq, retriever.count()
+    if as_json:
+        print_json({"written": done, "documents": count, "seq": seq})
+    else:
+        out.print(f"{done:,} written, {count:,} documents")
+
+
+def delete(
+    collection: Folder,
+    ids: Annotated[list[str] | None, typer.Argument(help="Ids of documents.")] = None,
+    filter: Filter = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete documents by id, or all that satisfy a filter. Ids that are not there are ignored."""
+    if bool(ids) == bool(filter):
+        raise InvalidArgument("give either ids or --filter")
+    with Retriever(collection) as retriever:
+        done = retriever.delete(ids or None, read_filter(filter), dry_run)
+    if as_json:
+        print_json({"deleted" if not dry_run else "would_delete": done.count, "seq": done.seq})
+    else:
+        out.print(f"{done.count:,} {'would be ' if dry_run else ''}deleted")
+
+
+def compact(
+    collection: Folder,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Train the FAISS codebook anew (when drift has grown).")
+    ] = False,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Merge everything into one segment without the dead."""
+    with Retriever(collection, threads=threads, policy=None) as retriever:
+        before = retriever.collection.stats()
+        retriever.collection.compact(retrain)
+        after = retriever.collection.stats()
+    if as_json:
+        print_json({"before": before, "after": after})
+    else:
+        shown = [
+            f"{len(s['segments'])} segments, {s['dead']:,} dead, {s['bytes']['total']:,} bytes" for s in (before, after)
+        ]
+        out.print(" -> ".join(shown))
+
+
+def check(collection: Folder, as_json: Json = False) -> None:
+    """Compare every checksum and every invariant; name what is damaged. Exit code 1 when something is."""
+    problems = check_collection(collection)
+    if as_json:
+        print_json({"ok": not problems, "problems": problems})
+    for problem in [] if as_json else problems:
+        err.print(problem, markup=False)
+    if problems:
+        raise typer.Exit(1)
+    if not as_json:
+        out.print("all is well")
+
+
+def stats(collection: Folder, as_json: Json = False) -> None:
+    """Counts, bytes, fresh and dead documents, segments and their drift."""
+    with Retriever(collection) as retriever:
+        found = retriever.collection.stats()
+    if as_json:
+        print_json(found)
+        return
+    for key, value in found.items():
+        out.print(f"{key:>20}  {json.dumps(value) if isinstance(value, dict | list) else value}")
+
+
+@snapshots.command("create")
+def snapshot_create(
+    collection: Folder, target: Annotated[Path, typer.Argument(help="New folder.")], as_json: Json = False
+) -> None:
+    """Copy one consistent state into a new folder; writes go on meanwhile."""
+    seq = create_snapshot(collection, target)
+    if as_json:
+        print_json({"snapshot": str(target), "seq": seq})
+    else:
+        out.print(f"{target}: state {seq}")
+
+
+@snapshots.command("restore")
+def snapshot_restore(
+    snapshot: Annotated[Path, typer.Argument(help="A snapshot's folder.")],
+    collection: Annotated[Path, typer.Argument(help="Folder to make.")],
+    as_json: Json = False,
+) -> None:
+    """Make a collection from a snapshot, every byte verified."""
+    seq = restore_snapshot(snapshot, collection)
+    if as_json:
+        print_json({"collection": str(collection), "seq": seq})
+    else:
+        out.print(f"{collection}: state {seq}")
