@@ -95,6 +95,12 @@ def sample_size(params: FaissParams, tokens: int) -> int:
     return min(tokens, cap)
 
 
+def code_bytes(params: FaissParams, dim: int) -> int:
+    """Bytes that one token takes in the index file: its code and its row number."""
+    _, codec, m = _fields(params.factory)
+    return 8 + ({"SQfp16": 2 * dim, "SQ8": dim}.get(codec) or int(m or 0) // (2 if codec.endswith("fs") else 1))
+
+
 def train(
     sample: np.ndarray, params: FaissParams, tokens: int, *, device: str = "cpu", threads: int | None = None
 ) -> bytes:

@@ -31,6 +31,12 @@ def check_store(store: str, dim: int) -> None:
         raise InvalidArgument(f"store is {store!r}; it must be 'exact' or 'faiss:' and a factory string")
 
 
+def token_bytes(store: str, dim: int) -> int:
+    """Bytes on disk that a store takes for each token, its float16 row included."""
+    kind, _, factory = store.partition(":")
+    return 2 * dim + (faiss_store.code_bytes(faiss_store.parse(factory, dim), dim) if kind == "faiss" else 0)
+
+
 def open_store(store: str, segment: Segment, device: str) -> TokenStore:
     """Token retrieval over a segment. Fresh documents and empty segments are always exact."""
     if store == "exact" or segment.folder is None or not len(segment.tokens.vectors):

@@ -14,7 +14,7 @@ class Token:
     """A token as its text shows it."""
 
     text: str
-    """The characters it covers (of a pooled token: its members', joined by " · "), or its role in brackets."""
+    """The characters it covers (of a pooled token: its members', each form once, joined by " · "), or its role in brackets."""
     spans: list[tuple[int, int]]
     """[start, end) characters; empty for a token that stands for no text."""
 
@@ -61,6 +61,6 @@ def explanation(id: str, query: Tokens, query_text: str, alignment: Alignment, t
 def _token(tokens: Tokens, row: int, text: str) -> Token:
     spans = [(int(a), int(b)) for a, b in tokens.spans_of(row) if b > a]
     if spans and text:
-        return Token(" · ".join(text[a:b] for a, b in spans), spans)
+        return Token(" · ".join(dict.fromkeys(text[a:b] for a, b in spans)), spans)
     role = Role(int(tokens.roles[row])).name if tokens.roles is not None else f"token {row}"
     return Token(f"[{role}]", spans)

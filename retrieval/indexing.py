@@ -9,7 +9,7 @@ from typing import Any
 
 from ..index.builder import Builder
 from ..index.errors import AlreadyExists, FailedPrecondition
-from ..index.stores import Progress
+from ..index.stores import Progress, token_bytes
 from .corpus import Corpus, Survey, document_text, survey
 from .retriever import SAMPLE, Retriever
 
@@ -41,7 +41,7 @@ def estimate(retriever: Retriever, surveyed: Survey) -> Estimate:
     whole, probed = (len(retriever.encoding.encoder.tokenize(some).vectors) for some in (texts, probe))
     scale = surveyed.documents / max(1, len(texts)) * whole / max(1, probed)
     count = int(len(tokens.vectors) * scale)
-    columns = 2 * tokens.dim + 4 + 1 + 8 * (1 if tokens.span_offsets is None else 2)
+    columns = token_bytes(retriever.collection.store, tokens.dim) + 5 + 8 * (1 if tokens.span_offsets is None else 2)
     text = surveyed.characters + 120 * surveyed.documents
     return Estimate(surveyed.documents, count, int(count * columns + text), seconds * scale)
 
