@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .catalog import Catalog, Document, View, allocate, put_documents, put_meta, put_resource
+from .catalog import Catalog, Document, View, allocate, next_segment, put_documents, put_meta, put_resource
 from .errors import DataLoss, FailedPrecondition, InvalidArgument
 from .segment import SegmentWriter, seal, segment_folder, tidy
 from .stores import FAISS_FILE, Progress, build_store
@@ -35,7 +35,7 @@ class Builder:
         with catalog.reading() as view:
             rows = view.segments()
         unfinished = [r for r in rows if not r.published]
-        self._number = unfinished[0].number if unfinished else max([r.number for r in rows], default=0) + 1
+        self._number = unfinished[0].number if unfinished else 0
         if unfinished:
             self._segment = SegmentWriter.resume(self._folder, dim, unfinished[0].staged)
             (self._folder / FAISS_FILE).unlink(missing_ok=True)
@@ -61,6 +61,8 @@ class Builder:
         if not ids:
             return
         fresh = self._segment is None
+        if fresh:
+            self._number = next_segment(self._catalog)
         segment = self._segment = self._segment or SegmentWriter(self._folder, self._dim)
         before = segment.sync()
         try:
@@ -130,7 +132,7 @@ class Builder:
                 view.db.execute("SELECT documents FROM segments WHERE number = ?", (self._number,)).fetchone()[0]
             )
         tidy(self._folder)
-        self._segment, self._number = None, self._number + 1
+        self._segment = None
         return count
 
     def close(self) -> None:

@@ -36,7 +36,7 @@ CREATE TABLE growing (number INTEGER PRIMARY KEY, added REAL NOT NULL, length IN
 CREATE TABLE tombstones (number INTEGER PRIMARY KEY, seq INTEGER NOT NULL);
 CREATE INDEX tombstones_seq ON tombstones (seq);
 """
-_COUNTERS = {"seq": 0, "next": 0, "visible": 0, "sealed": -1}
+_COUNTERS = {"seq": 0, "next": 0, "visible": 0, "sealed": -1, "segment": 0}
 # After one of these a later sync may claim success for pages that were lost: nothing more may be written.
 _POISON = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CORRUPT", "SQLITE_CANTOPEN")
 
@@ -299,6 +299,14 @@ def allocate(view: View, count: int) -> range:
     first = view.meta("next")
     put_meta(view, "next", first + count)
     return range(first, first + count)
+
+
+def next_segment(catalog: Catalog) -> int:
+    """A segment number that no reader can have seen: like those of documents, they are never used twice."""
+    with catalog.writing() as view:
+        number = view.meta("segment") + 1
+        put_meta(view, "segment", number)
+    return number
 
 
 def bury(view: View, numbers: Sequence[int]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from .builder import refuse_unfinished
-from .catalog import Catalog, SegmentRow, put_meta, put_segment
+from .catalog import Catalog, SegmentRow, next_segment, put_meta, put_segment
 from .errors import InvalidArgument, PlaitError
 from .growing import unpack
 from .segment import Segment, SegmentWriter, seal, segment_folder, tidy
@@ -66,11 +66,12 @@ class Maintenance:
     def _seal(self) -> int:
         with self._catalog.reading() as view:
             refuse_unfinished(view)
-            rows, number, upto = view.growing(), _next(view.segments()), view.meta("next") - 1
+            rows, upto = view.growing(), view.meta("next") - 1
         if not rows:
             with self._catalog.writing() as view:
                 put_meta(view, "sealed", upto)
             return 0
+        number = next_segment(self._catalog)
         batches = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
         unpacked = ((np.array([n for n, _ in b], np.int64), concatenate([unpack(t) for _, t in b])) for b in batches)
         with self._write(number, unpacked) as written:
@@ -94,7 +95,7 @@ class Maintenance:
         with self._catalog.reading() as view:
             refuse_unfinished(view)
             rows, dead, sealed = view.segments(), view.tombstones(), view.meta("sealed")
-            number = _next(rows)
+        number = next_segment(self._catalog)
         segments = [self._open(row) for row in rows if row.number in wanted]
         merged, kept = _numbers(segments), _numbers([self._open(row) for row in rows if row.number not in wanted])
         # Nobody looks for the merged dead any more, nor for those that died before they were sealed.
@@ -125,17 +126,18 @@ class Maintenance:
 
     def step(self, policy: Policy, now: float | None = None) -> bool:
         """Does the next thing that is due; False when nothing is, or while a bulk build waits."""
-        with self._catalog.reading() as view:
-            if view.meta("next") > view.meta("visible"):
-                return False
-            _, tokens, oldest = view.growing_size()
-        aged = oldest is not None and (time.time() if now is None else now) - oldest >= policy.seal_age_s
-        if (tokens >= policy.seal_tokens or aged) and self.seal():
-            return True
-        if due := self.due(policy):
-            self.merge(due)
-            return True
-        return False
+        with self.alone:  # or a bulk build could begin between the look and the work
+            with self._catalog.reading() as view:
+                if view.meta("next") > view.meta("visible"):
+                    return False
+                _, tokens, oldest = view.growing_size()
+            aged = oldest is not None and (time.time() if now is None else now) - oldest >= policy.seal_age_s
+            if (tokens >= policy.seal_tokens or aged) and self.seal():
+                return True
+            if due := self.due(policy):
+                self.merge(due)
+                return True
+            return False
 
     def _dead(self, row: SegmentRow, dead: np.ndarray) -> int:
         return int(np.isin(dead, self._open(row).documents, assume_unique=True).sum())
@@ -224,10 +226,6 @@ class Background(threading.Thread):
         self.join()
 
 
-def _next(rows: list[SegmentRow]) -> int:
-    return max([row.number for row in rows], default=0) + 1
-
-
 def _numbers(segments: list[Segment]) -> np.ndarray:
     return np.concatenate([np.zeros(0, np.int64), *(s.documents for s in segments)])
 
@@ -243,6 +241,10 @@ def _living(segments: list[Segment], dead: np.ndarray) -> Iterable[tuple[np.ndar
     for start in range(0, len(order), _BATCH):
         batch = order[start : start + _BATCH]
         grouped = [batch[source[batch] == s] for s in range(len(segments))]
-        joined = concatenate([segments[s].tokens.take(position[some]) for s, some in enumerate(grouped) if len(some)])
+        parts = [segments[s].tokens.take(position[some]) for s, some in enumerate(grouped) if len(some)]
+        if len(parts) == 1:
+            # Segments sealed one after the other do not interleave: nothing to join, nothing to reorder.
+            yield numbers[batch], parts[0]
+            continue
         place[np.concatenate(grouped)] = np.arange(len(batch))
-        yield numbers[batch], joined.take(place[batch])
+        yield numbers[batch], concatenate(parts).take(place[batch])

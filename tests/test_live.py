@@ -387,3 +387,16 @@ def test_declared_fields_use_their_index(tmp_path: Path) -> None:
         sql = f"EXPLAIN QUERY PLAN SELECT number FROM documents WHERE +number < ? AND ({condition})"
         plan = " ".join(str(row) for row in snapshot.view.db.execute(sql, (9, *values)))
     assert "USING INDEX" in plan or "USING COVERING INDEX" in plan
+
+
+def test_a_reader_that_slept_never_takes_a_new_segment_for_an_old_one(tmp_path: Path) -> None:
+    """Segment 1 is merged away with all its documents, another one comes: its number must not be 1 again."""
+    writer, reader = Collection.create(tmp_path, DIM), Collection(tmp_path)
+    writer.live.upsert(["a"], document(3))
+    writer.seal()
+    assert [i for i, _ in ranking(reader)] == ["a"]
+    writer.live.delete(["a"])
+    writer.compact()
+    writer.live.upsert(["b"], document(4))
+    writer.seal()
+    assert [i for i, _ in ranking(reader)] == ["b"]
