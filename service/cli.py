@@ -6,6 +6,7 @@ import json
 import sys
 import tempfile
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,6 +47,16 @@ from .options import (
 )
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.callback(invoke_without_command=True)
+def version_callback(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Multi-vector retrieval: build, search, explain and measure collections of token embeddings."""
+    if version:
+        out.print(metadata.version("plait"))
+        raise typer.Exit()
 
 
 @app.command("build")
