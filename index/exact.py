@@ -53,19 +53,40 @@ def search_tokens(
 
     Equal scores by rising row. k is at most the number of tokens; `rows` (tokens,) bool lets only these be found.
     """
-    scores, found = np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
-    vectors = segment.tokens.vectors
-    step = _rows(segment, len(queries))
+    vectors, step = segment.tokens.vectors, _rows(segment, len(queries))
+    kept = [(np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64))]
+    cut = np.full((len(queries), 1), -np.inf, np.float32)
     for start in range(0, len(vectors), step):
         numbers = np.arange(start, min(start + step, len(vectors)))
         block = vectors[start : start + step]
         if rows is not None:
             mine = rows[start : start + step]
             numbers, block = numbers[mine], block[mine]
-        products = queries @ widen(block).T
-        lines = np.broadcast_to(numbers, products.shape)
-        scores, found = top_columns(np.hstack([scores, products]), np.hstack([found, lines]), k_token)
-    return scores, found
+        kept.append(_above(queries @ widen(block).T, numbers, cut))
+        # Sorting pays once as many new tokens wait as are wanted; until then the old cut lets a few too many pass.
+        if sum(s.shape[1] for s, _ in kept[1:]) >= max(k_token, 4096):
+            kept = [_sorted(kept, k_token)]
+            if kept[0][0].shape[1] == k_token:
+                cut = kept[0][0][:, -1:]
+    return _sorted(kept, min(k_token, len(vectors)))
+
+
+def _sorted(parts: list[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.ndarray, np.ndarray]:
+    return top_columns(np.hstack([s for s, _ in parts]), np.hstack([r for _, r in parts]), k)
+
+
+def _above(products: np.ndarray, numbers: np.ndarray, cut: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The entries of each line that exceed its cut, packed to the left; minus infinity and -1 fill up.
+
+    An entry equal to the cut loses to those kept before, whose rows are lower.
+    """
+    line, column = np.nonzero(products > cut)
+    counts = np.bincount(line, minlength=len(products))
+    place = np.arange(len(line)) - np.repeat(np.cumsum(counts) - counts, counts)
+    shape = len(products), int(counts.max(initial=0))
+    scores, rows = np.full(shape, -np.inf, np.float32), np.full(shape, -1, np.int64)
+    scores[line, place], rows[line, place] = products[line, column], numbers[column]
+    return scores, rows
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plait.index.collection import Collection
 from plait.index.errors import InvalidArgument
-from plait.index.exact import top_columns
+from plait.index.exact import search_tokens, top_columns
 from plait.index.hits import Hits, best
 from plait.index.scoring import Scoring, SearchParams
 from plait.index.search import Alignment
@@ -170,3 +170,22 @@ def test_top_columns_is_a_sort(lines: int, width: int, k: int, seed: int) -> Non
         wanted = sorted(range(width), key=lambda r: (-scores[line, r], r))[:k]
         assert got_rows[line].tolist() == wanted
         assert got_scores[line].tolist() == [scores[line, r] for r in wanted]
+
+
+@pytest.mark.parametrize("k_token", [1, 50, 3000, 20_000])
+def test_token_retrieval_over_many_blocks_is_a_sort(tmp_path: Path, k_token: int) -> None:
+    """More tokens than one block and one sort hold, with many ties, all rows or some."""
+    rng = np.random.default_rng(5)
+    batch = from_matrices([(rng.integers(-2, 3, (400, 64)) / 2).astype(np.float16) for _ in range(40)])
+    query = (rng.integers(-2, 3, (3, 64)) / 2).astype(np.float32)
+    collection = make(tmp_path, [batch])
+    with collection.snapshot() as snapshot:
+        segment = snapshot.state.parts[0].segment
+        products = query @ batch.vectors.astype(np.float32).T
+        for rows in (None, rng.random(len(batch.vectors)) < 0.3):
+            scores, found = search_tokens(segment, query, k_token, rows)
+            allowed = np.arange(products.shape[1]) if rows is None else np.flatnonzero(rows)
+            for line in range(len(query)):
+                wanted = allowed[np.lexsort((allowed, -products[line, allowed]))][:k_token]
+                np.testing.assert_array_equal(found[line][found[line] >= 0], wanted)
+                np.testing.assert_array_equal(scores[line][: len(wanted)], products[line, wanted])
