@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-from .catalog import FILE, Catalog
+from .catalog import FILE, Catalog, View, put_meta
 from .errors import AlreadyExists, DataLoss, NotFound, Unavailable
 from .segment import Segment, segment_folder, sync_folder
 
@@ -82,7 +82,7 @@ def _copy(source: Catalog, collection: Path, part: Path) -> int | None:
     with source.reading() as view:
         copy = sqlite3.connect(part / FILE, isolation_level=None)
         view.db.backup(copy)
-    _forget_unfinished(copy)
+    _forget_unfinished(View(copy, part / FILE))
     copy.close()
     catalog = Catalog(part)
     with catalog.reading() as view:
@@ -107,12 +107,13 @@ def _copy(source: Catalog, collection: Path, part: Path) -> int | None:
     return seq
 
 
-def _forget_unfinished(copy: sqlite3.Connection) -> None:
-    visible = "(SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'visible')"
-    copy.executescript(
-        f"BEGIN; DELETE FROM documents WHERE number >= {visible}; DELETE FROM segments WHERE NOT published;"
-        "UPDATE meta SET value = (SELECT value FROM meta WHERE key = 'visible') WHERE key = 'next'; COMMIT;"
-    )
+def _forget_unfinished(view: View) -> None:
+    visible = view.meta("visible")
+    with view.db:
+        view.db.execute("BEGIN")
+        view.db.execute("DELETE FROM documents WHERE number >= ?", (visible,))
+        view.db.execute("DELETE FROM segments WHERE NOT published")
+        put_meta(view, "next", visible)
 
 
 def _link(file: Path, target: Path) -> None:

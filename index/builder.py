@@ -13,7 +13,7 @@ import numpy as np
 from .catalog import Catalog, Document, View, allocate, next_segment, put_documents, put_meta, put_resource
 from .errors import DataLoss, FailedPrecondition, InvalidArgument
 from .segment import SegmentWriter, seal, segment_folder, tidy
-from .stores import FAISS_FILE, Progress, build_store
+from .stores import STORE_FILES, Progress, build_store
 from .tokens import Tokens, check
 
 _OPTIONAL = ("ids", "roles", "spans")
@@ -38,7 +38,8 @@ class Builder:
         self._number = unfinished[0].number if unfinished else 0
         if unfinished:
             self._segment = SegmentWriter.resume(self._folder, dim, unfinished[0].staged)
-            (self._folder / FAISS_FILE).unlink(missing_ok=True)
+            for name in STORE_FILES:
+                (self._folder / name).unlink(missing_ok=True)
 
     @property
     def _folder(self) -> Path:
@@ -63,14 +64,16 @@ class Builder:
         fresh = self._segment is None
         if fresh:
             self._number = next_segment(self._catalog)
-        segment = self._segment = self._segment or SegmentWriter(self._folder, self._dim)
-        before = segment.sync()
+        with self._catalog.files():
+            segment = self._segment = self._segment or SegmentWriter(self._folder, self._dim)
+            before = segment.sync()
         try:
             with self._catalog.writing() as view:
                 agree(view, tokens)
                 numbers = allocate(view, len(ids))
-                segment.append(np.array(numbers, np.int64), tokens)
-                staged = segment.sync()
+                with self._catalog.files():
+                    segment.append(np.array(numbers, np.int64), tokens)
+                    staged = segment.sync()
                 if fresh:
                     view.db.execute("INSERT INTO segments VALUES (?, 0, 0, 0, '{}', NULL, NULL)", (self._number,))
                 put_documents(view, map(Document, numbers, ids, payloads))
@@ -85,6 +88,9 @@ class Builder:
     def _undo(self, fresh: bool, before: dict[str, int]) -> None:
         assert self._segment is not None
         self._segment.close()
+        if self._catalog.failure:
+            # The failed transaction may yet turn out to be on the disk: the next writer knows what to keep.
+            return
         if fresh:
             self._segment = None
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -120,8 +126,9 @@ class Builder:
         """Builds the store's index, seals the segment and makes its documents visible at once. Returns their number."""
         if self._segment is None:
             return 0
-        extra, drift = build_store(self._catalog, self._store, self._segment, self._device, self._threads, progress)
-        crc = seal(self._segment, extra)
+        with self._catalog.files():
+            extra, drift = build_store(self._catalog, self._store, self._segment, self._device, self._threads, progress)
+            crc = seal(self._segment, extra)
         with self._catalog.writing() as view:
             view.db.execute(
                 "UPDATE segments SET published = 1, staged = '{}', manifest_crc = ?, drift = ? WHERE number = ?",

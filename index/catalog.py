@@ -26,8 +26,8 @@ FORMAT = 1
 FILE = "catalog.db"
 
 _SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE resources (key TEXT PRIMARY KEY, value BLOB NOT NULL);
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE resources (key TEXT PRIMARY KEY, value BLOB NOT NULL, crc INTEGER NOT NULL);
 CREATE TABLE segments (
     number INTEGER PRIMARY KEY, published INTEGER NOT NULL, documents INTEGER NOT NULL, tokens INTEGER NOT NULL,
     staged TEXT NOT NULL, manifest_crc INTEGER, drift REAL);
@@ -37,8 +37,11 @@ CREATE TABLE tombstones (number INTEGER PRIMARY KEY, seq INTEGER NOT NULL);
 CREATE INDEX tombstones_seq ON tombstones (seq);
 """
 _COUNTERS = {"seq": 0, "next": 0, "visible": 0, "sealed": -1, "segment": 0}
+REQUIRED = {"format", "dim", "store", *_COUNTERS}
+"""Values without which there is no collection."""
+_DISK = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")
 # After one of these a later sync may claim success for pages that were lost: nothing more may be written.
-_POISON = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CORRUPT", "SQLITE_CANTOPEN")
+_POISON = (*_DISK, "SQLITE_CORRUPT")
 
 _NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")
 """The escape of U+0000, not an escaped backslash before such letters."""
@@ -78,18 +81,25 @@ class View:
         self.db, self.path = db, path
 
     def meta(self, key: str, default: Any = None) -> Any:
-        row = self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        row = self.db.execute("SELECT value, crc FROM meta WHERE key = ?", (key,)).fetchone()
+        if (row is None and key in REQUIRED) or (row is not None and _crc(key, row[0]) != row[1]):
+            raise DataLoss(f"{self.path}: {key!r} has changed since it was written; restore it from a copy")
         return default if row is None else json.loads(row[0])
 
     def resource(self, key: str) -> bytes | None:
         """A binary object that belongs to the collection (projection, statistics, codebook)."""
-        row = self.db.execute("SELECT value FROM resources WHERE key = ?", (key,)).fetchone()
-        return None if row is None else bytes(row[0])
+        row = self.db.execute("SELECT CAST(value AS BLOB), crc FROM resources WHERE key = ?", (key,)).fetchone()
+        if row is not None and zlib.crc32(row[0]) != row[1]:
+            raise DataLoss(f"{self.path}: {key!r} has changed since it was written; restore it from a copy")
+        return None if row is None else row[0]
 
     def segments(self) -> list[SegmentRow]:
         """All segments in order of their numbers, an unpublished one (if any) among them."""
         rows = self.db.execute("SELECT * FROM segments ORDER BY number")
-        return [SegmentRow(n, bool(p), d, t, json.loads(s), c, f) for n, p, d, t, s, c, f in rows]
+        try:
+            return [SegmentRow(n, bool(p), d, t, json.loads(s), c, f) for n, p, d, t, s, c, f in rows]
+        except (TypeError, ValueError) as error:
+            raise _damaged(self.path, error) from error
 
     def count(self, where: str = "1", values: Sequence[Any] = ()) -> int:
         """Documents that are there, or those among them that satisfy an SQL condition."""
@@ -139,7 +149,7 @@ class View:
     def growing(self, after: int = -1) -> list[tuple[int, bytes]]:
         """Numbers and packed tokens of fresh documents with a greater number, rising."""
         return self.db.execute(
-            "SELECT number, tokens FROM growing WHERE number > ? ORDER BY number", (after,)
+            "SELECT number, CAST(tokens AS BLOB) FROM growing WHERE number > ? ORDER BY number", (after,)
         ).fetchall()
 
     def growing_size(self) -> tuple[int, int, float | None]:
@@ -148,8 +158,13 @@ class View:
 
     def tombstones(self, after: int = -1) -> np.ndarray:
         """(n,) int64 rising numbers of documents that died in a transaction later than `after`."""
-        rows = self.db.execute("SELECT number FROM tombstones WHERE seq > ? ORDER BY number", (after,)).fetchall()
-        return np.array(rows, np.int64).reshape(-1)
+        return self._integers("SELECT number FROM tombstones WHERE seq > ? ORDER BY number", (after,))
+
+    def _integers(self, sql: str, values: Sequence[Any]) -> np.ndarray:
+        try:
+            return np.array(self.db.execute(sql, values).fetchall(), np.int64).reshape(-1)
+        except (TypeError, ValueError) as error:
+            raise _damaged(self.path, error) from error
 
     def _where(self, column: str, values: list[Any]) -> Iterator[Document]:
         for start in range(0, len(values), 500):
@@ -160,7 +175,7 @@ class View:
 
     def _document(self, row: tuple[int, str, str | None, int]) -> Document:
         number, id, payload, crc = row
-        if _crc(number, id, payload) != crc:
+        if _crc(number, id, payload or "") != crc:
             raise DataLoss(f"{self.path}: document {id!r} has changed since it was written; restore it from a copy")
         return Document(number, id, json.loads(payload) if payload else {})
 
@@ -194,7 +209,8 @@ class Catalog:
         pairs = {"format": FORMAT, **_COUNTERS, **meta}.items()
         with db:
             db.executescript("BEGIN;" + _SCHEMA + "".join(f"{sql};" for sql in indexes))
-            db.executemany("INSERT INTO meta VALUES (?, ?)", [(k, json.dumps(v)) for k, v in pairs])
+            for key, value in pairs:
+                put_meta(View(db, folder / FILE), key, value)
         db.close()
         return cls(folder)
 
@@ -217,7 +233,8 @@ class Catalog:
         try:
             db.execute("BEGIN")
             yield View(db, self.path)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            # SQLite's own messages quote what it found in the file, UTF-8 or not.
             raise _damaged(self.path, error) from error
         finally:
             if db.in_transaction:
@@ -236,20 +253,39 @@ class Catalog:
             Unavailable: an earlier write failed on the disk; this process has been read-only since.
         """
         with self._write_lock:
-            if self.failure:
-                raise Unavailable(
-                    f"{self.path.parent} is read-only here since a write failed ({self.failure}); open it again"
-                )
+            self._refuse_after_failure()
             db = self._writer = self._writer or self._connect()
             try:
                 db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                 db.execute("BEGIN IMMEDIATE")
-                yield View(db, self.path)
-                db.execute("UPDATE meta SET value = value + 1 WHERE key = 'seq'")
+                view = View(db, self.path)
+                yield view
+                put_meta(view, "seq", view.meta("seq") + 1)
                 db.commit()
+            except sqlite3.DatabaseError as error:
+                self._abandon(db, error)
+                raise _damaged(self.path, error) from error
             except BaseException as error:
                 self._abandon(db, error)
                 raise
+
+    @contextmanager
+    def files(self) -> Iterator[None]:
+        """A block that writes files of a segment. Unavailable: the disk is full or fails, now or since an earlier write."""
+        self._refuse_after_failure()
+        try:
+            yield
+        except OSError as error:
+            self.fail(str(error))
+            raise Unavailable(
+                f"{self.path.parent} cannot be written ({error}); look at the disk, open it again"
+            ) from error
+
+    def _refuse_after_failure(self) -> None:
+        if self.failure:
+            raise Unavailable(
+                f"{self.path.parent} is read-only here since a write failed ({self.failure}); open it again"
+            )
 
     def _abandon(self, db: sqlite3.Connection, error: BaseException) -> None:
         if isinstance(error, sqlite3.Error) and (error.sqlite_errorname or "").startswith(_POISON):
@@ -269,18 +305,19 @@ class Catalog:
 
 
 def put_meta(view: View, key: str, value: Any) -> None:
-    view.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
+    text = json.dumps(value)
+    view.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", (key, text, _crc(key, text)))
 
 
 def put_resource(view: View, key: str, value: bytes) -> None:
-    view.db.execute("INSERT OR REPLACE INTO resources VALUES (?, ?)", (key, value))
+    view.db.execute("INSERT OR REPLACE INTO resources VALUES (?, ?, ?)", (key, value, zlib.crc32(value)))
 
 
 def put_documents(view: View, documents: Iterable[Document]) -> None:
     """Inserts documents. AlreadyExists names the first id that is taken."""
     for d in documents:
         payload = _json(d)
-        row = d.number, d.id, payload, _crc(d.number, d.id, payload)
+        row = d.number, d.id, payload, _crc(d.number, d.id, payload or "")
         try:
             view.db.execute("INSERT INTO documents VALUES (?, ?, ?, ?)", row)
         except sqlite3.IntegrityError:
@@ -290,7 +327,7 @@ def put_documents(view: View, documents: Iterable[Document]) -> None:
 def put_payload(view: View, document: Document) -> None:
     """Replaces the payload of a document that is there."""
     payload = _json(document)
-    crc = _crc(document.number, document.id, payload)
+    crc = _crc(document.number, document.id, payload or "")
     view.db.execute("UPDATE documents SET payload = ?, crc = ? WHERE number = ?", (payload, crc, document.number))
 
 
@@ -325,13 +362,19 @@ def put_segment(view: View, number: int, documents: int, tokens: int, crc: int, 
 
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+    # Text that is no longer UTF-8 must reach the checksums, which name what is damaged.
+    db.text_factory = _text
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         db.close()
         raise _damaged(path, error) from error
     return db
+
+
+def _text(text: bytes) -> str:
+    return text.decode(errors="replace")
 
 
 def _close_all(connections: list[sqlite3.Connection]) -> None:
@@ -339,9 +382,12 @@ def _close_all(connections: list[sqlite3.Connection]) -> None:
         connections.pop().close()
 
 
-def _damaged(path: Path, error: sqlite3.DatabaseError) -> Exception:
-    if isinstance(error, sqlite3.OperationalError) and (error.sqlite_errorname or "").startswith("SQLITE_BUSY"):
+def _damaged(path: Path, error: Exception) -> Exception:
+    name = getattr(error, "sqlite_errorname", None) or ""
+    if name.startswith("SQLITE_BUSY"):
         return Unavailable(f"{path} is held by another process for longer than 30 s; try again")
+    if name.startswith(_DISK):
+        return Unavailable(f"{path} cannot be read or written ({name}: {error}); look at the disk, then try again")
     return DataLoss(f"{path} is damaged ({error}); restore it from a copy")
 
 
@@ -359,5 +405,5 @@ def _json(document: Document) -> str | None:
     return text
 
 
-def _crc(number: int, id: str, payload: str | None) -> int:
-    return zlib.crc32(f"{number}\0{id}\0{payload or ''}".encode())
+def _crc(*values: object) -> int:
+    return zlib.crc32("\0".join(map(str, values)).encode())

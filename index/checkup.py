@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from . import stores
-from .catalog import Catalog, SegmentRow, View
+from .catalog import REQUIRED, Catalog, SegmentRow, View
 from .errors import DataLoss, PlaitError
 from .growing import unpack
 from .segment import Segment, segment_folder
@@ -25,11 +25,13 @@ def check_collection(path: Path) -> list[str]:
     except PlaitError as error:
         return [str(error)]
     try:
-        with catalog.reading() as view:
-            problems = [
-                f"{catalog.path}: {row[0]}" for row in view.db.execute("PRAGMA integrity_check") if row[0] != "ok"
-            ]
-            return problems or _problems(path, view)
+        while True:
+            with catalog.reading() as view:
+                problems, seq = _problems(path, view), view.meta("seq")
+            with catalog.reading() as view:
+                # A merge may have removed a segment while it was looked at: then a new state is looked at.
+                if not problems or view.meta("seq") == seq:
+                    return problems
     except PlaitError as error:
         return [str(error)]
     finally:
@@ -37,7 +39,13 @@ def check_collection(path: Path) -> list[str]:
 
 
 def _problems(path: Path, view: View) -> list[str]:
-    problems: list[str] = []
+    problems = [f"{view.path}: {row[0]}" for row in view.db.execute("PRAGMA integrity_check") if row[0] != "ok"]
+    if problems:
+        return problems
+    for key in {*REQUIRED, *(row[0] for row in view.db.execute("SELECT key FROM meta"))}:
+        view.meta(key)
+    for row in view.db.execute("SELECT key FROM resources").fetchall():
+        view.resource(row[0])
     places: list[np.ndarray] = []
     for row in view.segments():
         if not row.published:
@@ -58,7 +66,7 @@ def _problems(path: Path, view: View) -> list[str]:
 def _segment(path: Path, row: SegmentRow, store: str) -> Segment:
     segment = Segment.open(segment_folder(path, row.number), row.manifest_crc or 0)
     segment.verify()
-    stores.open_store(store, segment, "cpu")
+    stores.open_store(store, segment, "cpu", None)
     return segment
 
 

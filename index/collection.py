@@ -58,7 +58,7 @@ class Collection:
             self.store = str(view.meta("store"))
             self.declared: list[str] = view.meta("fields", [])
         self._device, self._threads, self._policy = device, threads, policy
-        self._loader = Loader(self.path, self.store, device, verify)
+        self._loader = Loader(self.path, self.store, device, threads, verify)
         self.maintenance = Maintenance(self.path, self.catalog, self.dim, self.store, device, threads)
         self._lock: weakref.finalize | None = None
         self._locking = threading.RLock()
@@ -78,7 +78,8 @@ class Collection:
 
         Args:
             dim: dimensions of every token vector, 1 to 4096.
-            store: `exact`, or `faiss:` and a factory string (`faiss:IVF1024,PQ64x4fs`).
+            store: `exact`; `flat` (or `flat:8`, `flat:32`, ... bytes per token); or `faiss:` and a factory string
+                (`faiss:IVF1024,PQ64x4fs`).
             meta: further JSON values to keep with the collection.
             fields: payload fields to index, so that filters on them are fast; any field can be filtered.
         """

@@ -9,6 +9,7 @@ import numpy as np
 
 from .hits import Hits, best
 from .kernels import segmented_max, widen
+from .scoring import SearchParams
 from .segment import Segment
 from .tokens import Tokens
 
@@ -16,21 +17,20 @@ _BLOCK = 1 << 21
 """Floats that a block of vectors, or of its scores, may take (8 MiB): large enough for BLAS, small enough for the cache."""
 
 
-def scan(segments: Iterable[tuple[Segment, np.ndarray | None]], queries: Tokens, k: int) -> list[Hits]:
-    """The k best documents of every query by MaxSim over all tokens: score(q, d) = sum_i max_j q_i . d_j.
+def scan(segment: Segment, allowed: np.ndarray | None, queries: Tokens, k: int) -> list[Hits]:
+    """The k best documents of a segment for every query by MaxSim: score(q, d) = sum_i max_j q_i . d_j.
 
-    Each segment comes with the (documents,) bool mask of those allowed, or None. Products and sums are float32 over the
-    stored float16 rows. A document without tokens is never returned.
+    `allowed` is a (documents,) bool mask, or None for all. Products and sums are float32 over the stored float16 rows. A
+    document without tokens is never returned.
     """
     vectors = widen(queries.vectors)
     found: list[list[Hits]] = [[] for _ in range(len(queries))]
-    for segment, allowed in segments:
-        for positions in _blocks(segment, allowed, len(vectors)):
-            block, offsets = segment.gather(positions)
-            matches = segmented_max(widen(block) @ vectors.T, offsets)
-            scores = np.add.reduceat(matches, queries.offsets[:-1], axis=1)
-            for q, some in enumerate(found):
-                some.append(best(segment.documents[positions], scores[:, q], k))
+    for positions in _blocks(segment, allowed, len(vectors)):
+        block, offsets = segment.gather(positions)
+        matches = segmented_max(widen(block) @ vectors.T, offsets)
+        scores = np.add.reduceat(matches, queries.offsets[:-1], axis=1)
+        for q, some in enumerate(found):
+            some.append(best(segment.documents[positions], scores[:, q], k))
     return [merge(some, k) for some in found]
 
 
@@ -90,8 +90,8 @@ def _above(products: np.ndarray, numbers: np.ndarray, cut: np.ndarray) -> tuple[
 
 
 @dataclass(frozen=True)
-class ExactTokens:
-    """Token retrieval over a segment's own rows: the exact store, seen as any other."""
+class ExactStore:
+    """A segment's own rows, seen as any other store."""
 
     segment: Segment
 
@@ -99,6 +99,11 @@ class ExactTokens:
         self, queries: np.ndarray, k_token: int, nprobe: int, *, rows: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         return search_tokens(self.segment, queries, k_token, rows)
+
+    def search_documents(
+        self, queries: Tokens, k: int, params: SearchParams, allowed: np.ndarray | None = None
+    ) -> list[Hits]:
+        return scan(self.segment, allowed, queries, k)
 
 
 def top_columns(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,14 +1,27 @@
-"""The flat plan: scan the 4-bit codes of every token, then rerank the best documents with their real rows."""
+"""The flat plan: scan the 4-bit codes of every token, then rerank the best documents with their real rows.
+
+The scan goes in two stages. Query tokens differ in how much they tell documents apart: every document has a good match
+for `the`, few have one for a rare word. So the rarest third of the query is scored on all documents, and the rest only
+on those that lead.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from . import kernels, pq4
 from .errors import InvalidArgument
+from .exact import search_tokens
 from .hits import Hits, best
+from .scoring import SearchParams
+from .segment import Segment
+from .tokens import Tokens, ragged_rows
+
+_PROBES = 32
+"""Documents, and tokens of each, on which the usual match of a query token is measured."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,13 +32,20 @@ class Rows:
     """(n, dim) float16, or int8 with scales."""
     scales: np.ndarray | None = None
     """(n,) float32: row r stands for scales[r] * values[r]."""
+    rotation: np.ndarray | None = None
+    """(dim, dim) float32 orthonormal, where the rows are stored rotated: vector @ rotation."""
 
 
-def quantize(vectors: np.ndarray) -> Rows:
-    """int8 rows of (n, dim) vectors: each is scaled so that its largest value is 127; off by at most half a scale."""
+def quantize(vectors: np.ndarray, rotation: np.ndarray | None = None) -> Rows:
+    """int8 rows of (n, dim) vectors: each is scaled so that its largest value is 127; off by at most half a scale.
+
+    A random rotation spreads large dimensions over all, so that scales, and with them errors, become smaller.
+    """
     wide = kernels.widen(vectors)
+    if rotation is not None:
+        wide = wide @ rotation
     scales = np.abs(wide).max(axis=1, initial=0) / np.float32(127)
-    return Rows(np.rint(wide / np.where(scales > 0, scales, 1)[:, None]).astype(np.int8), scales)
+    return Rows(np.rint(wide / np.where(scales > 0, scales, 1)[:, None]).astype(np.int8), scales, rotation)
 
 
 def rerank(
@@ -38,6 +58,8 @@ def rerank(
     """
     if threads < 1:
         raise InvalidArgument(f"threads is {threads}; it must be at least 1")
+    if rows.rotation is not None:
+        query = query @ rows.rotation
     return kernels.row_scores(rows.values, rows.scales, offsets, positions, query, threads=threads)
 
 
@@ -58,6 +80,7 @@ class Flat:
         k: int,
         candidates: int = 100,
         *,
+        leaders: int | None = None,
         allowed: np.ndarray | None = None,
         threads: int = 1,
     ) -> Hits:
@@ -66,12 +89,73 @@ class Flat:
         Args:
             candidates: documents to rerank, at least k. More find more of the exact top k and cost more: 16-byte codes
                 of a real collection had 0.995 of the exact top 10 within their best 30.
+            leaders: documents that the whole query is scanned on, at least `candidates`. More lose less and cost more.
+                None: a sixteenth of all, at least 10 for each candidate; as many as there are: one stage.
             allowed: (documents,) bool; the others are not read.
         """
-        if not 1 <= k <= candidates:
-            raise InvalidArgument(f"k is {k} of {candidates} candidates; it must be at least 1 and at most as many")
-        scores = pq4.scan(self.codes, self.offsets, query, self.codebook, allowed=allowed, threads=threads)
-        chosen = best(np.arange(len(scores)), scores, candidates).docs
+        leaders = max(10 * candidates, (len(self.offsets) - 1) // 16) if leaders is None else leaders
+        if not 1 <= k <= candidates <= leaders:
+            raise InvalidArgument(f"k is {k}, candidates {candidates}, leaders {leaders}; they must rise from 1")
+        scores = self._scan(query, leaders, allowed, threads)
+        scored = np.flatnonzero(scores > -np.inf)
+        chosen = best(scored, scores[scored], candidates).docs
         # By position: reads go through the rows in one direction.
         chosen.sort()
         return best(chosen, rerank(query, self.rows, self.offsets, chosen, threads=threads), k)
+
+    def _scan(self, query: np.ndarray, leaders: int, allowed: np.ndarray | None, threads: int) -> np.ndarray:
+        """Approximate scores of at least the `leaders` best documents by the rarest third of the query."""
+        table = pq4.table(self.codebook, query)
+        if leaders >= len(self.offsets) - 1 or len(query) < 3:
+            return pq4.scan(self.codes, self.offsets, table, allowed=allowed, threads=threads)
+        order, first = np.argsort(self._usual(query), kind="stable"), -(-len(query) // 3)
+        scores = pq4.scan(self.codes, self.offsets, table.take(order[:first]), allowed=allowed, threads=threads)
+        lead = scores >= np.partition(scores, -leaders)[-leaders]
+        lead &= scores > -np.inf
+        return scores + pq4.scan(self.codes, self.offsets, table.take(order[first:]), allowed=lead, threads=threads)
+
+    def _usual(self, query: np.ndarray) -> np.ndarray:
+        """(q,) float32: the best similarity that each query token finds in an average document."""
+        vectors, offsets = self._probes
+        return kernels.segmented_max(vectors @ query.T, offsets).mean(axis=0)
+
+    @cached_property
+    def _probes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Decoded vectors and offsets of the first tokens of documents that lie spread over the segment."""
+        full = np.flatnonzero(np.diff(self.offsets))
+        spread = full[np.linspace(0, len(full) - 1, min(_PROBES, len(full))).astype(int)]
+        rows, offsets = ragged_rows(self.offsets, spread)
+        inside = np.arange(len(rows)) - np.repeat(offsets[:-1], np.diff(offsets)) < _PROBES
+        rows, offsets = rows[inside], np.concatenate([[0], np.cumsum(inside)])[offsets]
+        blocks, at = np.unique(rows // pq4.BLOCK, return_inverse=True)
+        decoded = pq4.decode(self.codebook, self.codes[blocks], len(blocks) * pq4.BLOCK)
+        return decoded[at * pq4.BLOCK + rows % pq4.BLOCK], offsets
+
+
+@dataclass(frozen=True, eq=False)
+class FlatStore:
+    """The flat plan over one segment. Single tokens are found among the rows themselves."""
+
+    segment: Segment
+    plan: Flat
+    threads: int
+
+    @classmethod
+    def over(cls, segment: Segment, codebook: pq4.Codebook, codes: np.ndarray, threads: int) -> FlatStore:
+        tokens = segment.tokens
+        return cls(segment, Flat(codebook, codes, tokens.offsets, Rows(tokens.vectors)), threads)
+
+    def search(
+        self, queries: np.ndarray, k_token: int, nprobe: int, *, rows: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return search_tokens(self.segment, queries, k_token, rows)
+
+    def search_documents(
+        self, queries: Tokens, k: int, params: SearchParams, allowed: np.ndarray | None = None
+    ) -> list[Hits]:
+        found, vectors = [], kernels.widen(queries.vectors)
+        for q in range(len(queries)):
+            query, candidates = vectors[queries.rows(q)], max(params.candidates, 4 * k)
+            hits = self.plan.search(query, k, candidates, allowed=allowed, threads=self.threads)
+            found.append(best(self.segment.documents[hits.docs], hits.scores, k))
+        return found

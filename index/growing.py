@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 
+from .catalog import FILE
 from .errors import DataLoss
 from .segment import Segment
 from .tokens import Tokens, concatenate
@@ -34,9 +35,7 @@ def pack(tokens: Tokens) -> bytes:
 def unpack(blob: bytes) -> Tokens:
     """DataLoss: the bytes are not what was packed."""
     if len(blob) < _HEADER.size or zlib.crc32(blob[4:]) != struct.unpack_from("<I", blob)[0]:
-        raise DataLoss(
-            "a fresh document in the catalog has changed since it was written; restore the catalog from a copy"
-        )
+        raise DataLoss(f"{FILE}: a fresh document has changed since it was written; restore the catalog from a copy")
     _, n, dim, spans, present = _HEADER.unpack_from(blob)
     at = _HEADER.size
     columns: dict[str, np.ndarray] = {}

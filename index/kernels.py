@@ -62,7 +62,8 @@ def pq4_scores(
         threads: the documents are split among them; the answer is the same for any number.
     """
     out = np.empty(len(offsets) - 1, np.float32)
-    _native.pq4_scores(codes, np.ascontiguousarray(offsets), allowed, table, top, scale, threads, out)
+    mask = None if allowed is None else np.ascontiguousarray(allowed)
+    _native.pq4_scores(codes, np.ascontiguousarray(offsets), mask, table, top, scale, threads, out)
     return out
 
 

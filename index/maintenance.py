@@ -24,6 +24,7 @@ from .stores import build_store
 from .tokens import Tokens, concatenate
 
 _BATCH = 4096
+_LULL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -116,13 +117,14 @@ class Maintenance:
         """Numbers of the segments that should be merged now, or none."""
         with self._catalog.reading() as view:
             rows, dead = [r for r in view.segments() if r.published], view.tombstones()
-        for row in rows:
-            if len(dead) and self._dead(row, dead) > policy.dead_share * row.documents:
-                return [row.number]
         tiers: dict[int, list[int]] = {}
         for row in rows:
             tiers.setdefault(int(np.log(max(1, row.tokens)) / np.log(policy.fanout)), []).append(row.number)
-        return next((numbers for _, numbers in sorted(tiers.items()) if len(numbers) >= policy.fanout), [])
+        for _, numbers in sorted(tiers.items()):
+            if len(numbers) >= policy.fanout:
+                return numbers
+        # After the sizes, because a merge drops the dead too; all together, because each is rewritten anyway.
+        return [r.number for r in rows if len(dead) and self._dead(r, dead) > policy.dead_share * r.documents]
 
     def step(self, policy: Policy, now: float | None = None) -> bool:
         """Does the next thing that is due; False when nothing is, or while a bulk build waits."""
@@ -147,26 +149,20 @@ class Maintenance:
 
     def _write(self, number: int, batches: Iterable[tuple[np.ndarray, Tokens]], retrain: bool = False) -> _Written:
         """A sealed segment that nobody names yet."""
-        folder = segment_folder(self._path, number)
-        shutil.rmtree(folder, ignore_errors=True)
-        written = _Written(folder)
+        written = _Written(segment_folder(self._path, number), self._catalog)
+        written.drop()
         try:
-            writer = SegmentWriter(folder, self._dim)
-            documents = 0
-            for numbers, tokens in batches:
-                writer.append(numbers, tokens)
-                documents += len(numbers)
-            writer.sync()
-            tokens = len(writer.vectors())
-            extra, drift = build_store(
-                self._catalog, self._store, writer, self._device, self._threads, retrain=retrain and tokens > 0
-            )
-            written.row = documents, tokens, seal(writer, extra), drift
-        except OSError as error:
-            written.drop()
-            # A full disk or a failed sync: what is committed stays readable, nothing more is written.
-            self._catalog.fail(str(error))
-            raise
+            with self._catalog.files(), SegmentWriter(written.folder, self._dim) as writer:
+                documents = 0
+                for numbers, tokens in batches:
+                    writer.append(numbers, tokens)
+                    documents += len(numbers)
+                writer.sync()
+                tokens = len(writer.vectors())
+                extra, drift = build_store(
+                    self._catalog, self._store, writer, self._device, self._threads, retrain=retrain and tokens > 0
+                )
+                written.row = documents, tokens, seal(writer, extra), drift
         except BaseException:
             written.drop()
             raise
@@ -176,23 +172,24 @@ class Maintenance:
 class _Written:
     """A new segment folder; dropped at the end of the block unless kept."""
 
-    def __init__(self, folder: Path):
-        self._folder, self._kept = folder, False
+    def __init__(self, folder: Path, catalog: Catalog):
+        self.folder, self._catalog, self._kept = folder, catalog, False
         self.row: tuple[int, int, int, float | None] = (0, 0, 0, None)
         """Documents, tokens, CRC of the manifest, drift."""
 
     def keep(self) -> None:
         self._kept = True
-        tidy(self._folder)
+        tidy(self.folder)
 
     def drop(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> _Written:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._kept:
+        # A transaction that failed on the disk may yet turn out to be there: the next writer knows what to sweep.
+        if not self._kept and not self._catalog.failure:
             self.drop()
 
 
@@ -212,6 +209,8 @@ class Background(threading.Thread):
     def run(self) -> None:
         while not self._stop_now:
             self._wake.wait(min(1.0, self._policy.seal_age_s))
+            # A look takes milliseconds where many are dead: one answers for all writes of this time.
+            time.sleep(_LULL_S)
             self._wake.clear()
             try:
                 while not self._stop_now and self._maintenance.step(self._policy):

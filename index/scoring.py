@@ -38,12 +38,12 @@ class SearchParams:
 
     k_token: int = 1_000
     """k': tokens retrieved for each query token, over the whole collection. Larger: recall, and for XTR a tighter m_i; time
-    grows with it. The exact store with ColBERT scoring retrieves no tokens and ignores it."""
+    grows with it. ColBERT on an exact or flat store retrieves no tokens and ignores it."""
     nprobe: int = 32
     """FAISS lists visited for each query token. Larger: recall; time grows with it. All lists: nothing is missed."""
     candidates: int = 256
-    """ColBERT on FAISS: documents whose tokens are all fetched and scored exactly. Larger: recall; time grows with it. Never
-    less than four times k."""
+    """ColBERT on a flat or FAISS store: documents whose tokens are all scored exactly. Larger: recall; time grows with it.
+    Never less than four times k."""
 
     def __post_init__(self) -> None:
         for name in ("k_token", "nprobe", "candidates"):

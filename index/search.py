@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -25,6 +25,20 @@ class TokenStore(Protocol):
         """(q, dim) float32 rows to scores (q, k) float32 and token rows (q, k) int64, best first; padded with -1, -inf.
 
         `rows` (tokens,) bool: only these may be found, and no others are counted.
+        """
+        ...
+
+
+@runtime_checkable
+class DocumentStore(TokenStore, Protocol):
+    """A store with its own plan for scoring all tokens of documents."""
+
+    def search_documents(
+        self, queries: Tokens, k: int, params: SearchParams, allowed: np.ndarray | None = None
+    ) -> list[Hits]:
+        """The k best documents of the segment for each query, under their collection-wide numbers.
+
+        Scores are MaxSim over the stored rows; `allowed` (documents,) bool lets only these be found.
         """
         ...
 
@@ -66,8 +80,11 @@ def search(parts: list[Part], queries: Tokens, k: int, scoring: Scoring, params:
         raise InvalidArgument(f"k is {k}; ask for at least 1 document")
     if (queries.lengths == 0).any():
         raise InvalidArgument(f"query {int(np.argmin(queries.lengths))} has no tokens")
-    if scoring.tokens == "all" and all(isinstance(p.store, exact.ExactTokens) for p in parts):
-        return exact.scan([(p.segment, p.allowed) for p in parts], queries, k)
+    if scoring.tokens == "all" and all(isinstance(p.store, DocumentStore) for p in parts):
+        found = [
+            p.store.search_documents(queries, k, params, p.allowed) for p in parts if isinstance(p.store, DocumentStore)
+        ]
+        return [exact.merge([hits[q] for hits in found], k) for q in range(len(queries))]
     vectors = widen(queries.vectors)
     tables = [retrieve(parts, vectors[queries.rows(q)], params) for q in range(len(queries))]
     if scoring.tokens == "retrieved":

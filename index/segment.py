@@ -10,6 +10,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,7 @@ class SegmentWriter:
     def __init__(self, folder: Path, dim: int):
         self.folder, self.dim = folder, dim
         folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(folder.parent)
         self._files = {name: open(folder / name, "ab") for name in _COLUMNS}  # noqa: SIM115
         self._tokens = self._spans = 0
         self._last = -1
@@ -86,19 +88,28 @@ class SegmentWriter:
             self._files[name].write(np.ascontiguousarray(values, _COLUMNS[name]).tobytes())
 
     def sync(self) -> dict[str, int]:
-        """Puts everything on the disk; returns the byte length of each column file."""
+        """Puts everything on the disk, names included; returns the byte length of each column file."""
         for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
+        sync_folder(self.folder)
         return {name: file.tell() for name, file in self._files.items()}
 
     def vectors(self) -> np.ndarray:
         """(tokens, dim) float16 of all that was synced, memory-mapped."""
         return _map(self.folder / "vectors", "<f2", (self._tokens, self.dim))
 
+    def __enter__(self) -> SegmentWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
+        """Gives the files up; nobody counts on what was not synced."""
         for file in self._files.values():
-            file.close()
+            with suppress(OSError):
+                file.close()
 
 
 def seal(writer: SegmentWriter, extra: tuple[str, ...] = ()) -> int:
@@ -165,11 +176,13 @@ class Segment:
             FailedPrecondition: written by a newer plait.
         """
         try:
-            text = (folder / MANIFEST).read_bytes()
-        except FileNotFoundError:
-            raise DataLoss(
-                f"{folder / MANIFEST} is missing; restore it from a copy or rebuild the collection"
-            ) from None
+            return cls._open(folder, manifest_crc)
+        except FileNotFoundError as error:
+            raise _missing(error) from None
+
+    @classmethod
+    def _open(cls, folder: Path, manifest_crc: int) -> Segment:
+        text = (folder / MANIFEST).read_bytes()
         if zlib.crc32(text) != manifest_crc:
             raise DataLoss(f"{folder / MANIFEST} is not the file that was published; restore it from a copy")
         manifest = json.loads(text)
@@ -178,11 +191,12 @@ class Segment:
                 f"{folder} has format {manifest['format']}, this plait reads up to {FORMAT}: upgrade it"
             )
         for name, file in manifest["files"].items():
-            path = folder / name
-            have = path.stat().st_size if path.exists() else -1
+            have = (folder / name).stat().st_size
             if have != file["bytes"]:
-                what = "is missing" if have < 0 else f"has {have} bytes, {file['bytes']} were written"
-                raise DataLoss(f"{path} {what}; restore it from a copy or rebuild the collection")
+                raise DataLoss(
+                    f"{folder / name} has {have} bytes, {file['bytes']} were written; "
+                    "restore it from a copy or rebuild the collection"
+                )
         arrays = {
             n: _map(folder / n, f["dtype"], tuple(f["shape"])) for n, f in manifest["files"].items() if "dtype" in f
         }
@@ -199,9 +213,13 @@ class Segment:
 
     def verify(self) -> None:
         """Reads every byte. DataLoss names the file whose checksum differs."""
+        assert self.folder is not None
         for name, file in self.files.items():
-            assert self.folder is not None
-            if _digest(self.folder / name) != {"bytes": file["bytes"], "crc32": file["crc32"]}:
+            try:
+                found = _digest(self.folder / name)
+            except FileNotFoundError as error:
+                raise _missing(error) from None
+            if found != {"bytes": file["bytes"], "crc32": file["crc32"]}:
                 raise DataLoss(f"{self.folder / name} has changed since it was written; restore it from a copy")
 
     def owners_of(self, rows: np.ndarray) -> np.ndarray:
@@ -251,6 +269,10 @@ def _digest(path: Path) -> dict[str, int]:
         while block := file.read(1 << 22):
             crc, size = zlib.crc32(block, crc), size + len(block)
     return {"bytes": size, "crc32": crc}
+
+
+def _missing(error: FileNotFoundError) -> DataLoss:
+    return DataLoss(f"{error.filename} is missing; restore it from a copy or rebuild the collection")
 
 
 def _map(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:

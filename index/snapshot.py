@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .catalog import Document, View
-from .exact import ExactTokens
+from .exact import ExactStore
 from .filters import Filter, compile
 from .growing import extend
 from .hits import Hits
@@ -37,15 +37,15 @@ class State:
 
     @property
     def parts(self) -> list[Part]:
-        grown = [_mark(Part(s, ExactTokens(s)), self.dead) for s in self.fresh]
+        grown = [_mark(Part(s, ExactStore(s)), self.dead) for s in self.fresh]
         return [*self.published.values(), *grown]
 
 
 class Loader:
     """Brings the state up to date with the catalog, opening only what is new. Shared by the threads of a process."""
 
-    def __init__(self, path: Path, store: str, device: str, verify: bool):
-        self._path, self._store, self._device, self._verify = path, store, device, verify
+    def __init__(self, path: Path, store: str, device: str, threads: int | None, verify: bool):
+        self._path, self._store, self._device, self._threads, self._verify = path, store, device, threads, verify
         self._lock = threading.Lock()
         self._state = State(-1, -1, {}, [], np.zeros(0, np.int64))
 
@@ -74,7 +74,7 @@ class Loader:
                 segment = Segment.open(segment_folder(self._path, row.number), row.manifest_crc or 0)
                 if self._verify:
                     segment.verify()
-                part = _mark(Part(segment, open_store(self._store, segment, self._device)), dead)
+                part = _mark(Part(segment, open_store(self._store, segment, self._device, self._threads)), dead)
             published[row.number] = _mark(part, fresh_dead)
         sealed = view.meta("sealed")
         fresh = [s for s in state.fresh if s.documents[0] > sealed]
@@ -122,7 +122,7 @@ class Snapshot:
         if filter is not None:
             found = self.view.numbers(*compile(filter, self._declared))
             parts = [replace(p, allowed=np.isin(p.segment.documents, found, assume_unique=True)) for p in parts]
-        return [replace(p, store=ExactTokens(p.segment)) for p in parts] if exact else parts
+        return [replace(p, store=ExactStore(p.segment)) for p in parts] if exact else parts
 
     def tokens(self, number: int) -> Tokens:
         """The stored tokens of one document."""

@@ -28,7 +28,10 @@ Reduce = Annotated[
 Dim = Annotated[
     int | None, typer.Option(help="Project to this many dimensions by PCA; 128 costs up to 2 points of nDCG@10.")
 ]
-Store = Annotated[str, typer.Option(help="exact, or faiss:FACTORY such as faiss:IVF1024,PQ64x4fs or faiss:IVF,SQ8.")]
+Store = Annotated[
+    str,
+    typer.Option(help="exact, flat (4-bit codes), or faiss:FACTORY such as faiss:IVF1024,PQ64x4fs or faiss:IVF,SQ8."),
+]
 QueryLength = Annotated[int | None, typer.Option(help="Query tokens kept (default: the checkpoint's).")]
 DocumentLength = Annotated[int | None, typer.Option(help="Document tokens kept (default: the checkpoint's).")]
 Expansion = Annotated[

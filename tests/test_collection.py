@@ -278,6 +278,8 @@ def test_create_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
         (4097, "exact", "4097"),
         (5, "annoy", "'annoy'"),
         (5, "faiss:", "'faiss:'"),
+        (5, "flat:12", "flat:12"),
+        (5, "flat16", "flat16"),
         (5, "faiss:HNSW32", "HNSW32"),
         (5, "faiss:IVF,PQ2", "must divide"),
     ):
@@ -295,12 +297,12 @@ def test_stray_folders_are_swept_by_the_next_writer(tmp_path: Path) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(oracle.ragged(dim=8, documents=40), oracle.ragged(dim=8, documents=2, shortest=1, longest=4))
-def test_faiss_at_full_probe_is_exact_within_its_codec(
+def test_every_store_at_full_probe_is_exact(
     tmp_path_factory: pytest.TempPathFactory, documents: Tokens, queries: Tokens
 ) -> None:
-    """ColBERT on FAISS rescores with the stored rows: with all lists and candidates it equals the exact store."""
+    """ColBERT on flat codes and FAISS rescores with the stored rows: with all lists and candidates it equals the exact store."""
     ranking = {}
-    for store in ("exact", "faiss:IVF,SQfp16", "faiss:IVF,SQ8", "faiss:IVF,PQ2x4fs"):
+    for store in ("exact", "flat", "flat:64", "faiss:IVF,SQfp16", "faiss:IVF,SQ8", "faiss:IVF,PQ2x4fs"):
         collection = Collection.create(tmp_path_factory.mktemp("c"), 8, store)
         with collection.builder() as writer:
             writer.add([str(i) for i in range(len(documents))], documents)

@@ -2,10 +2,9 @@
 #include <cstddef>
 #include <cstdint>
 
-// One row of the dispatch table: the kernels as one instruction set has them.
-struct Kernels {
-    const char* name;
+// The kernels by what they work on; every instruction set has one record of each kind.
 
+struct RaggedKernels {
     // out[i] = value of the IEEE half in[i], exact.
     void (*widen)(const std::uint16_t* in, std::size_t n, float* out);
 
@@ -15,7 +14,45 @@ struct Kernels {
                           std::size_t documents, float* out);
 };
 
-extern const Kernels scalar_kernels;
-extern const Kernels avx2_kernels;
-extern const Kernels avx512_kernels;
-extern const Kernels neon_kernels;
+// 4-bit product quantisation; pq4.h says how a block is laid out. Equal to the bit on all instruction sets.
+struct Pq4Kernels {
+    // losses[i][t] = sum over sub-quantisers m of table[i][m][code of m in token t], for query rows i and the 32
+    // tokens of one block. Needs table sums of at most 255 over each four sub-quantisers 4g .. 4g + 3.
+    void (*losses)(const std::uint8_t* block, std::size_t subs, const std::uint8_t* table, std::size_t rows,
+                   std::uint16_t* losses);
+
+    // Takes tokens first <= t < last of a block into the document that is open: best[i][.] is its least loss per
+    // query row and lane. `opens`: nothing of it was seen before. `closes`: returns the sum over i of its minimum.
+    std::uint32_t (*fold)(const std::uint16_t* losses, std::size_t rows, unsigned first, unsigned last, bool opens,
+                          bool closes, std::uint16_t* best);
+
+    // codes (subs, n) of the columns of y (subs * width, n): nearest centroids, then `passes` rounds of coordinate
+    // descent on |e|^2 + pull * (e.x / |x|)^2, where e is what the codes leave over. halves[m][c] = |centroid|^2 / 2.
+    void (*assign)(const float* y, std::size_t n, std::size_t subs, std::size_t width, const float* centroids,
+                   const float* halves, float pull, int passes, std::uint8_t* codes);
+};
+
+constexpr std::size_t most_dim = 4096;
+
+// Query rows lie across the lanes: query is (dim, lanes), lanes a multiple of 16, dim at most most_dim.
+struct RowKernels {
+    // best[j] = max(best[j], max over rows of sum_d row[d] * query[d][j]); rows are n x dim halves.
+    void (*max_half)(const std::uint16_t* rows, std::size_t n, std::size_t dim, const float* query, std::size_t lanes,
+                     float* best);
+
+    // The same for bytes: row r stands for scales[r] * row[d].
+    void (*max_byte)(const std::int8_t* rows, const float* scales, std::size_t n, std::size_t dim, const float* query,
+                     std::size_t lanes, float* best);
+};
+
+// One row of the dispatch table.
+struct Kernels {
+    const char* name;
+    const RaggedKernels& ragged;
+    const Pq4Kernels& pq4;
+    const RowKernels& rows;
+};
+
+extern const RaggedKernels ragged_scalar, ragged_avx2, ragged_avx512, ragged_neon;
+extern const Pq4Kernels pq4_scalar, pq4_avx2, pq4_avx512, pq4_neon;
+extern const RowKernels rows_scalar, rows_avx2, rows_avx512, rows_neon;

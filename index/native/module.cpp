@@ -1,14 +1,18 @@
 // Python's view of the kernels: checks shapes, releases the GIL, calls. Everything else is in plait.index.kernels.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "dispatch.h"
+#include "pq4.h"
+#include "rows.h"
 
 namespace nb = nanobind;
 
@@ -17,28 +21,89 @@ using Array = nb::ndarray<T, nb::ndim<rank>, nb::c_contig, nb::device::cpu>;
 
 static void widen(Array<const std::uint16_t, 1> in, Array<float, 1> out) {
     if (in.shape(0) != out.shape(0)) throw std::invalid_argument("widen: arrays of different lengths");
-    const Kernels& k = kernels();
+    const RaggedKernels& k = kernels().ragged;
     nb::gil_scoped_release release;
     k.widen(in.data(), in.shape(0), out.data());
 }
 
-static void segmented_max(Array<const float, 2> scores, Array<const std::int64_t, 1> offsets, Array<float, 2> out) {
-    if (!offsets.shape(0) || offsets.shape(0) != out.shape(0) + 1 || scores.shape(1) != out.shape(1))
-        throw std::invalid_argument("segmented_max: shapes do not fit");
+// offsets (documents + 1,) never fall and stay within `rows`.
+static void check_offsets(Array<const std::int64_t, 1> offsets, std::size_t documents, std::size_t rows) {
+    if (offsets.shape(0) != documents + 1) throw std::invalid_argument("offsets: wrong length");
     const std::int64_t* o = offsets.data();
-    if (o[0] < 0 || o[out.shape(0)] > std::int64_t(scores.shape(0)))
-        throw std::invalid_argument("segmented_max: offsets leave the rows");
-    for (std::size_t d = 0; d < out.shape(0); ++d)
-        if (o[d] > o[d + 1]) throw std::invalid_argument("segmented_max: offsets fall");
-    const Kernels& k = kernels();
+    if (o[0] < 0 || o[documents] > std::int64_t(rows)) throw std::invalid_argument("offsets leave the rows");
+    for (std::size_t d = 0; d < documents; ++d)
+        if (o[d] > o[d + 1]) throw std::invalid_argument("offsets fall");
+}
+
+static void segmented_max(Array<const float, 2> scores, Array<const std::int64_t, 1> offsets, Array<float, 2> out) {
+    if (scores.shape(1) != out.shape(1)) throw std::invalid_argument("segmented_max: shapes do not fit");
+    check_offsets(offsets, out.shape(0), scores.shape(0));
+    const RaggedKernels& k = kernels().ragged;
     nb::gil_scoped_release release;
-    k.segmented_max(scores.data(), scores.shape(1), o, out.shape(0), out.data());
+    k.segmented_max(scores.data(), scores.shape(1), offsets.data(), out.shape(0), out.data());
+}
+
+static void pq4_assign(Array<const float, 2> y, Array<const float, 3> centroids, Array<const float, 2> halves, float pull,
+                       int passes, Array<std::uint8_t, 2> codes) {
+    const std::size_t subs = centroids.shape(0), width = centroids.shape(2), n = y.shape(1);
+    if (centroids.shape(1) != 16 || halves.shape(0) != subs || halves.shape(1) != 16 || y.shape(0) != subs * width ||
+        codes.shape(0) != subs || codes.shape(1) != n)
+        throw std::invalid_argument("pq4_assign: shapes do not fit");
+    const Pq4Kernels& k = kernels().pq4;
+    nb::gil_scoped_release release;
+    k.assign(y.data(), n, subs, width, centroids.data(), halves.data(), pull, passes, codes.data());
+}
+
+static void pq4_scores(Array<const std::uint8_t, 3> codes, Array<const std::int64_t, 1> offsets,
+                       std::optional<Array<const bool, 1>> allowed, Array<const std::uint8_t, 3> table, float top,
+                       float scale, unsigned threads, Array<float, 1> out) {
+    const std::size_t documents = out.shape(0), subs = table.shape(1);
+    if (codes.shape(1) * 2 != subs || codes.shape(2) != block_tokens || table.shape(2) != 16 || subs % 4 ||
+        subs > most_subs || (allowed && allowed->shape(0) != documents))
+        throw std::invalid_argument("pq4_scores: shapes do not fit");
+    check_offsets(offsets, documents, codes.shape(0) * block_tokens);
+    const Pq4Scan scan{codes.data(), offsets.data(), documents, allowed ? allowed->data() : nullptr,
+                       subs, table.data(), table.shape(0), top, scale};
+    nb::gil_scoped_release release;
+    pq4_scan(scan, threads, out.data());
+}
+
+// Rows are halves (seen as uint16) without scales, or bytes with them.
+template <typename T>
+static void row_scores(Array<const T, 2> rows, std::optional<Array<const float, 1>> scales,
+                       Array<const std::int64_t, 1> offsets, Array<const std::int64_t, 1> documents,
+                       Array<const float, 2> query, unsigned threads, Array<float, 1> out) {
+    constexpr bool bytes = sizeof(T) == 1;
+    if (query.shape(1) != rows.shape(1) || rows.shape(1) > most_dim || out.shape(0) != documents.shape(0) ||
+        !offsets.shape(0) || bytes != scales.has_value() || (scales && scales->shape(0) != rows.shape(0)))
+        throw std::invalid_argument("row_scores: shapes do not fit");
+    check_offsets(offsets, offsets.shape(0) - 1, rows.shape(0));
+    for (std::size_t c = 0; c < documents.shape(0); ++c)
+        if (documents.data()[c] < 0 || documents.data()[c] + 1 >= std::int64_t(offsets.shape(0)))
+            throw std::invalid_argument("row_scores: no such document");
+    RowScan scan{nullptr, nullptr, scales ? scales->data() : nullptr, offsets.data(), documents.data(),
+                 documents.shape(0), rows.shape(1), query.data(), query.shape(0)};
+    if constexpr (bytes) scan.bytes = rows.data();
+    else scan.halves = rows.data();
+    nb::gil_scoped_release release;
+    row_scan(scan, threads, out.data());
 }
 
 NB_MODULE(_native, m) {
     m.def("widen", widen, nb::arg("half").noconvert(), nb::arg("out").noconvert());
     m.def("segmented_max", segmented_max, nb::arg("scores").noconvert(), nb::arg("offsets").noconvert(),
           nb::arg("out").noconvert());
+    m.def("pq4_assign", pq4_assign, nb::arg("y").noconvert(), nb::arg("centroids").noconvert(),
+          nb::arg("halves").noconvert(), nb::arg("pull"), nb::arg("passes"), nb::arg("codes").noconvert());
+    m.def("pq4_scores", pq4_scores, nb::arg("codes").noconvert(), nb::arg("offsets").noconvert(),
+          nb::arg("allowed").noconvert().none(), nb::arg("table").noconvert(), nb::arg("top"), nb::arg("scale"),
+          nb::arg("threads"), nb::arg("out").noconvert());
+    m.def("half_scores", row_scores<std::uint16_t>, nb::arg("rows").noconvert(), nb::arg("scales").none(),
+          nb::arg("offsets").noconvert(), nb::arg("documents").noconvert(), nb::arg("query").noconvert(),
+          nb::arg("threads"), nb::arg("out").noconvert());
+    m.def("byte_scores", row_scores<std::int8_t>, nb::arg("rows").noconvert(), nb::arg("scales").noconvert().none(),
+          nb::arg("offsets").noconvert(), nb::arg("documents").noconvert(), nb::arg("query").noconvert(),
+          nb::arg("threads"), nb::arg("out").noconvert());
     m.def("level", [] { return std::string(kernels().name); });
     m.def("use_level", [](const std::string& name) { return use_level(name.c_str()); }, nb::arg("name"));
     m.def("levels_here", [] {

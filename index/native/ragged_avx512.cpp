@@ -11,4 +11,4 @@ void widen(const std::uint16_t* in, std::size_t n, float* out) {
 }
 }  // namespace
 
-const Kernels avx512_kernels = {"avx512", widen, segmented_max};
+const RaggedKernels ragged_avx512 = {widen, segmented_max};

@@ -11,4 +11,4 @@ void widen(const std::uint16_t* in, std::size_t n, float* out) {
 }
 }  // namespace
 
-const Kernels neon_kernels = {"neon", widen, segmented_max};
+const RaggedKernels ragged_neon = {widen, segmented_max};

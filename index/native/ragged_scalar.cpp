@@ -6,4 +6,4 @@ void widen(const std::uint16_t* in, std::size_t n, float* out) {
 }
 }  // namespace
 
-const Kernels scalar_kernels = {"scalar", widen, segmented_max};
+const RaggedKernels ragged_scalar = {widen, segmented_max};

@@ -1,0 +1,48 @@
+#pragma once
+#include "kernels.h"
+
+// MaxSim of stored rows with the query across the lanes: a tile of rows is widened to floats once, then every value
+// is broadcast against all query rows. No horizontal sums, and any number of dimensions.
+namespace {
+
+// A file that includes this names the vector of its instruction set: Lanes (a float vector) and tile_rows, chosen so
+// that tile_rows accumulators stay in registers.
+constexpr std::size_t width = sizeof(Lanes) / sizeof(float);
+
+// best = max(best, products of `tile_rows` float rows with query rows [0, width)).
+void max_tile(const float* tile, std::size_t dim, const float* query, std::size_t lanes, float* best) {
+    Lanes sums[tile_rows] = {};
+    for (std::size_t d = 0; d < dim; ++d) {
+        Lanes q;
+        __builtin_memcpy(&q, query + d * lanes, sizeof q);
+        for (std::size_t r = 0; r < tile_rows; ++r) sums[r] += tile[r * dim + d] * q;
+    }
+    Lanes most;
+    __builtin_memcpy(&most, best, sizeof most);
+    for (std::size_t r = 0; r < tile_rows; ++r) most = sums[r] > most ? sums[r] : most;
+    __builtin_memcpy(best, &most, sizeof most);
+}
+
+// `fill(row, to)` writes one row as floats. The last tile repeats its last row: a maximum does not mind.
+template <class Fill>
+void max_rows(std::size_t n, std::size_t dim, const float* query, std::size_t lanes, float* best, const Fill& fill) {
+    float tile[tile_rows * most_dim];
+    for (std::size_t row = 0; row < n; row += tile_rows) {
+        for (std::size_t r = 0; r < tile_rows; ++r) fill(row + r < n ? row + r : n - 1, tile + r * dim);
+        for (std::size_t j = 0; j < lanes; j += width) max_tile(tile, dim, query + j, lanes, best + j);
+    }
+}
+
+void max_half(const std::uint16_t* rows, std::size_t n, std::size_t dim, const float* query, std::size_t lanes,
+              float* best) {
+    max_rows(n, dim, query, lanes, best, [&](std::size_t row, float* to) { widen_row(rows + row * dim, dim, to); });
+}
+
+void max_byte(const std::int8_t* rows, const float* scales, std::size_t n, std::size_t dim, const float* query,
+              std::size_t lanes, float* best) {
+    max_rows(n, dim, query, lanes, best, [&](std::size_t row, float* to) {
+        for (std::size_t d = 0; d < dim; ++d) to[d] = scales[row] * float(rows[row * dim + d]);
+    });
+}
+
+}  // namespace
