@@ -23,6 +23,8 @@ SYSTEMS = {
     "late interaction, exact": "",
     "projected to 128 dimensions": "--dim 128",
     "projected to 96 dimensions": "--dim 96",
+    "flat, 16-byte codes": "--store flat",
+    "flat, projected to 128": "--dim 128 --store flat",
     "FAISS IVF, SQ8": "--store faiss:IVF1024,SQ8",
     "FAISS IVF, PQ96 fast scan": "--store faiss:IVF1024,PQ96x4fs",
     "XTR scoring, exact retrieval": "--system xtr",
