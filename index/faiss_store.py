@@ -19,86 +19,25 @@ the FAISS library, arXiv 2401.08281.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .errors import DataLoss, FailedPrecondition, InvalidArgument
+from .faiss_params import PER_LIST, FaissParams, fields, list_count, parse, sample_size
 from .hits import Hits, best
 
 FILE = "tokens.faiss"
 """The index file's name in a segment."""
 
-_FACTORY = re.compile(r"IVF(?P<lists>[1-9]\d*)?,(?P<codec>SQfp16|SQ8|PQ(?P<m>[1-9]\d*)(x4fs)?)")
-_PER_LIST = 39
-"""FAISS's least number of training vectors per centroid."""
 _PAIRS = 1 << 24
 """(query, token) scores held at once during a search: about 200 MB."""
 _GPU_LIMIT = 2048
 """Largest k and nprobe of FAISS's own GPU kernels."""
-
-
-@dataclass(frozen=True)
-class FaissParams:
-    """How tokens are coded and grouped. Stored with the collection."""
-
-    factory: str
-    """`IVF{K},{codec}` or `IVF,{codec}`; codecs in the module's table. Larger K: a probe reads fewer tokens (faster,
-    less recall), training and adding slow down. Larger M: finer scores, more bytes, slower scans."""
-    train_tokens: int | None = None
-    """At most so many sampled tokens train the codebook; None: 256 per list, at least 65,536. Larger: centroids fit
-    better, time grows with it times K. Below 39 per list, K falls. PQ uses at most 256 of them per codeword."""
-    seed: int = 0
-    """0 to 2^31 - 1; chooses the sample and the first centroids. Same seed, sample and FAISS: the same codebook."""
-
-    def __post_init__(self) -> None:
-        _fields(self.factory)
-        if self.train_tokens is not None and self.train_tokens < 1:
-            raise InvalidArgument(f"train_tokens is {self.train_tokens}; give at least 1, or None for the default")
-        if not 0 <= self.seed < 1 << 31:
-            raise InvalidArgument(f"seed is {self.seed}; it must lie between 0 and {(1 << 31) - 1}")
-
-
-def parse(spec: str, dim: int) -> FaissParams:
-    """Parameters for a factory string, checked against the vectors' dimension.
-
-    Raises:
-        InvalidArgument: the string is outside the grammar, or M does not divide `dim`.
-    """
-    params = FaissParams(spec)
-    _, _, m = _fields(spec)
-    if m and dim % int(m):
-        near = sorted((d for d in range(1, dim + 1) if dim % d == 0), key=lambda d: abs(d - int(m)))[:4]
-        choices = ", ".join(map(str, sorted(near)))
-        raise InvalidArgument(f"{spec}: M = {m} must divide the dimension {dim}; near it: {choices}")
-    return params
-
-
-def list_count(params: FaissParams, tokens: int) -> int:
-    """Inverted lists for so many tokens: the factory's K, or 2^floor(log2(16 sqrt(tokens))) as ColBERT's own indexer
-    (collection_indexer.py) has it; never more than tokens / 39, never less than 1.
-    """
-    given, _, _ = _fields(params.factory)
-    wanted = int(given) if given else 1 << (max(1, math.isqrt(256 * tokens)).bit_length() - 1)
-    return max(1, min(wanted, tokens // _PER_LIST))
-
-
-def sample_size(params: FaissParams, tokens: int) -> int:
-    """How many of `tokens` rows `train` makes use of: what a caller should sample."""
-    cap = params.train_tokens or max(1 << 16, 256 * list_count(params, tokens))
-    return min(tokens, cap)
-
-
-def code_bytes(params: FaissParams, dim: int) -> int:
-    """Bytes that one token takes in the index file: its code and its row number."""
-    _, codec, m = _fields(params.factory)
-    return 8 + ({"SQfp16": 2 * dim, "SQ8": dim}.get(codec) or int(m or 0) // (2 if codec.endswith("fs") else 1))
 
 
 def train(
@@ -120,12 +59,12 @@ def train(
     n, dim = sample.shape
     if not n:
         raise FailedPrecondition("no token vectors to train a FAISS codebook on; add documents first")
-    _, codec, _ = _fields(parse(params.factory, dim).factory)
+    _, codec, _ = fields(parse(params.factory, dim).factory)
     size = min(n, sample_size(params, tokens))
     if size < n:
         sample = sample[np.sort(np.random.default_rng(params.seed).choice(n, size, replace=False))]
     # A factory's own K may be larger than the rows can train; FAISS would warn, then fail.
-    lists = min(list_count(params, tokens), max(1, size // _PER_LIST))
+    lists = min(list_count(params, tokens), max(1, size // PER_LIST))
     index = faiss.index_factory(dim, f"IVF{lists},{codec}", faiss.METRIC_INNER_PRODUCT)
     _configure(index, params.seed, size)
     placed = _place(index, device)
@@ -167,6 +106,50 @@ def build(
         if progress:
             progress(placed.ntotal)
     faiss.write_index(_home(placed, device), str(path))
+
+
+def splice(codebook: bytes, parts: Sequence[tuple[Path, np.ndarray]], path: Path) -> bool:
+    """Writes an index of tokens that other indexes hold, taking over their codes. False, and nothing written, where that
+    cannot be: fast scan, whose codes are not addressable, or an index of another codebook.
+
+    Args:
+        parts: index files, each with the (its tokens,) int64 new row of every token, -1 for those to leave out. Together
+            the new rows are 0, 1, ... without gaps. The file is the one that `build` would write for them.
+    """
+    faiss = _faiss()
+    index = faiss.deserialize_index(np.frombuffer(codebook, np.uint8))
+    sources = [(faiss.read_index(str(file), faiss.IO_FLAG_MMAP), rows) for file, rows in parts]
+    if isinstance(index, faiss.IndexIVFPQFastScan) or not all(_same_codebook(index, source) for source, _ in sources):
+        return False
+    for number in range(index.nlist):
+        entries = [_entries(source, number, rows) for source, rows in sources]
+        rows, codes = np.concatenate([r for r, _ in entries]), np.concatenate([c for _, c in entries])
+        order = np.argsort(rows, kind="stable")
+        rows, codes = np.ascontiguousarray(rows[order]), np.ascontiguousarray(codes[order])
+        if len(rows):
+            index.invlists.add_entries(number, len(rows), faiss.swig_ptr(rows), faiss.swig_ptr(codes))
+            index.ntotal += len(rows)
+    faiss.write_index(index, str(path))
+    return True
+
+
+def _entries(index: Any, number: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """New rows and codes of the tokens of one list that are to stay."""
+    faiss, width = _faiss(), index.code_size
+    lists = faiss.downcast_InvertedLists(index.invlists)
+    size = lists.list_size(number)
+    if not size:
+        return np.zeros(0, np.int64), np.zeros((0, width), np.uint8)
+    moved = rows[faiss.rev_swig_ptr(lists.get_ids(number), size)]
+    codes = faiss.rev_swig_ptr(lists.get_codes(number), size * width).reshape(size, width)
+    return moved[moved >= 0], codes[moved >= 0]
+
+
+def _same_codebook(a: Any, b: Any) -> bool:
+    """Codebooks of one training share their centroids; two trainings never give the same."""
+    if a.nlist != b.nlist or type(a) is not type(b):
+        return False
+    return np.array_equal(a.quantizer.reconstruct_n(0, a.nlist), b.quantizer.reconstruct_n(0, b.nlist))
 
 
 def residual(codebook: bytes, sample: np.ndarray) -> float:
@@ -312,16 +295,6 @@ def _faiss() -> Any:
     except ImportError:
         raise FailedPrecondition("FAISS is not installed: pip install 'plait[faiss]'") from None
     return faiss
-
-
-def _fields(factory: str) -> tuple[str | None, str, str | None]:
-    """K, codec and M, as written."""
-    match = _FACTORY.fullmatch(factory)
-    if not match:
-        remedy = "; rotations are not supported, drop the prefix" if factory.startswith("OPQ") else ""
-        forms = ", ".join(f"IVF[K],{codec}" for codec in ("SQfp16", "SQ8", "PQ{M}", "PQ{M}x4fs"))
-        raise InvalidArgument(f"FAISS factory {factory!r} is not one of {forms}, such as IVF,SQ8{remedy}")
-    return match["lists"], match["codec"], match["m"]
 
 
 def _configure(index: Any, seed: int, size: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,7 +101,7 @@ class Maintenance:
         merged, kept = _numbers(segments), _numbers([self._open(row) for row in rows if row.number not in wanted])
         # Nobody looks for the merged dead any more, nor for those that died before they were sealed.
         gone = dead[np.isin(dead, merged) | ((dead <= sealed) & ~np.isin(dead, kept))]
-        with self._write(number, _living(segments, dead), retrain) as written:
+        with self._write(number, _living(segments, dead), retrain, _moves(segments, dead)) as written:
             with self._catalog.writing() as view:
                 view.db.executemany("DELETE FROM segments WHERE number = ?", [(n,) for n in wanted])
                 if written.row[0]:
@@ -147,7 +147,13 @@ class Maintenance:
     def _open(self, row: SegmentRow) -> Segment:
         return Segment.open(segment_folder(self._path, row.number), row.manifest_crc or 0)
 
-    def _write(self, number: int, batches: Iterable[tuple[np.ndarray, Tokens]], retrain: bool = False) -> _Written:
+    def _write(
+        self,
+        number: int,
+        batches: Iterable[tuple[np.ndarray, Tokens]],
+        retrain: bool = False,
+        sources: Sequence[tuple[Path, np.ndarray]] = (),
+    ) -> _Written:
         """A sealed segment that nobody names yet."""
         written = _Written(segment_folder(self._path, number), self._catalog)
         written.drop()
@@ -159,9 +165,8 @@ class Maintenance:
                     documents += len(numbers)
                 writer.sync()
                 tokens = len(writer.vectors())
-                extra, drift = build_store(
-                    self._catalog, self._store, writer, self._device, self._threads, retrain=retrain and tokens > 0
-                )
+                machine = self._device, self._threads
+                extra, drift = build_store(self._catalog, self._store, writer, *machine, None, retrain, sources)
                 written.row = documents, tokens, seal(writer, extra), drift
         except BaseException:
             written.drop()
@@ -229,13 +234,18 @@ def _numbers(segments: list[Segment]) -> np.ndarray:
     return np.concatenate([np.zeros(0, np.int64), *(s.documents for s in segments)])
 
 
+def _order(segments: list[Segment], dead: np.ndarray) -> np.ndarray:
+    """The living documents by rising number, as places in the segments laid end to end."""
+    numbers = _numbers(segments)
+    order = np.argsort(numbers, kind="stable")
+    return order[~np.isin(numbers[order], dead, assume_unique=True)]
+
+
 def _living(segments: list[Segment], dead: np.ndarray) -> Iterable[tuple[np.ndarray, Tokens]]:
     """The living documents of some segments in batches, by rising number."""
-    numbers = _numbers(segments)
+    numbers, order = _numbers(segments), _order(segments, dead)
     source = np.repeat(np.arange(len(segments)), [len(s.documents) for s in segments])
     position = np.concatenate([np.zeros(0, np.int64), *(np.arange(len(s.documents)) for s in segments)])
-    order = np.argsort(numbers, kind="stable")
-    order = order[~np.isin(numbers[order], dead, assume_unique=True)]
     place = np.empty(len(numbers), np.int64)
     for start in range(0, len(order), _BATCH):
         batch = order[start : start + _BATCH]
@@ -247,3 +257,19 @@ def _living(segments: list[Segment], dead: np.ndarray) -> Iterable[tuple[np.ndar
             continue
         place[np.concatenate(grouped)] = np.arange(len(batch))
         yield numbers[batch], concatenate(parts).take(place[batch])
+
+
+def _moves(segments: list[Segment], dead: np.ndarray) -> list[tuple[Path, np.ndarray]]:
+    """Where the tokens of each segment go: its folder and the (tokens,) int64 new row of every token, or -1."""
+    order = _order(segments, dead)
+    lengths = np.concatenate([np.zeros(0, np.int64), *(s.tokens.lengths for s in segments)])
+    starts = np.full(len(lengths), -1, np.int64)
+    starts[order] = np.cumsum(lengths[order]) - lengths[order]
+    moves, first = [], 0
+    for segment in segments:
+        assert segment.folder is not None
+        mine, own = starts[first : first + len(segment.documents)], segment.tokens.lengths
+        within = np.arange(int(own.sum())) - np.repeat(segment.tokens.offsets[:-1], own)
+        moves.append((segment.folder, np.where(np.repeat(mine, own) < 0, -1, np.repeat(mine, own) + within)))
+        first += len(segment.documents)
+    return moves

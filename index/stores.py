@@ -9,12 +9,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from . import faiss_store, pq4
+from . import faiss_params, faiss_store, pq4
 from .catalog import Catalog, put_resource
 from .errors import InvalidArgument
 from .exact import ExactStore
@@ -38,7 +38,7 @@ def check_store(store: str, dim: int) -> None:
     """InvalidArgument: none of the stores above, or its parameters do not fit the dimension."""
     kind, _, rest = store.partition(":")
     if kind == "faiss" and rest:
-        faiss_store.parse(rest, dim)
+        faiss_params.parse(rest, dim)
     elif kind == "flat":
         _code_bytes(store)
     elif store != "exact":
@@ -49,7 +49,7 @@ def token_bytes(store: str, dim: int) -> int:
     """Bytes on disk that a store takes for each token, its float16 row included."""
     kind, _, rest = store.partition(":")
     codes = {
-        "faiss": lambda: faiss_store.code_bytes(faiss_store.parse(rest, dim), dim),
+        "faiss": lambda: faiss_params.code_bytes(faiss_params.parse(rest, dim), dim),
         "flat": lambda: _code_bytes(store),
     }
     return 2 * dim + (codes[kind]() if kind in codes else 0)
@@ -75,10 +75,13 @@ def build_store(
     threads: int | None,
     progress: Progress | None = None,
     retrain: bool = False,
+    sources: Sequence[tuple[Path, np.ndarray]] = (),
 ) -> tuple[tuple[str, ...], float | None]:
     """Adds a store's files to a segment that is about to be sealed.
 
-    The first segment trains the codebook; later ones share it until `retrain`. Returns the names of the files, and the
+    The first segment trains the codebook; later ones share it until `retrain`. `sources` are the segments that a merge
+    takes its tokens from, each with the (tokens,) int64 new row of every token or -1: their codes are taken over where
+    the store can, which spares assigning and coding anew. Returns the names of the files, and the
     mean distance of tokens from what the codebook has for them: when it grows, the codebook no longer fits.
     """
     vectors = segment.vectors()
@@ -100,8 +103,11 @@ def build_store(
         _encode(book, vectors, segment.folder / CODES, done)
         decoded = pq4.decode(book, pq4.encode(book, drifted), len(drifted))
         return (CODES, CODEBOOK), float(np.linalg.norm(drifted - decoded, axis=1).mean())
-    blocks = (widen(vectors[start : start + _ROWS]) for start in range(0, len(vectors), _ROWS))
     file = segment.folder / faiss_store.FILE
+    old = [(folder / faiss_store.FILE, rows) for folder, rows in sources if len(rows)]
+    if old and not retrain and faiss_store.splice(codebook, old, file):
+        return (faiss_store.FILE,), faiss_store.residual(codebook, drifted)
+    blocks = (widen(vectors[start : start + _ROWS]) for start in range(0, len(vectors), _ROWS))
     faiss_store.build(codebook, blocks, file, device=device, threads=threads, progress=done)
     return (faiss_store.FILE,), faiss_store.residual(codebook, drifted)
 
@@ -109,8 +115,8 @@ def build_store(
 def _train(store: str, vectors: np.ndarray, device: str, threads: int | None) -> bytes:
     if store.startswith("flat"):
         return pq4.fit(widen(vectors[_sample(len(vectors), _TRAIN_ROWS, 0)]), _code_bytes(store)).to_bytes()
-    params = faiss_store.parse(store.partition(":")[2], vectors.shape[1])
-    rows = _sample(len(vectors), faiss_store.sample_size(params, len(vectors)), params.seed)
+    params = faiss_params.parse(store.partition(":")[2], vectors.shape[1])
+    rows = _sample(len(vectors), faiss_params.sample_size(params, len(vectors)), params.seed)
     return faiss_store.train(widen(vectors[rows]), params, len(vectors), device=device, threads=threads)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 import time
@@ -20,7 +19,7 @@ from ..retrieval.encoder import EMBEDDED, EncoderOptions
 from ..retrieval.indexing import Estimate, build
 from ..retrieval.retriever import Retriever
 from . import upkeep
-from .console import bytes_text, err, out, print_json, progress, show_explanation, show_hits
+from .console import bytes_text, err, out, print_json, progress, show_explanation, show_hits, show_info
 from .options import (
     Cache,
     Candidates,
@@ -144,8 +143,7 @@ def info_command(
     if as_json:
         print_json(info)
         return
-    for key, value in info.items():
-        out.print(f"{key:>20}  {json.dumps(value) if isinstance(value, dict | list) else value}")
+    show_info(info)
 
 
 @app.command("eval")

@@ -81,6 +81,25 @@ def bytes_text(size: float) -> str:
     return f"{size:.3g} TB"
 
 
+def show_info(info: dict[str, Any]) -> None:
+    """What `info` and `stats` say, one thing a line; `--json` has it whole."""
+    for key, value in info.items():
+        if key == "bytes":
+            parts = sorted(((n, b) for n, b in value.items() if n != "total"), key=lambda pair: -pair[1])
+            shown = f"{bytes_text(value['total'])}: " + ", ".join(f"{n} {bytes_text(b)}" for n, b in parts)
+        elif key == "segments":
+            drifts = [f"{s['drift']:.3f}" for s in value if s["drift"] is not None]
+            shown = f"{len(value)}" + (f" (drift {', '.join(drifts)})" if drifts else "")
+        elif key == "encoder" and value:
+            spec = value["spec"]
+            shown = f"{value['name']} ({spec['family']}, {spec['dim']} dimensions, documents cut at {spec['document_length']} tokens)"
+        elif isinstance(value, list):
+            shown = ", ".join(value) or "none"
+        else:
+            shown = f"{value:,}" if isinstance(value, int | float) else str(value)
+        out.print(f"{key.replace('_', ' '):>18}  {shown}", markup=False)
+
+
 def show_hits(hits: Sequence[Hit]) -> None:
     if not hits:
         out.print("nothing found")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,7 @@ from ..index.checkup import check_collection
 from ..index.errors import InvalidArgument
 from ..retrieval.corpus import open_corpus
 from ..retrieval.retriever import Retriever
-from .console import err, out, print_json, progress
+from .console import err, out, print_json, progress, show_info
 from .options import Device, Filter, Folder, Json, Quiet, Threads, read_filter
 
 snapshots = typer.Typer(no_args_is_help=True, help="Copy a collection while it is written to; get it back.")
@@ -108,8 +107,7 @@ def stats(collection: Folder, as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    for key, value in found.items():
-        out.print(f"{key:>20}  {json.dumps(value) if isinstance(value, dict | list) else value}")
+    show_info(found)
 
 
 @snapshots.command("create")

@@ -59,7 +59,8 @@ def test_search_and_explain(collection: Path) -> None:
 def test_info(collection: Path) -> None:
     info = json.loads(plait("info", collection, "--json").stdout)
     assert info["documents"] == 2 and info["encoder"]["name"] == "minilm"
-    assert "bytes_per_document" in plait("info", collection).stdout
+    shown = plait("info", collection).stdout
+    assert "bytes per document" in shown and "recipe  first:80%, pool:2" in shown
 
 
 @pytest.mark.parametrize(

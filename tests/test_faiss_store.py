@@ -342,3 +342,29 @@ def test_without_faiss_the_extra_is_named(tmp_path, monkeypatch):
 def test_importing_the_adapter_imports_neither_faiss_nor_torch():
     code = "import sys, plait.index.faiss_store; print(sorted({'faiss', 'torch'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_splice_is_what_a_build_would_write(tmp_path, codec):
+    """Codes taken over from two indexes, in another order and without some tokens: the same bytes as coding them anew."""
+    vectors = unit(400, DIM, 0)
+    params = parse(factory(codec), DIM)
+    codebook = train(vectors, params, 400)
+    faiss_store.build(codebook, [vectors[:150]], tmp_path / "a")
+    faiss_store.build(codebook, [vectors[150:]], tmp_path / "b")
+    rng = np.random.default_rng(1)
+    kept = rng.random(400) < 0.7
+    moved = np.full(400, -1)
+    moved[kept] = rng.permutation(int(kept.sum()))
+    fast = codec.endswith("fs")
+    done = faiss_store.splice(codebook, [(tmp_path / "a", moved[:150]), (tmp_path / "b", moved[150:])], tmp_path / "c")
+    assert done is not fast
+    if fast:
+        assert not (tmp_path / "c").exists()
+        return
+    wanted = np.empty((int(kept.sum()), DIM), np.float32)
+    wanted[moved[kept]] = vectors[kept]
+    faiss_store.build(codebook, [wanted], tmp_path / "d")
+    assert (tmp_path / "c").read_bytes() == (tmp_path / "d").read_bytes()
+    other = train(unit(400, DIM, 7), params, 400)
+    assert not faiss_store.splice(other, [(tmp_path / "a", moved[:150])], tmp_path / "e")
