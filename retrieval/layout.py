@@ -9,6 +9,7 @@ from typing import Any
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.multi_vector_encoder.modules import BaseTokenPooling, MultiVectorMask
+from transformers.utils import logging
 
 from ..index.errors import InvalidArgument
 from .encoder import EncoderOptions
@@ -27,6 +28,8 @@ def open_model(folder: Path, family: str, *, device: str, attention: bool) -> Mu
     Raises:
         InvalidArgument: a file is missing, malformed or unsafe, or the model has a part that plait cannot place.
     """
+    # Its bar for a second's work would stand among plait's own progress.
+    logging.disable_progress_bar()
     kwargs = {"attn_implementation": "eager"} if attention else {}
     try:
         model = _build(folder, family, device, kwargs)

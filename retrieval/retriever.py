@@ -111,16 +111,21 @@ class Retriever:
         if encoder is None:
             if dim is None or steps:
                 raise InvalidArgument("without an encoder, give dim, and no reducers: vectors are stored as they come")
-            width, stored = dim, None
+            width, stored, loaded = dim, None, None
         else:
             options = replace(options, attention=options.attention or needs_attention(steps))
-            spec = load_encoder(encoder, options, device=machine.get("device", "cpu")).spec
+            loaded = load_encoder(encoder, options, device=machine.get("device", "cpu"), threads=machine.get("threads"))
+            spec = loaded.spec
             if dim is not None and not 1 <= dim <= spec.dim:
                 raise InvalidArgument(f"dim is {dim}; it must lie between 1 and the encoder's {spec.dim} dimensions")
             width, stored = dim or spec.dim, {"name": encoder, "options": asdict(options), "spec": asdict(spec)}
         settings = {"system": system, "encoder": stored, "recipe": [s.spec for s in steps], "dim": dim}
         Collection.create(Path(path), width, store, {"retrieval": settings}, fields).close()
-        return cls(path, **machine)
+        retriever = cls(path, **machine)
+        if loaded is not None:
+            # A large encoder need not be loaded twice.
+            retriever.__dict__["encoding"] = Encoding(loaded, steps, dim, cache=retriever._cache)
+        return retriever
 
     def close(self) -> None:
         self.collection.close()

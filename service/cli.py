@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ..eval import experiment
-from ..eval.dataset import open_dataset
+from ..eval.dataset import Dataset, open_dataset
 from ..index.errors import InvalidArgument, NotFound, PlaitError
 from ..retrieval.corpus import open_corpus
 from ..retrieval.encoder import EMBEDDED, EncoderOptions
@@ -84,7 +84,7 @@ def build_command(
         system, encoder, pool, prune, reduce, dim, store, query_length, document_length, query_expansion
     )
     machine = {"device": device, "threads": threads, "cache": cache}
-    done = _build(data, collection, settings, machine, quiet, restart)
+    _, done = _build(data, collection, settings, machine, quiet, restart)
     if as_json:
         print_json(done)
     else:
@@ -184,14 +184,14 @@ def eval_command(
     if system == "bm25":
         report = experiment.evaluate_bm25(dataset, names, run).as_json()
     elif collection is not None:
-        report = _evaluate(dataset, collection, names, run, search, machine, quiet)
+        report = _evaluate(dataset, Retriever(collection, **machine), names, run, search, quiet)
     else:
         settings = _settings(
             system, encoder, pool, prune, reduce, dim, store, query_length, document_length, query_expansion
         )
         with tempfile.TemporaryDirectory(prefix="plait-eval-") as folder:
-            built = _build(data, Path(folder) / "collection", settings, machine, quiet, False)
-            report = _evaluate(dataset, Path(folder) / "collection", names, run, search, machine, quiet)
+            retriever, built = _build(data, Path(folder) / "collection", settings, machine, quiet, False)
+            report = _evaluate(dataset, retriever, names, run, search, quiet)
             report["cpu_s"]["build"] = built["cpu_s"]
     if as_json:
         print_json(report)
@@ -247,7 +247,7 @@ def _search(
 
 def _build(
     data: str, folder: Path, settings: dict[str, Any], machine: dict[str, Any], quiet: bool, restart: bool
-) -> dict[str, Any]:
+) -> tuple[Retriever, dict[str, Any]]:
     corpus = open_corpus(data)
     retriever = _create_or_resume(folder, settings, machine)
 
@@ -262,7 +262,7 @@ def _build(
     with progress(quiet) as report:
         done = build(retriever, corpus, report, announce, restart)
     cpu = round(time.process_time() - start, 2)
-    return {**done, "cpu_s": cpu, "collection": retriever.info()}
+    return retriever, {**done, "cpu_s": cpu, "collection": retriever.info()}
 
 
 def _create_or_resume(folder: Path, settings: dict[str, Any], machine: dict[str, Any]) -> Retriever:
@@ -281,15 +281,7 @@ def _create_or_resume(folder: Path, settings: dict[str, Any], machine: dict[str,
 
 
 def _evaluate(
-    dataset: Any,
-    folder: Path,
-    names: list[str],
-    run: Path | None,
-    search: dict[str, Any],
-    machine: dict[str, Any],
-    quiet: bool,
+    dataset: Dataset, retriever: Retriever, names: list[str], run: Path | None, search: dict[str, Any], quiet: bool
 ) -> dict[str, Any]:
     with progress(quiet) as show:
-        return experiment.evaluate_retriever(
-            dataset, Retriever(folder, **machine), names, run, show, **search
-        ).as_json()
+        return experiment.evaluate_retriever(dataset, retriever, names, run, show, **search).as_json()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,11 +36,16 @@ def add(
 ) -> None:
     """Add documents to a collection, replacing those that are there under the same id. Each batch is durable and visible."""
     with Retriever(collection, device=device, threads=threads) as retriever, progress(quiet) as report:
-        documents = list(open_corpus(data))
-        done = 0
-        for start in range(0, len(documents), 256):
-            done += retriever.upsert(documents[start : start + 256]).count
-            report("add", done, len(documents))
+        corpus = open_corpus(data)
+        total = sum(1 for _ in corpus)
+
+        def counted() -> Iterator[dict[str, Any]]:
+            for number, document in enumerate(corpus, 1):
+                yield document
+                if number % 256 == 0 or number == total:
+                    report("add", number, total)
+
+        done = retriever.upsert(counted()).count
         seq, count = retriever.seq, retriever.count()
     if as_json:
         print_json({"written": done, "documents": count, "seq": seq})
