@@ -7,9 +7,10 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-from .catalog import FILE, Catalog, View, put_meta
+from .catalog import FILE, Catalog, put_meta
 from .errors import AlreadyExists, DataLoss, NotFound, Unavailable
 from .segment import Segment, segment_folder, sync_folder
+from .view import View
 
 _TRIES = 20
 

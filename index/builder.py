@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from .catalog import Catalog, Document, View, allocate, next_segment, put_documents, put_meta, put_resource
+from .catalog import Catalog, allocate, next_segment, put_documents, put_meta, put_resource
 from .errors import DataLoss, FailedPrecondition, InvalidArgument
 from .segment import SegmentWriter, seal, segment_folder, tidy
 from .stores import STORE_FILES, Progress, build_store
 from .tokens import Tokens, check
+from .view import Document, View
 
 _OPTIONAL = ("ids", "roles", "spans")
 
@@ -37,7 +38,8 @@ class Builder:
         unfinished = [r for r in rows if not r.published]
         self._number = unfinished[0].number if unfinished else 0
         if unfinished:
-            self._segment = SegmentWriter.resume(self._folder, dim, unfinished[0].staged)
+            with catalog.files():
+                self._segment = SegmentWriter.resume(self._folder, dim, unfinished[0].staged)
             for name in STORE_FILES:
                 (self._folder / name).unlink(missing_ok=True)
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from . import stores
-from .catalog import REQUIRED, Catalog, SegmentRow, View
+from .catalog import Catalog
 from .errors import DataLoss, PlaitError
 from .growing import unpack
 from .segment import Segment, segment_folder
+from .view import REQUIRED, SegmentRow, View
 
 
 def check_collection(path: Path) -> list[str]:

@@ -105,7 +105,15 @@ def build(
             placed.add(_matrix(block, index.d))
         if progress:
             progress(placed.ntotal)
-    faiss.write_index(_home(placed, device), str(path))
+    _save(_home(placed, device), path)
+
+
+def _save(index: Any, path: Path) -> None:
+    try:
+        _faiss().write_index(index, str(path))
+    except RuntimeError as error:
+        # A full disk, which the caller knows by this class.
+        raise OSError(f"{path} could not be written ({_reason(error)})") from error
 
 
 def splice(codebook: bytes, parts: Sequence[tuple[Path, np.ndarray]], path: Path) -> bool:
@@ -129,7 +137,7 @@ def splice(codebook: bytes, parts: Sequence[tuple[Path, np.ndarray]], path: Path
         if len(rows):
             index.invlists.add_entries(number, len(rows), faiss.swig_ptr(rows), faiss.swig_ptr(codes))
             index.ntotal += len(rows)
-    faiss.write_index(index, str(path))
+    _save(index, path)
     return True
 
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from .builder import agree, checked, refuse_unfinished
-from .catalog import Catalog, Document, View, allocate, bury, put_documents, put_meta, put_payload
+from .catalog import Catalog, allocate, bury, put_documents, put_meta, put_payload
 from .errors import InvalidArgument, NotFound
 from .filters import Filter, compile
 from .growing import pack
 from .tokens import Tokens
+from .view import Document, View
 
 
 @dataclass(frozen=True)

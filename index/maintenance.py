@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from .builder import refuse_unfinished
-from .catalog import Catalog, SegmentRow, next_segment, put_meta, put_segment
+from .catalog import Catalog, next_segment, put_meta, put_segment
 from .errors import InvalidArgument, PlaitError
 from .growing import unpack
 from .segment import Segment, SegmentWriter, seal, segment_folder, tidy
 from .stores import build_store
 from .tokens import Tokens, concatenate
+from .view import SegmentRow
 
 _BATCH = 4096
 _LULL_S = 0.05

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from .catalog import Document, View
 from .exact import ExactStore
 from .filters import Filter, compile
 from .growing import extend
@@ -20,6 +19,7 @@ from .search import Alignment, Part, explain, locate, search
 from .segment import Segment, segment_folder
 from .stores import open_store
 from .tokens import Tokens, check
+from .view import Document, View
 
 
 @dataclass(frozen=True, eq=False)

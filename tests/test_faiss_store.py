@@ -368,3 +368,9 @@ def test_a_splice_is_what_a_build_would_write(tmp_path, codec):
     assert (tmp_path / "c").read_bytes() == (tmp_path / "d").read_bytes()
     other = train(unit(400, DIM, 7), params, 400)
     assert not faiss_store.splice(other, [(tmp_path / "a", moved[:150])], tmp_path / "e")
+
+
+def test_a_file_that_cannot_be_written_is_an_oserror(tmp_path):
+    codebook = train(unit(100, DIM, 0), parse(factory("SQ8"), DIM), 100)
+    with pytest.raises(OSError, match="could not be written"):
+        faiss_store.build(codebook, [unit(100, DIM, 0)], tmp_path / "no" / "folder")

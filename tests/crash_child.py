@@ -1,0 +1,159 @@
+"""A writer that is killed: from outside at any time, or by itself at a step that can be counted."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import sqlite3
+import sys
+from collections.abc import Callable
+from functools import cache
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from life import EVERYTHING, QUERY, Operation, perform
+from plait.index import segment
+from plait.index.checkup import check_collection
+from plait.index.collection import Collection
+from plait.index.errors import PlaitError
+from plait.index.filters import Range
+from plait.index.maintenance import Policy
+
+
+@cache
+def context() -> ForkServerContext:
+    """Children are forks of a process that has imported everything and has no threads and no open collection."""
+    forks = multiprocessing.get_context("forkserver")
+    forks.set_forkserver_preload(["plait.index.collection", "plait.index.backup", "scipy.sparse", "faiss"])
+    return forks
+
+
+def start(target: Any, *arguments: Any) -> tuple[Any, Any]:
+    reports, sender = context().Pipe(duplex=False)
+    path, operations, extra = arguments
+    child = context().Process(target=target, args=(path, operations, sender, extra), daemon=True)
+    child.start()
+    sender.close()
+    return child, reports
+
+
+def reported(reports: Any) -> list[Any]:
+    """All that a dead child has sent."""
+    found = []
+    try:
+        while True:
+            found.append(reports.recv())
+    except EOFError:
+        return found
+
+
+def run(path: Path, operations: list[Operation], reports: Connection, background: bool) -> None:
+    """Performs all operations, each reported before the next begins; then waits to be killed."""
+    policy = Policy(seal_tokens=20, seal_age_s=0.05, fanout=2) if background else None
+    collection = Collection(path, threads=1, policy=policy)
+    for number, operation in enumerate(operations):
+        perform(collection, operation)
+        reports.send(number)
+    signal.pause()
+
+
+def run_to_step(path: Path, operation: Operation, reports: Connection, last: int) -> None:
+    """Performs one operation and dies at its step number `last` (from 1); 0: reports how many steps there are."""
+    collection = Collection(path, threads=1)
+    steps = Steps(last)
+    steps.watch()
+    perform(collection, operation)
+    steps.reached("the end, not yet reported")
+    reports.send(steps.count)
+    os._exit(0)
+
+
+def look(path: Path, damaged: list[tuple[int, str, bytes | None]], reports: Connection, nothing: None) -> None:
+    """Searches a closed collection once for each damage: (number, file, its new content or None)."""
+    for number, name, content in damaged:
+        seen = []
+        for see in (found, check_collection):
+            copy = path.with_name(f"{path.name}-{number}-{see.__name__}")
+            shutil.copytree(path, copy)
+            (copy / name).unlink()
+            if content is not None:
+                (copy / name).write_bytes(content)
+            try:
+                seen.append(("right", see(copy)))
+            except PlaitError as error:
+                seen.append((type(error).__name__, str(error)))
+            shutil.rmtree(copy)
+        reports.send((name, *seen))
+
+
+def found(path: Path) -> list[list[tuple[str, dict[str, Any], float]]]:
+    """All documents with their scores, and those that satisfy a filter."""
+    with Collection(path, threads=1) as collection, collection.snapshot() as snapshot:
+        rankings = []
+        for filter in (None, Range("n", lt=4)):
+            (hits,) = snapshot.search(QUERY, 99, params=EVERYTHING, filter=filter)
+            documents = snapshot.documents(hits.docs)
+            rankings.append([(d.id, d.payload, s) for d, s in zip(documents, hits.scores.tolist(), strict=True)])
+        return rankings
+
+
+class Steps:
+    """Counts whatever changes a file: each is a step before which the process can die."""
+
+    NAMES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.truncate", "shutil.copyfile")
+
+    def __init__(self, last: int):
+        self.last, self.count = last, 0
+
+    def reached(self, what: object, torn: Callable[[], object] = lambda: None) -> None:
+        self.count += 1
+        if self.count == self.last:
+            torn()
+            print(f"killed before {what}", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch(self) -> None:
+        """Until the process ends: statements that write, syncs, names that come and go, columns half written."""
+        sync, write, connect = os.fsync, segment.SegmentWriter._write, sqlite3.connect
+
+        def counted_sync(descriptor: int) -> None:
+            self.reached("a sync")
+            sync(descriptor)
+
+        def counted_write(writer: segment.SegmentWriter, name: str, values: np.ndarray | None) -> None:
+            def half() -> None:
+                write(writer, name, None if values is None else values[: len(values) // 2])
+                writer._files[name].flush()
+
+            self.reached(f"the second half of {name}", half)
+            write(writer, name, values)
+
+        steps = self
+
+        class Traced(sqlite3.Connection):
+            def commit(self) -> None:
+                super().commit()
+                steps.reached("what follows a commit")
+
+        def traced_connect(*arguments: Any, **more: Any) -> sqlite3.Connection:
+            db = connect(*arguments, factory=Traced, **more)
+            db.set_trace_callback(self._statement)
+            return db
+
+        os.fsync = counted_sync
+        sqlite3.connect = traced_connect
+        setattr(segment.SegmentWriter, "_write", counted_write)  # noqa: B010
+        sys.addaudithook(self._heard)
+
+    def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event in self.NAMES or (event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
+            self.reached(f"{event} {arguments[0]}")
+
+    def _statement(self, sql: str) -> None:
+        if not sql.startswith(("SELECT", "PRAGMA", "--")):
+            self.reached(sql)

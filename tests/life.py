@@ -1,0 +1,173 @@
+"""A collection's life as operations: what each does to a dictionary, what to a collection, and whether the two agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import oracle
+from plait.index.backup import create_snapshot
+from plait.index.checkup import check_collection
+from plait.index.collection import Collection
+from plait.index.filters import Range
+from plait.index.scoring import SearchParams
+from plait.index.tokens import Tokens, concatenate, from_matrices
+from plait.index.view import View
+
+DIM = 6
+QUERY = from_matrices([np.random.default_rng(7).standard_normal((3, DIM)).astype(np.float32)])
+EVERYTHING = SearchParams(k_token=999, nprobe=99, candidates=999)
+Operation = tuple[str, Any]
+Documents = dict[str, tuple[int, dict[str, Any]]]
+"""By id: the seed of the tokens, the payload."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a collection should hold."""
+
+    documents: Documents = field(default_factory=dict)
+    staged: Documents = field(default_factory=dict)
+    """Added in bulk, in this order, and not yet published."""
+
+
+def document(seed: int) -> Tokens:
+    """One document of 0 to 4 tokens with exact float16 vectors."""
+    rng = np.random.default_rng(seed)
+    return from_matrices([rng.standard_normal((seed % 5, DIM)).astype(np.float16)], DIM)
+
+
+def draw(rng: np.random.Generator, contents: Contents) -> Operation:
+    """An operation that the collection must accept."""
+    if contents.staged:
+        name = rng.choice(["add", "publish", "publish", "discard"])
+    else:
+        names = ["upsert", "delete", "delete_where", "update_payload", "add", "seal", "merge", "compact", "snapshot"]
+        name = rng.choice(names, p=np.array([6, 3, 1, 2, 1, 2, 1, 1, 1]) / 18)
+    seed = int(rng.integers(1 << 30))
+    if name in ("upsert", "add"):
+        # Bulk ids are always new; upserts take old and new ones.
+        pool = [f"b{seed}-{i}" for i in range(3)] if name == "add" else [*contents.documents, *"abcdefghij"]
+        ids = rng.choice(sorted(set(pool)), min(len(set(pool)), int(rng.integers(1, 4))), replace=False)
+        return str(name), {str(id): (seed % 997 + i, {"n": seed % 60, "id": str(id)}) for i, id in enumerate(ids)}
+    if name == "delete":
+        return "delete", [str(id) for id in rng.choice([*contents.documents, "a", "b"], 2)]
+    if name == "update_payload":
+        id = str(rng.choice([*contents.documents] or ["none"]))
+        return ("update_payload", (id, {"n": seed % 60})) if contents.documents else ("seal", None)
+    return str(name), seed
+
+
+def after(contents: Contents, operation: Operation) -> Contents:
+    """The contents once the operation is acknowledged."""
+    documents, (name, value) = dict(contents.documents), operation
+    match name:
+        case "upsert":
+            return Contents({**documents, **value})
+        case "delete":
+            return Contents({id: d for id, d in documents.items() if id not in value})
+        case "delete_where":
+            low = value % 60
+            return Contents({i: d for i, d in documents.items() if not low <= d[1]["n"] < low + 6})
+        case "update_payload":
+            id, patch = value
+            return Contents({**documents, id: (documents[id][0], {**documents[id][1], **patch})})
+        case "add":
+            return Contents(documents, {**contents.staged, **value})
+        case "publish":
+            return Contents({**documents, **contents.staged})
+        case "discard":
+            return Contents(documents)
+    return contents
+
+
+def perform(collection: Collection, operation: Operation) -> None:
+    name, value = operation
+    match name:
+        case "upsert":
+            collection.live.upsert(*_batch(value))
+        case "delete":
+            collection.live.delete(value)
+        case "delete_where":
+            collection.live.delete_where(Range("n", gte=value % 60, lt=value % 60 + 6))
+        case "update_payload":
+            collection.live.update_payload(*value)
+        case "seal":
+            collection.seal()
+        case "compact":
+            collection.compact(retrain=value % 3 == 0)
+        case "merge":
+            numbers = [row["number"] for row in collection.stats()["segments"]]
+            _ = collection.live  # takes the lock
+            collection.maintenance.merge(numbers if value % 2 else numbers[-2:])
+        case "snapshot":
+            create_snapshot(collection.path, snapshot_folder(collection.path, value))
+        case _:
+            with collection.builder() as builder:
+                if name == "add":
+                    builder.add(*_batch(value))
+                else:
+                    getattr(builder, name)()
+
+
+def snapshot_folder(collection: Path, seed: int) -> Path:
+    return collection.with_name(f"snapshot-{seed}")
+
+
+def _batch(documents: Documents) -> tuple[list[str], Tokens, list[dict[str, Any]]]:
+    tokens = concatenate([document(seed) for seed, _ in documents.values()])
+    return list(documents), tokens, [payload for _, payload in documents.values()]
+
+
+def prepare(path: Path, store: str, staged: bool) -> Contents:
+    """Two segments with dead documents in both, fresh documents with dead ones among them; perhaps a build half done."""
+    batch = [{f"{name}{i}": (10 * s + i, {"n": i, "id": ""}) for i in range(6)} for s, name in enumerate("aab")]
+    operations: list[Operation] = [("upsert", batch[0]), ("seal", None), ("add", batch[2]), ("publish", None)]
+    operations += [
+        ("upsert", dict(list(batch[1].items())[:3])),
+        ("delete", ["b1", "a5"]),
+        ("upsert", {"a1": (77, {"n": 7})}),
+    ]
+    if staged:
+        operations += [("add", {"s1": (31, {"n": 1}), "s2": (44, {"n": 2})}), ("add", {"s3": (38, {"n": 3})})]
+    contents = Contents()
+    Collection.create(path, DIM, store, fields=["n"]).close()
+    with Collection(path, threads=1) as collection:
+        for operation in operations:
+            perform(collection, operation)
+            contents = after(contents, operation)
+    return contents
+
+
+def held(view: View) -> Contents:
+    """The contents as read, without the seeds of tokens."""
+    documents = {d.id: (0, d.payload) for d in view.page("", 1000)}
+    return Contents(documents, dict.fromkeys(view.staged_ids(), (0, {})))
+
+
+def unseeded(contents: Contents) -> Contents:
+    documents = {id: (0, payload) for id, (_, payload) in contents.documents.items()}
+    return Contents(documents, dict.fromkeys(contents.staged, (0, {})))
+
+
+def assert_holds(path: Path, allowed: list[Contents]) -> Contents:
+    """The collection holds exactly one of these: ids, payloads, tokens, a ranking equal to brute force."""
+    assert check_collection(path) == []
+    with Collection(path) as collection, collection.snapshot() as snapshot:
+        found = held(snapshot.view)
+        # The latter of two that read alike (same payloads, other tokens) is told apart by the tokens.
+        alike = [c for c in allowed if unseeded(c) == found and list(c.staged) == snapshot.view.staged_ids()]
+        assert alike, f"holds {found}, allowed {allowed}"
+        stored = {id: snapshot.tokens(snapshot.view.by_id(id).number).vectors for id in found.documents}
+        right = [
+            c for c in alike if all(np.array_equal(stored[i], document(s).vectors) for i, (s, _) in c.documents.items())
+        ]
+        assert right, f"tokens of {found} are others than those of {alike}"
+        (hits,) = snapshot.search(QUERY, 999, params=EVERYTHING)
+        scores = {id: oracle.maxsim(QUERY.vectors, vectors) for id, vectors in stored.items()}
+        numbers = {d.number: scores[d.id] for d in snapshot.documents(hits.docs)}
+        assert len(hits) == sum(score > -np.inf for score in scores.values())
+        oracle.same_ranking(hits, numbers, 999, 1e-4)
+    return right[-1]

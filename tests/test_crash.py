@@ -1,0 +1,109 @@
+"""A writer killed at random and at every step: what it acknowledged is there, the rest all or nothing, nothing returns."""
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import crash_child
+import numpy as np
+import pytest
+from crash_child import reported, start
+from life import DIM, Contents, Operation, after, assert_holds, draw, perform, prepare, snapshot_folder
+from plait.index.backup import create_snapshot, restore_snapshot
+from plait.index.checkup import check_collection
+from plait.index.collection import Collection
+
+ROUNDS = int(os.environ.get("PLAIT_CRASH_ROUNDS", "0"))
+"""Rounds of random kills for each store, and every step on every store; without it a short form."""
+STORES = ("exact", "faiss:IVF,SQfp16", "flat")
+PROBE: Operation = ("upsert", {"probe": (3, {"n": 1, "id": "probe"})})
+
+
+def assert_goes_on(path: Path, contents: Contents) -> Contents:
+    """The next writer can finish a build, write and seal; what a crash left is swept."""
+    operations = [("publish", None)] if contents.staged else []
+    with Collection(path, threads=1) as collection:
+        for operation in [*operations, PROBE, ("seal", None)]:
+            perform(collection, operation)
+            contents = after(contents, operation)
+        named = {f"segment-{row['number']:06d}" for row in collection.stats()["segments"]}
+    assert {p.name for p in path.glob("segment-*")} == named
+    return assert_holds(path, [contents])
+
+
+def assert_snapshot_whole(path: Path, seed: int, contents: Contents) -> None:
+    """A snapshot is there and whole, or can be taken now."""
+    target = snapshot_folder(path, seed)
+    if not target.exists():
+        create_snapshot(path, target)
+    restored = target.with_name(target.name + "-restored")
+    restore_snapshot(target, restored)
+    assert_holds(restored, [Contents(contents.documents)])
+
+
+def one_round(path: Path, contents: Contents, seed: int) -> Contents:
+    """Random operations, a kill at a random moment, a look at what is left."""
+    rng = np.random.default_rng(seed)
+    operations, states = [], [contents]
+    for _ in range(40):
+        operations.append(draw(rng, states[-1]))
+        states.append(after(states[-1], operations[-1]))
+    child, reports = start(crash_child.run, path, operations, bool(rng.integers(2)))
+    seen = [reports.recv() for _ in range(rng.integers(0, 39))]
+    time.sleep(float(rng.uniform(0, 0.02)))
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    assert child.exitcode == -signal.SIGKILL, f"the child ended by itself with {child.exitcode}"
+    done = max([*seen, *reported(reports)], default=-1)
+    contents = assert_holds(path, states[done + 1 : done + 3])
+    for name, value in operations[: done + 2]:
+        if name == "snapshot" and snapshot_folder(path, value).exists():
+            assert check_collection(snapshot_folder(path, value)) == []
+    for left in path.parent.glob("snapshot-*"):
+        shutil.rmtree(left)
+    return assert_goes_on(path, contents)
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_killed_at_random(tmp_path: Path, store: str) -> None:
+    path, contents = tmp_path / "c", Contents()
+    Collection.create(path, DIM, store, fields=["n"]).close()
+    first = int(os.environ.get("PLAIT_CRASH_SEED", "1"))
+    for seed in range(first, first + (ROUNDS or 12)):
+        try:
+            contents = one_round(path, contents, seed)
+        except BaseException as error:
+            error.add_note(f"PLAIT_CRASH_SEED={first}, round {seed}")
+            raise
+
+
+def killed_at(whole: Path, operation: Operation, last: int, folder: Path) -> tuple[Path, list[int]]:
+    """A copy of a collection after a writer died at a step, and what the writer reported."""
+    path = shutil.copytree(whole, folder / "c")
+    child, reports = start(crash_child.run_to_step, path, operation, last)
+    child.join()
+    assert child.exitcode == (-signal.SIGKILL if last else 0), f"step {last}: the child ended with {child.exitcode}"
+    return path, reported(reports)
+
+
+@pytest.mark.parametrize("store", STORES if ROUNDS else STORES[:1])
+@pytest.mark.parametrize("name", ["seal", "merge", "compact", "snapshot", "upsert", "add", "publish", "discard"])
+def test_killed_at_every_step(tmp_path: Path, name: str, store: str) -> None:
+    contents = prepare(tmp_path / "whole", store, name in ("publish", "discard"))
+    batch = {"a0": (91, {"n": 9}), "new": (92, {"n": 9})} if name == "upsert" else {"new": (92, {"n": 9})}
+    operation = (name, batch if name in ("upsert", "add") else 3)
+    _, (steps,) = killed_at(tmp_path / "whole", operation, 0, tmp_path / "0")
+    committed = []
+    for last in range(1, steps + 1):
+        path, _ = killed_at(tmp_path / "whole", operation, last, tmp_path / str(last))
+        new = assert_holds(path, [contents, after(contents, operation)])
+        committed.append(new != contents)
+        if name == "snapshot":
+            assert_snapshot_whole(path, 3, new)
+        assert_goes_on(path, new)
+        shutil.rmtree(path.parent)
+    # One transaction decides: nothing before it, all after it. The last step is behind it.
+    assert committed == sorted(committed)
+    assert committed[-1] == (after(contents, operation) != contents)

@@ -1,0 +1,131 @@
+"""Collections of every format version, kept as they were written: today's plait opens them and finds the same."""
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import oracle
+import pytest
+from life import DIM, EVERYTHING, QUERY
+from plait.index import segment
+from plait.index.catalog import FORMAT, Catalog, put_meta
+from plait.index.checkup import check_collection
+from plait.index.collection import Collection
+from plait.index.errors import FailedPrecondition
+from plait.index.filters import Range
+from plait.index.tokens import Tokens, concatenate
+
+GOLDEN = Path(__file__).parent / "golden"
+STORES = {"exact": "exact", "faiss": "faiss:IVF,SQfp16"}
+VERSIONS = sorted(int(p.name[1:]) for p in GOLDEN.glob("v*"))
+LIVING = ["a0", "a1", "a2", "a4", "a5", "b0", "b1", "b3", "b4", "f0", "f1"]
+"""By now: a3 and b2 deleted, a1 and f1 written again."""
+
+
+def document(name: str) -> Tokens:
+    """Half-integer vectors, the same on every machine: 1 to 4 tokens, the last with two spans, as pooling leaves them."""
+    kind, number = ord(name[0]), int(name[1:])
+    n = 1 + (kind + number) % 4
+    cells = (np.arange(n * DIM).reshape(n, DIM) * (2 * number + kind) + 3 * number) % 11 - 5
+    spans = np.arange(2 * n + 2, dtype=np.uint32).reshape(-1, 2)
+    return Tokens(
+        (cells / 2).astype(np.float16),
+        np.array([0, n]),
+        np.arange(n, dtype=np.uint32) + kind,
+        spans,
+        np.array([*range(n), n + 1]),
+        roles=np.full(n, 7, np.uint8),
+    )
+
+
+def make_golden(folder: Path, store: str) -> None:
+    """Two segments (one sealed, one built in bulk), dead documents in each and among the fresh, payloads, a late patch.
+
+    `python -c "import test_format as t; t.regenerate()"` in this folder writes the current version's again; do so only
+    before that version is released.
+    """
+
+    def batch(*names: str) -> tuple[list[str], Tokens, list[dict]]:
+        payloads = [{"n": int(name[1:]), "text": f"Dokument {name}, Größe"} for name in names]
+        return list(names), concatenate([document(name) for name in names]), payloads
+
+    with Collection.create(folder, DIM, store, fields=["n"], threads=1) as collection:
+        collection.live.upsert(*batch("a0", "a1", "a2", "a3", "a4", "a5"))
+        collection.seal()
+        with collection.builder() as builder:
+            builder.add(*batch("b0", "b1", "b2"))
+            builder.add(*batch("b3", "b4"))
+            builder.publish()
+        collection.live.upsert(*batch("a1", "f0", "f1", "f2"))
+        collection.live.upsert(*batch("f1"))
+        collection.live.delete(["a3", "b2", "f2"])
+        collection.live.update_payload("b1", {"n": 41})
+
+
+def regenerate() -> None:
+    for name, store in STORES.items():
+        folder = GOLDEN / f"v{FORMAT}" / name
+        shutil.rmtree(folder, ignore_errors=True)
+        make_golden(folder, store)
+        (folder / "writer.lock").unlink()
+
+
+def test_there_is_a_golden_collection_of_this_version() -> None:
+    assert list(range(1, FORMAT + 1)) == VERSIONS
+
+
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_golden_collections_open_and_hold_what_they_held(tmp_path: Path, version: int, store: str) -> None:
+    path = shutil.copytree(GOLDEN / f"v{version}" / store, tmp_path / "c")
+    assert sorted(p.name for p in path.iterdir()) == ["catalog.db", *sorted(p.name for p in path.glob("segment-*"))]
+    assert check_collection(path) == []
+    with Collection(path) as collection:
+        assert_golden(collection)
+        stats = collection.stats()
+        assert (stats["documents"], stats["fresh"], stats["dead"], len(stats["segments"])) == (11, 3, 5, 2)
+        # It can be written and carried into today's segments.
+        collection.live.upsert(["z"], document("z9"))
+        collection.compact()
+        collection.live.delete(["z"])
+        assert_golden(collection)
+    assert check_collection(path) == []
+
+
+def assert_golden(collection: Collection) -> None:
+    with collection.snapshot() as snapshot:
+        for name in LIVING:
+            stored = snapshot.view.by_id(name)
+            text = f"Dokument {name}, Größe"
+            assert stored.payload == {"n": 41 if name == "b1" else int(name[1:]), "text": text}
+            got, wanted = snapshot.tokens(stored.number), document(name)
+            for column in ("vectors", "offsets", "ids", "roles", "spans", "span_offsets"):
+                np.testing.assert_array_equal(getattr(got, column), getattr(wanted, column))
+        assert [d.id for d in snapshot.view.page("", 99)] == LIVING
+        for filter, names in ((None, LIVING), (Range("n", gte=3), ["a4", "a5", "b1", "b3", "b4"])):
+            (hits,) = snapshot.search(QUERY, 99, params=EVERYTHING, filter=filter)
+            scores = {n: oracle.maxsim(QUERY.vectors, document(n).vectors) for n in names}
+            numbered = {snapshot.view.by_id(n).number: s for n, s in scores.items()}
+            oracle.same_ranking(hits, numbered, 99, 1e-4)
+
+
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    path = shutil.copytree(GOLDEN / f"v{FORMAT}" / "exact", tmp_path / "c")
+    manifest = next(path.glob("segment-*/segment.json"))
+    newer = json.dumps(json.loads(manifest.read_bytes()) | {"format": segment.FORMAT + 1}).encode()
+    manifest.write_bytes(newer)
+    db = sqlite3.connect(path / "catalog.db")
+    with db:
+        number = int(manifest.parent.name[-6:])
+        db.execute("UPDATE segments SET manifest_crc = ? WHERE number = ?", (segment.zlib.crc32(newer), number))
+    db.close()
+    with pytest.raises(FailedPrecondition, match=f"format {segment.FORMAT + 1}.*upgrade"), Collection(path).snapshot():
+        pass
+    catalog = Catalog(path)
+    with catalog.writing() as view:
+        put_meta(view, "format", FORMAT + 1)
+    catalog.close()
+    with pytest.raises(FailedPrecondition, match=f"format {FORMAT + 1}.*upgrade"):
+        Collection(path)
