@@ -21,7 +21,7 @@ demo: .venv/demo
 
 test: .venv/wheel
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/pytest
+	PYTHONSAFEPATH=1 $(BIN)/pytest
 
 lint: .venv/wheel
 	$(BIN)/ruff format --check

@@ -11,7 +11,11 @@ Names are imported when first used, so that `import plait.index` stays light.
 from __future__ import annotations
 
 from importlib import import_module
+from pkgutil import extend_path
 from typing import TYPE_CHECKING, Any
+
+# Python started in a checkout finds this file there, and the rooms where plait is installed.
+__path__ = extend_path(__path__, __name__)
 
 if TYPE_CHECKING:
     from plait.index.errors import (

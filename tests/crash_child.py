@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from life import EVERYTHING, QUERY, Operation, perform
+from oracle import some_tokens
 from plait.index import segment
 from plait.index.checkup import check_collection
 from plait.index.collection import Collection
@@ -157,3 +158,13 @@ class Steps:
     def _statement(self, sql: str) -> None:
         if not sql.startswith(("SELECT", "PRAGMA", "--")):
             self.reached(sql)
+
+
+def add_for_ever(folder: Path, started: Any) -> None:
+    """Adds batches of two documents to a bulk build until it is killed."""
+    with Collection(folder).builder() as builder:
+        i = len(builder.staged_ids)
+        while True:
+            builder.add([f"d{i}", f"d{i + 1}"], some_tokens(2, i))
+            i += 2
+            started.set()

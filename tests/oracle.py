@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 from plait.index.hits import Hits
-from plait.index.tokens import Tokens, from_matrices
+from plait.index.tokens import Role, Tokens, from_matrices
 
 
 @st.composite
@@ -21,6 +21,22 @@ def ragged(draw: st.DrawFn, dim: int | None = None, documents: int = 12, longest
         m = rng.integers(-2, 3, (length, width)) / 2 if coarse else rng.standard_normal((length, width)) / 2
         matrices.append(m.astype(np.float16).astype(np.float32))
     return from_matrices(matrices, width)
+
+
+def some_tokens(documents: int, seed: int = 0, dim: int = 5) -> Tokens:
+    """Documents of 0 to 5 tokens with ids, spans and roles; the same for the same seed."""
+    rng = np.random.default_rng(seed)
+    plain = from_matrices(
+        [rng.standard_normal((n, dim)).astype(np.float16) for n in rng.integers(0, 6, documents)], dim
+    )
+    n = len(plain.vectors)
+    return Tokens(
+        plain.vectors,
+        plain.offsets,
+        ids=rng.integers(0, 99, n).astype(np.uint32),
+        spans=rng.integers(0, 99, (n, 2)).astype(np.uint32),
+        roles=np.full(n, Role.WORD, np.uint8),
+    )
 
 
 def matrices(tokens: Tokens) -> list[np.ndarray]:

@@ -9,28 +9,15 @@ from pathlib import Path
 import numpy as np
 import oracle
 import pytest
+from crash_child import add_for_ever
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracle import some_tokens
 from plait.index.catalog import Catalog, put_meta
 from plait.index.collection import Collection
 from plait.index.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from plait.index.scoring import SearchParams
-from plait.index.tokens import Role, Tokens, from_matrices
-
-
-def some_tokens(documents: int, seed: int = 0, dim: int = 5) -> Tokens:
-    rng = np.random.default_rng(seed)
-    plain = from_matrices(
-        [rng.standard_normal((n, dim)).astype(np.float16) for n in rng.integers(0, 6, documents)], dim
-    )
-    n = len(plain.vectors)
-    return Tokens(
-        plain.vectors,
-        plain.offsets,
-        ids=rng.integers(0, 99, n).astype(np.uint32),
-        spans=rng.integers(0, 99, (n, 2)).astype(np.uint32),
-        roles=np.full(n, Role.WORD, np.uint8),
-    )
+from plait.index.tokens import Tokens, from_matrices
 
 
 def build(folder: Path, documents: int = 7, store: str = "exact") -> Collection:
@@ -154,22 +141,13 @@ def test_an_interrupted_build_goes_on(tmp_path: Path, step: str, monkeypatch: py
     assert len(Collection(folder)) == 3
 
 
-def _add_for_ever(folder: Path, started) -> None:
-    with Collection(folder).builder() as writer:
-        i = len(writer.staged_ids)
-        while True:
-            writer.add([f"d{i}", f"d{i + 1}"], some_tokens(2, i))
-            i += 2
-            started.set()
-
-
 def test_a_killed_writer_loses_no_acknowledged_batch(tmp_path: Path) -> None:
     Collection.create(tmp_path, 5)
     context = multiprocessing.get_context("spawn")
     seen = 0
     for _ in range(3):
         started = context.Event()
-        child = context.Process(target=_add_for_ever, args=(tmp_path, started))
+        child = context.Process(target=add_for_ever, args=(tmp_path, started))
         child.start()
         assert started.wait(60) and child.pid
         with pytest.raises(Unavailable, match="another process is writing"), Collection(tmp_path).builder():
