@@ -17,6 +17,10 @@ from .encoder import Encoder
 from .recipe import Statistics, Step, count, needs_statistics, reduce, stop_ids
 
 
+_FIT_TOKENS = 1 << 16
+"""Tokens encoded to fit a projection: with 25,000 nDCG@10 on NPL still moved by half a point from sample to sample."""
+
+
 @dataclass(frozen=True, eq=False)
 class Encoding:
     """How a collection turns texts into tokens."""
@@ -39,8 +43,9 @@ class Encoding:
             )
             fitted = replace(fitted, statistics=counted)
         if self.dim is not None:
-            vectors = fitted.reduced(sample[:: max(1, len(sample) // 512)]).vectors
-            fitted = replace(fitted, axes=projection.fit(vectors, self.dim))
+            tokens = len(self.encoder.tokenize(sample).vectors)
+            spread = sample[:: max(1, round(tokens / _FIT_TOKENS))]
+            fitted = replace(fitted, axes=projection.fit(fitted.reduced(spread).vectors, self.dim))
         return fitted
 
     @property
