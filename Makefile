@@ -1,7 +1,8 @@
 # make demo   a small real collection: build, measure, one search taken apart
 # make test   the whole check: style, types, tests, against the installed wheel
 # make dev    an editable install for working on plait (then: .venv/bin/pytest)
-# make results / make bench   the figures of docs/ and benchmarks/
+# make results COLLECTIONS=folder   docs/results.md anew
+# make bench  the benchmark of a living collection
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -29,6 +30,12 @@ lint: .venv/wheel
 	$(BIN)/pyright
 
 dev: .venv/editable
+
+results: .venv/wheel
+	$(BIN)/python benchmarks/results.py $(COLLECTIONS) --cache build/cache
+
+bench: .venv/wheel
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/live.py
 
 .venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "plait needs Python 3.11 or newer; set PYTHON=")'
