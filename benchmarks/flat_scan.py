@@ -1,6 +1,9 @@
 """The flat plan against exact MaxSim: recall, CPU time, bytes and build time, by code size, candidates and rerank rows.
 
-    python benchmarks/flat_scan.py COLLECTION DATA [--queries N] [--threads N] [--bytes 8,16,32] [--candidates 20,50,100,200]
+    python benchmarks/flat_scan.py COLLECTION DATA [--plan flat|lists] [--queries N] [--threads N] [--bytes 8,16,32]
+                                   [--candidates 20,50,100,200] [--nprobe 4,8,16,32] [--lists N]
+
+With `--plan lists` the lists plan runs beside it, for every nprobe.
 
 COLLECTION is a folder made by `plait build`, DATA the BEIR folder it was built from. Every query runs on every
 configuration and on the exact product before the next query starts, so that a busy machine slows all alike. One JSON
@@ -13,18 +16,38 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
+from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from plait.index import kernels, pq4
+from plait.index import kernels, lists, pq4
 from plait.index.exact import maxsim
 from plait.index.flat import Flat, Rows, quantize
-from plait.index.hits import best
+from plait.index.hits import Hits, best
+from plait.index.lists import Lists
 from threadpoolctl import threadpool_limits
 
 from plait import Retriever
 
 SAMPLE = 20_000
+
+
+class Key(NamedTuple):
+    """One configuration."""
+
+    plan: str
+    code_bytes: int
+    rows: str
+    candidates: int
+    nprobe: int = 0
+
+
+EXACT = Key("exact", 0, "float32", 0)
+Search = Callable[[np.ndarray, int], Hits]
+"""One configuration's search for the k best of one query."""
 
 
 def load(folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -57,21 +80,53 @@ def build(vectors: np.ndarray, offsets: np.ndarray, size: int) -> tuple[dict[str
     return plans | {"float16": Flat(codebook, codes, offsets, Rows(vectors))}, seconds
 
 
-def measure(plans: dict[tuple, Flat], vectors: np.ndarray, offsets: np.ndarray, some: list[np.ndarray], threads: int):
-    """For every configuration (bytes, rows, candidates): CPU seconds and the ranking of every query; so for exact."""
+def build_lists(
+    plans: dict[str, Flat], vectors: np.ndarray, offsets: np.ndarray, count: int
+) -> tuple[dict[str, Lists], dict[str, float], float]:
+    """The lists plan with the flat plan's codebook and rows, the CPU seconds of its parts, and its bytes per token."""
+    start = time.process_time()
+    chosen = np.random.default_rng(0).choice(len(vectors), min(32 * count, len(vectors)), replace=False)
+    centroids = lists.fit(vectors[np.sort(chosen)], count)
+    fitted = time.process_time()
+    postings = lists.build(plans["float16"].codebook, centroids, vectors, offsets)
+    seconds = {"cluster_s": fitted - start, "postings_s": time.process_time() - fitted}
+    files = postings.codes, postings.documents, postings.bounds, centroids
+    built = {kind: Lists(plan.codebook, centroids, postings, offsets, plan.rows) for kind, plan in plans.items()}
+    return built, seconds, sum(file.nbytes for file in files) / len(vectors)
+
+
+def searches(
+    flat: dict[int, dict[str, Flat]],
+    listed: dict[int, dict[str, Lists]],
+    cuts: list[int],
+    probes: list[int],
+    threads: int,
+) -> dict[Key, Search]:
+    """The search of every configuration."""
+    out: dict[Key, Search] = {}
+    for c in cuts:
+        for size, plans in flat.items():
+            for kind, plan in plans.items():
+                out[Key("flat", size, kind, c)] = partial(plan.search, candidates=c, threads=threads)
+        for size, plans in listed.items():
+            for (kind, plan), n in product(plans.items(), probes):
+                out[Key("lists", size, kind, c, n)] = partial(plan.search, candidates=c, nprobe=n, threads=threads)
+    return out
+
+
+def measure(plans: dict[Key, Search], vectors: np.ndarray, offsets: np.ndarray, some: list[np.ndarray]):
+    """For every configuration and for exact: the CPU seconds and the ranking of every query."""
     wide = kernels.widen(vectors)
-    cpu: dict = {key: [] for key in [*plans, "exact"]}
-    found: dict = {key: [] for key in cpu}
     every = np.arange(len(offsets) - 1)
+    runs: dict[Key, Search] = {EXACT: lambda q, k: best(every, maxsim(q, wide, offsets), k), **plans}
+    cpu: dict[Key, list[float]] = {key: [] for key in runs}
+    found: dict[Key, list[np.ndarray]] = {key: [] for key in runs}
     for query in some:
-        start = time.process_time()
-        found["exact"].append(best(every, maxsim(query, wide, offsets), 100).docs)
-        cpu["exact"].append(time.process_time() - start)
-        for (size, kind, candidates), plan in plans.items():
+        for key, search in runs.items():
             start = time.process_time()
-            hits = plan.search(query, min(100, candidates), candidates, threads=threads)
-            cpu[size, kind, candidates].append(time.process_time() - start)
-            found[size, kind, candidates].append(hits.docs)
+            hits = search(query, min(100, key.candidates or 100))
+            cpu[key].append(time.process_time() - start)
+            found[key].append(hits.docs)
     return cpu, found
 
 
@@ -84,45 +139,58 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("collection", type=Path)
     parser.add_argument("data", type=Path)
+    parser.add_argument("--plan", choices=("flat", "lists"), default="flat")
     parser.add_argument("--queries", type=int, default=60)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--bytes", default="8,16,32")
     parser.add_argument("--candidates", default="20,50,100,200")
+    parser.add_argument("--nprobe", default="4,8,16,32")
+    parser.add_argument("--lists", type=int, help="clusters; unless said, by the number of tokens")
     arguments = parser.parse_args()
-    sizes, cuts = ([int(v) for v in text.split(",")] for text in (arguments.bytes, arguments.candidates))
+    given = arguments.bytes, arguments.candidates, arguments.nprobe
+    sizes, cuts, probes = ([int(v) for v in text.split(",")] for text in given)
     vectors, offsets = load(arguments.collection)
     some = queries(arguments.collection, arguments.data, arguments.queries)
+    count = arguments.lists or lists.count(len(vectors))
     with threadpool_limits(arguments.threads):
-        built = {size: build(vectors, offsets, size) for size in sizes}
-        plans = {(s, kind, c): plan for s in sizes for kind, plan in built[s][0].items() for c in cuts}
-        cpu, found = measure(plans, vectors, offsets, some, arguments.threads)
-    report(vectors, built, cpu, found)
+        flat = {size: build(vectors, offsets, size) for size in sizes}
+        listed = {}
+        if arguments.plan == "lists":
+            listed = {size: build_lists(flat[size][0], vectors, offsets, count) for size in sizes}
+        plans = {size: built[0] for size, built in flat.items()}
+        others = {size: built[0] for size, built in listed.items()}
+        cpu, found = measure(searches(plans, others, cuts, probes, arguments.threads), vectors, offsets, some)
+    seconds = {("flat", size): built[1] for size, built in flat.items()}
+    # Both plans learn a codebook and keep rows; the lists encode in their own order.
+    for size, built in listed.items():
+        shared = {name: value for name, value in flat[size][1].items() if name != "encode_s"}
+        seconds["lists", size] = {**shared, **built[1]}
+    scanned = {("lists", size): built[2] for size, built in listed.items()}
+    report(vectors.shape[1], seconds, scanned, cpu, found)
 
 
-def report(vectors: np.ndarray, built: dict, cpu: dict, found: dict) -> None:
-    exact = float(np.median(cpu["exact"]))
+def report(dim: int, built: dict, scanned: dict, cpu: dict, found: dict) -> None:
+    """`built`: CPU seconds by plan and code size; `scanned`: bytes per token but for the rows, where not the codes'."""
+    exact = float(np.median(cpu[EXACT]))
     say = lambda *cells: print(*(f"{c:>9}" for c in cells), file=sys.stderr)  # noqa: E731
-    say("codes B", "rows", "rerank", "R@10", "R@100", "CPU ms", "of exact", "build s", "B/token")
+    say("plan", "codes B", "rows", "rerank", "nprobe", "R@10", "R@100", "CPU ms", "of exact", "build s", "B/token")
     for key in cpu:
-        size, kind, candidates = key if key != "exact" else (0, "float32", 0)
-        seconds = built[size][1] if size else {}
-        dim = vectors.shape[1]
+        seconds, kept = built.get(key[:2], {}), {"int8": dim + 4, "float16": 2 * dim, "float32": 4 * dim}[key.rows]
         row = {
-            "code_bytes": size,
-            "rows": kind,
-            "candidates": candidates,
-            "recall@10": recall(found["exact"], found[key], 10),
-            "recall@100": recall(found["exact"], found[key], 100) if candidates >= 100 or not size else None,
+            **key._asdict(),
+            "recall@10": recall(found[EXACT], found[key], 10),
+            "recall@100": recall(found[EXACT], found[key], 100) if key.candidates >= 100 or key == EXACT else None,
             "cpu_ms": 1000 * float(np.median(cpu[key])),
             "exact_over_this": exact / float(np.median(cpu[key])),
-            "bytes_per_token": size + {"int8": dim + 4, "float16": 2 * dim, "float32": 4 * dim}[kind],
+            "bytes_per_token": round(scanned.get(key[:2], key.code_bytes) + kept, 2),
             "simd": kernels.simd_level(),
             **{name: round(value, 2) for name, value in seconds.items()},
         }
         print(json.dumps(row), flush=True)
         at_100 = "" if row["recall@100"] is None else f"{row['recall@100']:.4f}"
         times = f"{row['cpu_ms']:.2f}", f"1/{row['exact_over_this']:.0f}", f"{sum(seconds.values()):.1f}"
-        say(size, kind, candidates, f"{row['recall@10']:.4f}", at_100, *times, row["bytes_per_token"])
+        shown = key.plan, key.code_bytes, key.rows, key.candidates, key.nprobe
+        say(*shown, f"{row['recall@10']:.4f}", at_100, *times, row["bytes_per_token"])
 
 
 if __name__ == "__main__":

@@ -15,6 +15,18 @@ def pq4_scores(
     threads: int,
     out: np.ndarray,
 ) -> None: ...
+def list_gains(
+    codes: np.ndarray,
+    documents: np.ndarray,
+    bounds: np.ndarray,
+    allowed: np.ndarray | None,
+    table: np.ndarray,
+    floors: np.ndarray,
+    lists: np.ndarray,
+    rows: np.ndarray,
+    threads: int,
+    gains: np.ndarray,
+) -> None: ...
 def half_scores(
     rows: np.ndarray,
     scales: None,

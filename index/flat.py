@@ -14,11 +14,8 @@ import numpy as np
 
 from . import kernels, pq4
 from .errors import InvalidArgument
-from .exact import search_tokens
 from .hits import Hits, best
-from .scoring import SearchParams
-from .segment import Segment
-from .tokens import Tokens, ragged_rows
+from .tokens import ragged_rows
 
 _PROBES = 32
 """Documents, and tokens of each, on which the usual match of a query token is measured."""
@@ -130,32 +127,3 @@ class Flat:
         blocks, at = np.unique(rows // pq4.BLOCK, return_inverse=True)
         decoded = pq4.decode(self.codebook, self.codes[blocks], len(blocks) * pq4.BLOCK)
         return decoded[at * pq4.BLOCK + rows % pq4.BLOCK], offsets
-
-
-@dataclass(frozen=True, eq=False)
-class FlatStore:
-    """The flat plan over one segment. Single tokens are found among the rows themselves."""
-
-    segment: Segment
-    plan: Flat
-    threads: int
-
-    @classmethod
-    def over(cls, segment: Segment, codebook: pq4.Codebook, codes: np.ndarray, threads: int) -> FlatStore:
-        tokens = segment.tokens
-        return cls(segment, Flat(codebook, codes, tokens.offsets, Rows(tokens.vectors)), threads)
-
-    def search(
-        self, queries: np.ndarray, k_token: int, nprobe: int, *, rows: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        return search_tokens(self.segment, queries, k_token, rows)
-
-    def search_documents(
-        self, queries: Tokens, k: int, params: SearchParams, allowed: np.ndarray | None = None
-    ) -> list[Hits]:
-        found, vectors = [], kernels.widen(queries.vectors)
-        for q in range(len(queries)):
-            query, candidates = vectors[queries.rows(q)], max(params.candidates, 4 * k)
-            hits = self.plan.search(query, k, candidates, allowed=allowed, threads=self.threads)
-            found.append(best(self.segment.documents[hits.docs], hits.scores, k))
-        return found

@@ -67,6 +67,41 @@ def pq4_scores(
     return out
 
 
+def list_gains(
+    codes: np.ndarray,
+    documents: np.ndarray,
+    bounds: np.ndarray,
+    table: np.ndarray,
+    floors: np.ndarray,
+    lists: np.ndarray,
+    rows: np.ndarray,
+    count: int,
+    *,
+    allowed: np.ndarray | None,
+    threads: int,
+) -> np.ndarray:
+    """(count,) uint32: for each document the sum over query rows i of max(0, floors[i] - its least loss).
+
+    The least loss is over the document's tokens in the lists that row i probes; a loss is as in `pq4_scores`.
+
+    Args:
+        codes: (blocks, subs / 2, 32) uint8, every list in blocks of its own.
+        documents: (32 * blocks,) uint32; numbers of `count` and above fill up blocks.
+        bounds: (lists + 1,) int64 blocks.
+        table: (q, subs, 16) uint8, as for `pq4_scores`.
+        floors: (q,) uint16.
+        lists: (pairs,) int64, rising: which lists are probed,
+        rows: (pairs,) int64: and by which query row; rising within a list, no pair twice.
+        allowed: (count,) bool; blocks without an allowed document are not scored.
+        threads: the query rows are split among them where that pays; the answer is the same for any number.
+    """
+    gains = np.empty(count, np.uint32)
+    mask = None if allowed is None else np.ascontiguousarray(allowed)
+    lists, rows = np.ascontiguousarray(lists), np.ascontiguousarray(rows)
+    _native.list_gains(codes, documents, bounds, mask, table, floors, lists, rows, threads, gains)
+    return gains
+
+
 def row_scores(
     rows: np.ndarray,
     scales: np.ndarray | None,

@@ -99,6 +99,11 @@ class SegmentWriter:
         """(tokens, dim) float16 of all that was synced, memory-mapped."""
         return _map(self.folder / "vectors", "<f2", (self._tokens, self.dim))
 
+    def offsets(self) -> np.ndarray:
+        """(documents + 1,) int64 token offsets of all that was synced, memory-mapped."""
+        path = self.folder / "offsets"
+        return _map(path, "<i8", (path.stat().st_size // 8,))
+
     def __enter__(self) -> SegmentWriter:
         return self
 

@@ -3,22 +3,21 @@
 `exact`        nothing: a scan of the float16 rows.
 `flat[:B]`     4-bit codes of B bytes a token (8, 16, 32 or 64; 16 unless said): scanned by byte shuffles, then the best
                documents are scored with their rows. Scores are exact, ranks nearly always.
+`lists[:B]`    the same codes, grouped by centroid: a query scans only the lists nearest to its tokens. For large segments.
 `faiss:...`    a FAISS inverted file over all tokens.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from . import faiss_params, faiss_store, pq4
+from . import coded, faiss_params, faiss_store, pq4
 from .catalog import Catalog, put_resource
 from .errors import InvalidArgument
 from .exact import ExactStore
-from .flat import FlatStore
 from .kernels import widen
 from .search import TokenStore
 from .segment import Segment, SegmentWriter
@@ -26,9 +25,9 @@ from .segment import Segment, SegmentWriter
 Progress = Callable[[str, int, int], None]
 """Called as progress(stage, done, total)."""
 
-CODES, CODEBOOK = "codes", "codebook"
-STORE_FILES = (faiss_store.FILE, CODES, CODEBOOK)
+STORE_FILES = (faiss_store.FILE, *coded.FILES)
 """Every file that some store may add to a segment."""
+_CODED = ("flat", "lists")
 _ROWS = 1 << 16
 _TRAIN_ROWS = 1 << 15
 _DRIFT_ROWS = 1 << 14
@@ -39,31 +38,31 @@ def check_store(store: str, dim: int) -> None:
     kind, _, rest = store.partition(":")
     if kind == "faiss" and rest:
         faiss_params.parse(rest, dim)
-    elif kind == "flat":
+    elif kind in _CODED:
         _code_bytes(store)
     elif store != "exact":
-        raise InvalidArgument(f"store is {store!r}; it must be exact, flat, flat:BYTES, or faiss: and a factory string")
+        raise InvalidArgument(
+            f"store is {store!r}; it must be exact, flat[:BYTES], lists[:BYTES], or faiss: and a factory string"
+        )
 
 
-def token_bytes(store: str, dim: int) -> int:
+def token_bytes(store: str, dim: int) -> float:
     """Bytes on disk that a store takes for each token, its float16 row included."""
     kind, _, rest = store.partition(":")
-    codes = {
-        "faiss": lambda: faiss_params.code_bytes(faiss_params.parse(rest, dim), dim),
-        "flat": lambda: _code_bytes(store),
-    }
-    return 2 * dim + (codes[kind]() if kind in codes else 0)
+    if kind == "faiss":
+        return 2 * dim + faiss_params.code_bytes(faiss_params.parse(rest, dim), dim)
+    size = _code_bytes(store) if kind in _CODED else 0
+    # Lists are filled up to whole blocks, and every place in them names its document.
+    return 2 * dim + (1.1 * (size + 4) if kind == "lists" else size)
 
 
 def open_store(store: str, segment: Segment, device: str, threads: int | None) -> TokenStore:
     """The store of a segment. Fresh documents and empty segments are always exact."""
     if store == "exact" or segment.folder is None or not len(segment.tokens.vectors):
         return ExactStore(segment)
-    if store.startswith("flat"):
-        book = pq4.Codebook.from_bytes((segment.folder / CODEBOOK).read_bytes())
-        shape = -(-len(segment.tokens.vectors) // pq4.BLOCK), book.bytes_per_token, pq4.BLOCK
-        codes = np.memmap(segment.folder / CODES, np.uint8, "r", shape=shape).view(np.ndarray)
-        return FlatStore.over(segment, book, codes, threads or 1)
+    if store.startswith(_CODED):
+        opened = coded.open_flat if store.startswith("flat") else coded.open_lists
+        return opened(segment.folder, segment, threads or 1)
     return faiss_store.FaissStore.open(segment.folder / faiss_store.FILE, device=device)
 
 
@@ -95,14 +94,17 @@ def build_store(
         codebook = _train(store, vectors, device, threads)
         with catalog.writing() as view:
             put_resource(view, "codebook", codebook)
-    done = (lambda n: progress("add", n, len(vectors))) if progress else None
-    drifted = widen(vectors[_sample(len(vectors), _DRIFT_ROWS, 0)])
+
+    def done(number: int) -> None:
+        if progress:
+            progress("add", number, len(vectors))
+
+    drifted = coded.sample(vectors, _DRIFT_ROWS)
     if store.startswith("flat"):
-        book = pq4.Codebook.from_bytes(codebook)
-        (segment.folder / CODEBOOK).write_bytes(codebook)
-        _encode(book, vectors, segment.folder / CODES, done)
-        decoded = pq4.decode(book, pq4.encode(book, drifted), len(drifted))
-        return (CODES, CODEBOOK), float(np.linalg.norm(drifted - decoded, axis=1).mean())
+        return coded.build_flat(segment.folder, codebook, vectors, done), coded.distortion(codebook, drifted)
+    if store.startswith("lists"):
+        files = coded.build_lists(segment.folder, codebook, vectors, segment.offsets(), done)
+        return files, coded.distortion(codebook, drifted)
     file = segment.folder / faiss_store.FILE
     old = [(folder / faiss_store.FILE, rows) for folder, rows in sources if len(rows)]
     if old and not retrain and faiss_store.splice(codebook, old, file):
@@ -113,31 +115,17 @@ def build_store(
 
 
 def _train(store: str, vectors: np.ndarray, device: str, threads: int | None) -> bytes:
-    if store.startswith("flat"):
-        return pq4.fit(widen(vectors[_sample(len(vectors), _TRAIN_ROWS, 0)]), _code_bytes(store)).to_bytes()
+    if store.startswith(_CODED):
+        return pq4.fit(coded.sample(vectors, _TRAIN_ROWS), _code_bytes(store)).to_bytes()
     params = faiss_params.parse(store.partition(":")[2], vectors.shape[1])
-    rows = _sample(len(vectors), faiss_params.sample_size(params, len(vectors)), params.seed)
-    return faiss_store.train(widen(vectors[rows]), params, len(vectors), device=device, threads=threads)
-
-
-def _encode(book: pq4.Codebook, vectors: np.ndarray, path: Path, done: Callable[[int], None] | None) -> None:
-    with open(path, "wb") as out:
-        for start in range(0, len(vectors), _ROWS):
-            out.write(pq4.encode(book, vectors[start : start + _ROWS]).tobytes())
-            if done:
-                done(min(start + _ROWS, len(vectors)))
-        out.flush()
-        os.fsync(out.fileno())
+    size = faiss_params.sample_size(params, len(vectors))
+    rows = coded.sample(vectors, size, params.seed)
+    return faiss_store.train(rows, params, len(vectors), device=device, threads=threads)
 
 
 def _code_bytes(store: str) -> int:
-    size = store.partition(":")[2] or "16"
-    if store not in ("flat", f"flat:{size}") or size not in map(str, pq4.BYTES):
-        raise InvalidArgument(
-            f"store is {store!r}; flat takes {', '.join(map(str, pq4.BYTES))} bytes a token, as in flat:16"
-        )
-    return int(size)
-
-
-def _sample(n: int, size: int, seed: int) -> np.ndarray:
-    return np.sort(np.random.default_rng(seed).choice(n, min(n, size), replace=False))
+    kind, colon, size = store.partition(":")
+    if colon and size not in map(str, pq4.BYTES):
+        sizes = ", ".join(map(str, pq4.BYTES))
+        raise InvalidArgument(f"store is {store!r}; {kind} takes {sizes} bytes a token, as in {kind}:16")
+    return int(size or 16)

@@ -16,7 +16,6 @@ from . import projection
 from .encoder import Encoder
 from .recipe import Statistics, Step, count, needs_statistics, reduce, stop_ids
 
-
 _FIT_TOKENS = 1 << 16
 """Tokens encoded to fit a projection: with 25,000 nDCG@10 on NPL still moved by half a point from sample to sample."""
 

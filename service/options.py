@@ -30,7 +30,9 @@ Dim = Annotated[
 ]
 Store = Annotated[
     str,
-    typer.Option(help="exact, flat (4-bit codes), or faiss:FACTORY such as faiss:IVF1024,PQ64x4fs or faiss:IVF,SQ8."),
+    typer.Option(
+        help="exact, flat (4-bit codes), lists (the same, for large collections), or faiss:FACTORY such as faiss:IVF1024,PQ64x4fs or faiss:IVF,SQ8."
+    ),
 ]
 QueryLength = Annotated[int | None, typer.Option(help="Query tokens kept (default: the checkpoint's).")]
 DocumentLength = Annotated[int | None, typer.Option(help="Document tokens kept (default: the checkpoint's).")]

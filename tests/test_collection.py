@@ -257,6 +257,7 @@ def test_create_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
         (5, "annoy", "'annoy'"),
         (5, "faiss:", "'faiss:'"),
         (5, "flat:12", "flat:12"),
+        (5, "lists:", "lists:"),
         (5, "flat16", "flat16"),
         (5, "faiss:HNSW32", "HNSW32"),
         (5, "faiss:IVF,PQ2", "must divide"),
@@ -280,7 +281,7 @@ def test_every_store_at_full_probe_is_exact(
 ) -> None:
     """ColBERT on flat codes and FAISS rescores with the stored rows: with all lists and candidates it equals the exact store."""
     ranking = {}
-    for store in ("exact", "flat", "flat:64", "faiss:IVF,SQfp16", "faiss:IVF,SQ8", "faiss:IVF,PQ2x4fs"):
+    for store in ("exact", "flat", "flat:64", "lists", "faiss:IVF,SQfp16", "faiss:IVF,SQ8", "faiss:IVF,PQ2x4fs"):
         collection = Collection.create(tmp_path_factory.mktemp("c"), 8, store)
         with collection.builder() as writer:
             writer.add([str(i) for i in range(len(documents))], documents)

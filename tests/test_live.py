@@ -54,7 +54,7 @@ class Model(RuleBasedStateMachine):
 
     folders: pytest.TempPathFactory
 
-    @initialize(store=st.sampled_from(["exact", "flat:8", "faiss:IVF,SQfp16"]))
+    @initialize(store=st.sampled_from(["exact", "flat:8", "lists:8", "faiss:IVF,SQfp16"]))
     def create(self, store: str) -> None:
         self.path = self.folders.mktemp("live") / "c"
         self.collection = Collection.create(self.path, DIM, store, fields=["n"])

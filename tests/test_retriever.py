@@ -230,7 +230,7 @@ def test_pca_keeps_the_leading_axes() -> None:
     np.testing.assert_array_equal(projection.from_bytes(projection.to_bytes(axes)), axes)
 
 
-@pytest.mark.parametrize("store", ["exact", "faiss:IVF,SQ8", "faiss:IVF,PQ96x4fs"])
+@pytest.mark.parametrize("store", ["exact", "flat", "lists", "faiss:IVF,SQ8", "faiss:IVF,PQ96x4fs"])
 def test_an_estimate_foretells_the_size(tmp_path: Path, store: str) -> None:
     """Within a fifth on documents of like length; the FAISS centroids of so small a collection are not in it."""
     texts = [f"The {n} cats of house number {n * 7} sleep while {n + 3} dogs bark at the moon." for n in range(300)]

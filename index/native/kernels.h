@@ -45,14 +45,23 @@ struct RowKernels {
                      std::size_t lanes, float* best);
 };
 
+struct ListKernels {
+    // Packs the tokens t of one block with losses[t] < floor, documents[t] < count and bit t of `open`: their documents
+    // to found, floor - losses[t] to gains; returns how many. Both have room for 32 whatever stays.
+    std::size_t (*below)(const std::uint16_t* losses, const std::uint32_t* documents, std::uint32_t open,
+                         std::uint16_t floor, std::uint32_t count, std::uint32_t* found, std::uint32_t* gains);
+};
+
 // One row of the dispatch table.
 struct Kernels {
     const char* name;
     const RaggedKernels& ragged;
     const Pq4Kernels& pq4;
     const RowKernels& rows;
+    const ListKernels& lists;
 };
 
 extern const RaggedKernels ragged_scalar, ragged_avx2, ragged_avx512, ragged_neon;
 extern const Pq4Kernels pq4_scalar, pq4_avx2, pq4_avx512, pq4_neon;
 extern const RowKernels rows_scalar, rows_avx2, rows_avx512, rows_neon;
+extern const ListKernels lists_scalar, lists_avx2, lists_avx512, lists_neon;

@@ -8,9 +8,11 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dispatch.h"
+#include "lists.h"
 #include "pq4.h"
 #include "rows.h"
 
@@ -68,6 +70,30 @@ static void pq4_scores(Array<const std::uint8_t, 3> codes, Array<const std::int6
     pq4_scan(scan, threads, out.data());
 }
 
+static void list_gains(Array<const std::uint8_t, 3> codes, Array<const std::uint32_t, 1> documents,
+                       Array<const std::int64_t, 1> bounds, std::optional<Array<const bool, 1>> allowed,
+                       Array<const std::uint8_t, 3> table, Array<const std::uint16_t, 1> floors,
+                       Array<const std::int64_t, 1> lists, Array<const std::int64_t, 1> rows, unsigned threads,
+                       Array<std::uint32_t, 1> gains) {
+    const std::size_t subs = table.shape(1), count = gains.shape(0), pairs = lists.shape(0);
+    if (codes.shape(1) * 2 != subs || codes.shape(2) != block_tokens || table.shape(2) != 16 || subs % 4 ||
+        subs > most_subs || documents.shape(0) != codes.shape(0) * block_tokens || floors.shape(0) != table.shape(0) ||
+        rows.shape(0) != pairs || !bounds.shape(0) || (allowed && allowed->shape(0) != count))
+        throw std::invalid_argument("list_gains: shapes do not fit");
+    check_offsets(bounds, bounds.shape(0) - 1, codes.shape(0));
+    for (std::size_t p = 0; p < pairs; ++p) {
+        const std::int64_t list = lists.data()[p], row = rows.data()[p];
+        if (list < 0 || list + 1 >= std::int64_t(bounds.shape(0)) || row < 0 || row >= std::int64_t(table.shape(0)))
+            throw std::invalid_argument("list_gains: no such list or row");
+        if (p && std::make_pair(lists.data()[p - 1], rows.data()[p - 1]) >= std::make_pair(list, row))
+            throw std::invalid_argument("list_gains: the pairs do not rise");
+    }
+    const ListScan scan{codes.data(), documents.data(), bounds.data(), allowed ? allowed->data() : nullptr, count, subs,
+                        table.data(), floors.data(), lists.data(), rows.data(), table.shape(0), pairs};
+    nb::gil_scoped_release release;
+    list_scan(scan, threads, gains.data());
+}
+
 // Rows are halves (seen as uint16) without scales, or bytes with them.
 template <typename T>
 static void row_scores(Array<const T, 2> rows, std::optional<Array<const float, 1>> scales,
@@ -98,6 +124,10 @@ NB_MODULE(_native, m) {
     m.def("pq4_scores", pq4_scores, nb::arg("codes").noconvert(), nb::arg("offsets").noconvert(),
           nb::arg("allowed").noconvert().none(), nb::arg("table").noconvert(), nb::arg("top"), nb::arg("scale"),
           nb::arg("threads"), nb::arg("out").noconvert());
+    m.def("list_gains", list_gains, nb::arg("codes").noconvert(), nb::arg("documents").noconvert(),
+          nb::arg("bounds").noconvert(), nb::arg("allowed").noconvert().none(), nb::arg("table").noconvert(),
+          nb::arg("floors").noconvert(), nb::arg("lists").noconvert(), nb::arg("rows").noconvert(), nb::arg("threads"),
+          nb::arg("gains").noconvert());
     m.def("half_scores", row_scores<std::uint16_t>, nb::arg("rows").noconvert(), nb::arg("scales").none(),
           nb::arg("offsets").noconvert(), nb::arg("documents").noconvert(), nb::arg("query").noconvert(),
           nb::arg("threads"), nb::arg("out").noconvert());

@@ -1,0 +1,52 @@
+"""plait's flat plan: a scan of 4-bit codes, then a rerank with float16 or int8 rows. Everything is memory-mapped."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from plait.index import pq4
+from plait.index.flat import Flat, Rows, quantize
+from plait.index.tokens import Tokens
+
+INSTALL = "pip install ."
+BUILDS: list[dict[str, Any]] = [
+    *({"bytes": size, "rows": "float16"} for size in (8, 16, 32)),
+    *({"bytes": size, "rows": "int8"} for size in (8, 16, 32)),
+]
+GRID: list[dict[str, Any]] = [{"candidates": n} for n in (20, 50, 100, 200)]
+SAMPLE, CHUNK = 20_000, 1 << 16
+
+
+def build(tokens: Tokens, types: np.ndarray, folder: Path, *, bytes: int, rows: str) -> Flat:
+    vectors = tokens.vectors
+    some = np.random.default_rng(0).choice(len(vectors), min(SAMPLE, len(vectors)), replace=False)
+    book = pq4.fit(vectors[np.sort(some)], bytes)
+    (folder / "codebook").write_bytes(book.to_bytes())
+    np.save(folder / "offsets.npy", tokens.offsets)
+    np.save(folder / "codes.npy", pq4.encode(book, vectors))
+    if rows == "int8":
+        parts = [quantize(vectors[at : at + CHUNK], book.square_rotation) for at in range(0, len(vectors), CHUNK)]
+        np.save(folder / "rows.npy", np.concatenate([part.values for part in parts]))
+        np.save(folder / "scales.npy", np.concatenate([part.scales for part in parts if part.scales is not None]))
+    else:
+        np.save(folder / "rows.npy", vectors)
+    return load(folder)
+
+
+def load(folder: Path) -> Flat:
+    book = pq4.Codebook.from_bytes((folder / "codebook").read_bytes())
+    scaled = (folder / "scales.npy").exists()
+    rows = Rows(
+        _mapped(folder / "rows.npy"),
+        _mapped(folder / "scales.npy") if scaled else None,
+        book.square_rotation if scaled else None,
+    )
+    return Flat(book, _mapped(folder / "codes.npy"), np.load(folder / "offsets.npy"), rows)
+
+
+def search(handle: Flat, query: np.ndarray, k: int, *, threads: int, candidates: int) -> np.ndarray:
+    return handle.search(query, min(k, candidates), candidates, threads=threads).docs
+
+
+def _mapped(path: Path) -> np.ndarray:
+    return np.load(path, mmap_mode="r").view(np.ndarray)

@@ -1,0 +1,50 @@
+"""plait's lists plan: the 4-bit codes of the lists near a query's tokens, then a rerank with float16 or int8 rows."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from plait.index import coded, lists, pq4
+from plait.index.flat import Rows, quantize
+from plait.index.tokens import Tokens
+
+INSTALL = "pip install ."
+BUILDS: list[dict[str, Any]] = [
+    {"bytes": 8, "rows": "float16"},
+    {"bytes": 16, "rows": "float16"},
+    {"bytes": 16, "rows": "int8"},
+]
+GRID: list[dict[str, Any]] = [
+    {"nprobe": p, "candidates": n} for p, n in ((4, 50), (8, 50), (8, 100), (16, 100), (32, 200))
+]
+SAMPLE, CHUNK = 20_000, 1 << 16
+
+
+def build(tokens: Tokens, types: np.ndarray, folder: Path, *, bytes: int, rows: str) -> lists.Lists:
+    vectors, number = tokens.vectors, lists.count(len(tokens.vectors))
+    book = pq4.fit(coded.sample(vectors, SAMPLE), bytes)
+    centroids = lists.fit(coded.sample(vectors, 32 * number), number)
+    postings = lists.build(book, centroids, vectors, tokens.offsets)
+    (folder / "codebook").write_bytes(book.to_bytes())
+    arrays = {"offsets": tokens.offsets, "centroids": centroids, **vars(postings)}
+    if rows == "int8":
+        parts = [quantize(vectors[at : at + CHUNK], book.square_rotation) for at in range(0, len(vectors), CHUNK)]
+        arrays["rows"] = np.concatenate([part.values for part in parts])
+        arrays["scales"] = np.concatenate([part.scales for part in parts if part.scales is not None])
+    else:
+        arrays["rows"] = vectors
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    return load(folder)
+
+
+def load(folder: Path) -> lists.Lists:
+    book = pq4.Codebook.from_bytes((folder / "codebook").read_bytes())
+    at = {path.stem: np.load(path, mmap_mode="r").view(np.ndarray) for path in folder.glob("*.npy")}
+    rows = Rows(at["rows"], at.get("scales"), book.square_rotation if "scales" in at else None)
+    postings = lists.Postings(at["bounds"], at["codes"], at["documents"])
+    return lists.Lists(book, at["centroids"], postings, at["offsets"], rows)
+
+
+def search(handle: lists.Lists, query: np.ndarray, k: int, *, threads: int, nprobe: int, candidates: int) -> np.ndarray:
+    return handle.search(query, min(k, candidates), candidates, nprobe=nprobe, threads=threads).docs
