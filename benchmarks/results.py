@@ -86,7 +86,7 @@ def page(rows: dict[tuple[str, str], dict], names: list[str], intro: str) -> str
         return f"{name} {row['documents']:,} / {row['queries']} / {row['tokens']:,}"
 
     versions = next(iter(rows.values()))["versions"]
-    commands = [f"| {label} | `plait eval COLLECTION {options}` |" for label, options in SYSTEMS.items()]
+    commands = [f"| {label} | `{f'plait eval COLLECTION {options}'.strip()}` |" for label, options in SYSTEMS.items()]
     parts = [intro.rstrip(), "## nDCG@10 / recall@100", *table(rows, names, quality)]
     parts += ["## Tokens per document / kB per document", *table(rows, names, size)]
     parts += [
