@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .catalog import FILE, Catalog, put_meta
 from .errors import AlreadyExists, DataLoss, NotFound, Unavailable
-from .segment import Segment, segment_folder, sync_folder
+from .segment import Segment, segment_folder, sync
 from .view import View
 
 _TRIES = 20
@@ -38,7 +38,7 @@ def create_snapshot(collection: Path, target: Path) -> int:
         else:
             raise Unavailable(f"{collection} was merged {_TRIES} times while it was copied; try again")
         part.rename(target)
-        sync_folder(target.parent)
+        sync(target.parent)
         return seq
     finally:
         source.close()
@@ -68,11 +68,11 @@ def restore_snapshot(snapshot: Path, collection: Path) -> int:
             seq = view.meta("seq")
         catalog.close()
         for path in [*part.rglob("*"), part]:
-            _sync(path)
+            sync(path)
         if collection.exists():
             collection.rmdir()
         part.rename(collection)
-        sync_folder(collection.parent)
+        sync(collection.parent)
         return seq
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -102,9 +102,9 @@ def _copy(source: Catalog, collection: Path, part: Path) -> int | None:
                 if row.number in {r.number for r in view.segments()}:
                     raise
             return None
-        sync_folder(folder)
-    _sync(part / FILE)
-    sync_folder(part)
+        sync(folder)
+    sync(part / FILE)
+    sync(part)
     return seq
 
 
@@ -122,12 +122,4 @@ def _link(file: Path, target: Path) -> None:
         os.link(file, target)
     except OSError:
         shutil.copyfile(file, target)
-        _sync(target)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(target)

@@ -39,7 +39,7 @@ class SegmentWriter:
     def __init__(self, folder: Path, dim: int):
         self.folder, self.dim = folder, dim
         folder.mkdir(parents=True, exist_ok=True)
-        sync_folder(folder.parent)
+        sync(folder.parent)
         self._files = {name: open(folder / name, "ab") for name in _COLUMNS}  # noqa: SIM115
         self._tokens = self._spans = 0
         self._last = -1
@@ -92,7 +92,7 @@ class SegmentWriter:
         for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
-        sync_folder(self.folder)
+        sync(self.folder)
         return {name: file.tell() for name, file in self._files.items()}
 
     def vectors(self) -> np.ndarray:
@@ -134,7 +134,7 @@ def seal(writer: SegmentWriter, extra: tuple[str, ...] = ()) -> int:
         arrays.pop("span_offsets", None)
     width = {"vectors": writer.dim, "spans": 2}
     for name in extra:
-        _sync_file(folder / name)
+        sync(folder / name)
     files = {
         name: {
             "dtype": dtype,
@@ -148,7 +148,7 @@ def seal(writer: SegmentWriter, extra: tuple[str, ...] = ()) -> int:
         out.write(text)
         out.flush()
         os.fsync(out.fileno())
-    sync_folder(folder)
+    sync(folder)
     return zlib.crc32(text)
 
 
@@ -254,18 +254,13 @@ def segment_folder(collection: Path, number: int) -> Path:
     return collection / f"segment-{number:06d}"
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Makes a file's contents, or the names in a folder, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _sync_file(path: Path) -> None:
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
 
 
 def _digest(path: Path) -> dict[str, int]:

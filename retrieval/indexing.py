@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..index.builder import Builder
-from ..index.errors import AlreadyExists, FailedPrecondition
+from ..index.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from ..index.stores import Progress, token_bytes
 from .corpus import Corpus, Survey, document_text, survey
 from .retriever import SAMPLE, Retriever
@@ -28,6 +28,8 @@ class Estimate:
     """On disk, all files."""
     seconds: float
     """Encoding and reducing."""
+    tokens_per_s: float
+    """Tokens encoded per second, before the reducers."""
 
 
 def estimate(retriever: Retriever, surveyed: Survey) -> Estimate:
@@ -43,7 +45,8 @@ def estimate(retriever: Retriever, surveyed: Survey) -> Estimate:
     count = int(len(tokens.vectors) * scale)
     columns = token_bytes(retriever.collection.store, tokens.dim) + 5 + 8 * (1 if tokens.span_offsets is None else 2)
     text = surveyed.characters + 120 * surveyed.documents
-    return Estimate(surveyed.documents, count, int(count * columns + text), seconds * scale)
+    size, rate = int(count * columns + text), probed / max(seconds, 1e-9)
+    return Estimate(surveyed.documents, count, size, seconds * scale, rate)
 
 
 def build(
@@ -57,6 +60,7 @@ def build(
         restart: drop what an interrupted build left.
 
     Raises:
+        InvalidArgument: the corpus is empty.
         AlreadyExists: the collection holds published documents, or an id occurs twice.
         FailedPrecondition: the corpus does not begin with the documents that an interrupted build added.
     """
@@ -66,6 +70,8 @@ def build(
         if restart:
             builder.discard()
         surveyed = survey(_counted(corpus, progress), SAMPLE)
+        if not surveyed.documents:
+            raise InvalidArgument(f"{corpus.name} holds no documents; nothing was built")
         retriever.fit(builder, surveyed.sample)
         expected = estimate(retriever, surveyed)
         if announce:

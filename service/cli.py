@@ -255,7 +255,7 @@ def _build(
         if not quiet:
             err.print(
                 f"{expected.documents:,} documents, about {expected.tokens:,} tokens: about {bytes_text(expected.bytes)} on disk,"
-                f" {expected.seconds:,.0f} s to encode"
+                f" {expected.seconds:,.0f} s to encode ({expected.tokens_per_s:,.0f} tokens/s)"
             )
 
     start = time.process_time()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from hypothesis import strategies as st
+from plait.index import kernels
 from plait.index.hits import Hits
 from plait.index.tokens import Role, Tokens, from_matrices
 
@@ -37,6 +40,20 @@ def some_tokens(documents: int, seed: int = 0, dim: int = 5) -> Tokens:
         spans=rng.integers(0, 99, (n, 2)).astype(np.uint32),
         roles=np.full(n, Role.WORD, np.uint8),
     )
+
+
+def on_every_level() -> Iterator[str]:
+    """Forces every instruction set of this machine in turn."""
+    before = kernels.simd_level()
+    for name in kernels.simd_levels():
+        kernels.use_simd(name)
+        yield name
+    kernels.use_simd(before)
+
+
+def normal(rng: np.random.Generator, lengths: list[int], dim: int) -> Tokens:
+    """Documents of the given lengths with normal float32 entries."""
+    return from_matrices([rng.standard_normal((n, dim)).astype(np.float32) for n in lengths], dim)
 
 
 def matrices(tokens: Tokens) -> list[np.ndarray]:

@@ -41,7 +41,7 @@ def collection(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = plait("build", data, folder, "--pool", "2", "--prune", "first:80%", "--json")
     built = json.loads(done.stdout)
     assert built["documents"] == 2 and built["collection"]["recipe"] == ["first:80%", "pool:2"]
-    assert built["estimate"]["documents"] == 2 and "encode: 2 of 2" in done.stderr
+    assert built["estimate"]["documents"] == 2 and "encode: 2 of 2" in done.stderr and "tokens/s" in done.stderr
     return folder
 
 
@@ -107,6 +107,8 @@ def test_failures_are_exit_code_1(data: Path, collection: Path, tmp_path: Path) 
     assert "line 2" in plait("build", half, tmp_path / "c", code=2).stderr
     half.write_text('{"_id": "a", "text": "whole"}\n{"_id": "a", "text": "again"}\n')
     assert "'a'" in plait("build", half, tmp_path / "c2", code=1).stderr
+    half.write_text("")
+    assert "no documents" in plait("build", half, tmp_path / "c3", code=2).stderr
 
 
 def test_other_settings_do_not_resume_a_build(data: Path, collection: Path) -> None:

@@ -1,31 +1,18 @@
 """The lists plan against an obvious version of its definition, and against exact MaxSim, on every instruction set."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracle import normal, on_every_level
 from plait.index import kernels, lists, pq4
 from plait.index.errors import InvalidArgument
 from plait.index.flat import Flat, Rows
 from plait.index.lists import Lists
-from plait.index.tokens import Tokens, from_matrices
+from plait.index.tokens import Tokens
 
 LENGTHS = st.lists(st.one_of(st.integers(0, 4), st.integers(28, 36), st.integers(60, 100)), min_size=1, max_size=12)
-
-
-def on_every_level() -> Iterator[str]:
-    before = kernels.simd_level()
-    for name in kernels.simd_levels():
-        kernels.use_simd(name)
-        yield name
-    kernels.use_simd(before)
-
-
-def collection(rng: np.random.Generator, lengths: list[int], dim: int) -> Tokens:
-    return from_matrices([rng.standard_normal((n, dim)).astype(np.float32) for n in lengths], dim)
 
 
 def plan(tokens: Tokens, count: int, size: int = 8) -> Lists:
@@ -67,7 +54,7 @@ def test_gains_are_their_definition(
     lengths: list[int], size: int, dim: int, q: int, count: int, nprobe: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    tokens = collection(rng, lengths, dim)
+    tokens = normal(rng, lengths, dim)
     some = plan(tokens, count, size)
     query = rng.standard_normal((q, dim)).astype(np.float32)
     wanted = slow_gains(some, tokens, query, nprobe)
@@ -129,7 +116,7 @@ def test_search_with_every_candidate_is_exact(tokens: Tokens, k: int, count: int
 def test_all_lists_rank_as_the_flat_plan(lengths: list[int], count: int, q: int, seed: int) -> None:
     """Nothing is imputed then: gains are the flat scan's scores, to the bit of its integers."""
     rng = np.random.default_rng(seed)
-    tokens = collection(rng, lengths, 40)
+    tokens = normal(rng, lengths, 40)
     some, query = plan(tokens, count), rng.standard_normal((q, 40)).astype(np.float32)
     table = pq4.table(some.codebook, query)
     codes = pq4.encode(some.codebook, tokens.vectors)
@@ -149,7 +136,7 @@ def test_all_lists_rank_as_the_flat_plan(lengths: list[int], count: int, q: int,
 @given(LENGTHS, st.integers(2, 9), st.integers(1, 3), st.integers(1, 6), st.integers(0, 2**31))
 def test_a_search_reranks_those_that_gain_most(lengths: list[int], count: int, nprobe: int, k: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    tokens = collection(rng, lengths, 20)
+    tokens = normal(rng, lengths, 20)
     some, query = plan(tokens, count), rng.standard_normal((5, 20)).astype(np.float32)
     allowed, candidates = rng.random(len(lengths)) < 0.8, k + 1
     gains = slow_gains(some, tokens, query, nprobe)
@@ -162,7 +149,7 @@ def test_a_search_reranks_those_that_gain_most(lengths: list[int], count: int, n
 
 def test_threads_do_not_change_a_bit() -> None:
     rng = np.random.default_rng(1)
-    tokens = collection(rng, rng.integers(0, 400, 300).tolist(), 32)
+    tokens = normal(rng, rng.integers(0, 400, 300).tolist(), 32)
     some = plan(tokens, 16)
     query, allowed = rng.standard_normal((29, 32)).astype(np.float32), rng.random(300) < 0.3
     # Enough for three threads: a task has at least 2^13 blocks times query rows.
@@ -223,7 +210,7 @@ def test_lists_grow_with_the_root_of_the_tokens(tokens: int, wanted: int) -> Non
 
 
 def test_wrong_arguments_are_refused() -> None:
-    tokens = collection(np.random.default_rng(0), [40, 40], 8)
+    tokens = normal(np.random.default_rng(0), [40, 40], 8)
     some, query = plan(tokens, 2), np.ones((2, 8), np.float32)
     with pytest.raises(InvalidArgument, match="k is 5, candidates 4"):
         some.search(query, 5, 4)

@@ -14,7 +14,6 @@ from plait.index.checkup import check_collection
 from plait.index.collection import Collection
 from plait.index.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from plait.index.filters import Eq, Range
-from plait.index.growing import pack, unpack
 from plait.index.maintenance import Policy
 from plait.index.scoring import Scoring, SearchParams
 from plait.index.tokens import Tokens, concatenate, from_matrices
@@ -174,27 +173,6 @@ def test_any_sequence_equals_a_dictionary(tmp_path_factory: pytest.TempPathFacto
             max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=slow, phases=phases
         ),
     )
-
-
-def test_pack_round_trip() -> None:
-    plain = document(4)
-    n = len(plain.vectors)
-    full = Tokens(
-        plain.vectors,
-        plain.offsets,
-        np.arange(n, dtype=np.uint32),
-        np.arange(4 * n, dtype=np.uint32).reshape(-1, 2),
-        np.arange(0, 2 * n + 1, 2, dtype=np.int64),
-        roles=np.arange(n, dtype=np.uint8),
-    )
-    for tokens in (plain, full, document(5)):
-        again = unpack(pack(tokens))
-        for column in ("vectors", "offsets", "ids", "spans", "span_offsets", "roles"):
-            wanted = getattr(tokens, column)
-            if wanted is None:
-                assert getattr(again, column) is None
-            else:
-                np.testing.assert_array_equal(getattr(again, column), wanted)
 
 
 def test_a_second_writer_is_refused_and_takes_over_after_close(tmp_path: Path) -> None:

@@ -1,29 +1,17 @@
 """The 4-bit scan and the rerank against obvious versions of both, on every instruction set."""
 
 import itertools
-from collections.abc import Iterator
 
 import numpy as np
 import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracle import normal, on_every_level
 from plait.index import kernels, pq4
 from plait.index.errors import DataLoss, InvalidArgument
 from plait.index.flat import Flat, Rows, quantize, rerank
 from plait.index.tokens import Tokens, from_matrices
-
-
-def on_every_level() -> Iterator[str]:
-    before = kernels.simd_level()
-    for name in kernels.simd_levels():
-        kernels.use_simd(name)
-        yield name
-    kernels.use_simd(before)
-
-
-def collection(rng: np.random.Generator, lengths: list[int], dim: int) -> Tokens:
-    return from_matrices([rng.standard_normal((n, dim)).astype(np.float32) for n in lengths], dim)
 
 
 def slow_scores(t: pq4.Table, numbers: np.ndarray, offsets: np.ndarray) -> np.ndarray:
@@ -73,7 +61,7 @@ def test_the_scan_is_its_definition(lengths: list[int], size: int, dim: int, q: 
 )
 def test_scores_stay_within_the_bound(lengths: list[int], size: int, dim: int, q: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    tokens = collection(rng, [*lengths, 20], dim)
+    tokens = normal(rng, [*lengths, 20], dim)
     codebook = pq4.fit(tokens.vectors, size, seed)
     codes = pq4.encode(codebook, tokens.vectors)
     query = rng.standard_normal((q, dim)).astype(np.float32)
@@ -90,7 +78,7 @@ def test_scores_stay_within_the_bound(lengths: list[int], size: int, dim: int, q
 def test_the_table_is_fine_enough_to_rank() -> None:
     """The bound is what can happen; what does is far less: under a tenth of how documents' scores differ."""
     rng = np.random.default_rng(3)
-    tokens = collection(rng, [30] * 60, 64)
+    tokens = normal(rng, [30] * 60, 64)
     codebook = pq4.fit(tokens.vectors, 16)
     codes = pq4.encode(codebook, tokens.vectors)
     query = rng.standard_normal((12, 64)).astype(np.float32)
@@ -102,7 +90,7 @@ def test_the_table_is_fine_enough_to_rank() -> None:
 
 def test_a_long_query_and_a_long_document() -> None:
     rng = np.random.default_rng(0)
-    tokens = collection(rng, [10_000, 0, 1, 3_000, 31], 48)
+    tokens = normal(rng, [10_000, 0, 1, 3_000, 31], 48)
     codebook = pq4.fit(tokens.vectors[:2000], 64)
     codes = pq4.encode(codebook, tokens.vectors)
     query = rng.standard_normal((512, 48)).astype(np.float32)
@@ -117,7 +105,7 @@ def test_a_long_query_and_a_long_document() -> None:
 
 def test_threads_and_levels_do_not_change_a_bit() -> None:
     rng = np.random.default_rng(1)
-    tokens = collection(rng, rng.integers(0, 400, 200).tolist(), 96)
+    tokens = normal(rng, rng.integers(0, 400, 200).tolist(), 96)
     codebook = pq4.fit(tokens.vectors[:5000], 8)
     query = rng.standard_normal((17, 96)).astype(np.float32)
     codes, scores, ranked = [], [], []
@@ -233,7 +221,7 @@ def test_search_with_every_candidate_is_exact(tokens: Tokens, k: int, seed: int)
 
 def test_a_search_reranks_the_scan_s_best() -> None:
     rng = np.random.default_rng(5)
-    tokens = collection(rng, [12] * 300, 64)
+    tokens = normal(rng, [12] * 300, 64)
     codebook = pq4.fit(tokens.vectors, 16)
     flat = Flat(codebook, pq4.encode(codebook, tokens.vectors), tokens.offsets, Rows(tokens.vectors.astype(np.float16)))
     query = rng.standard_normal((6, 64)).astype(np.float32)
