@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Unavailable,
     )
     from plait.index.hits import Hits
+    from plait.index.terms import Terms
     from plait.index.tokens import Role, Tokens, from_matrices
     from plait.retrieval.encoder import EncoderOptions, load_encoder
     from plait.retrieval.explanation import Explanation
@@ -48,6 +49,7 @@ _NAMES = {
     **dict.fromkeys(_ERRORS, ".index.errors"),
     "Hits": ".index.hits",
     "Role": ".index.tokens",
+    "Terms": ".index.terms",
     "Tokens": ".index.tokens",
     "from_matrices": ".index.tokens",
     "EncoderOptions": ".retrieval.encoder",
