@@ -52,7 +52,7 @@ def _problems(path: Path, view: View) -> list[str]:
         if not row.published:
             continue
         try:
-            segment = _segment(path, row, view.meta("store"))
+            segment = _segment(path, row)
         except PlaitError as error:
             problems.append(str(error))
             continue
@@ -64,10 +64,10 @@ def _problems(path: Path, view: View) -> list[str]:
     return problems
 
 
-def _segment(path: Path, row: SegmentRow, store: str) -> Segment:
+def _segment(path: Path, row: SegmentRow) -> Segment:
     segment = Segment.open(segment_folder(path, row.number), row.manifest_crc or 0)
     segment.verify()
-    stores.open_store(store, segment, "cpu", None)
+    stores.open_store(segment, "cpu", None)
     return segment
 
 

@@ -34,6 +34,8 @@ class CodedStore:
 
     segment: Segment
     plan: Plan
+    probes: bool
+    """Whether `nprobe` counts."""
 
     def search(
         self, queries: np.ndarray, k_token: int, nprobe: int, *, rows: np.ndarray | None = None
@@ -59,7 +61,7 @@ def open_flat(folder: Path, segment: Segment, threads: int) -> CodedStore:
     def plan(query: np.ndarray, k: int, params: SearchParams, allowed: np.ndarray | None) -> Hits:
         return flat.search(query, k, max(params.candidates, 4 * k), allowed=allowed, threads=threads)
 
-    return CodedStore(segment, plan)
+    return CodedStore(segment, plan, probes=False)
 
 
 def open_lists(folder: Path, segment: Segment, threads: int) -> CodedStore:
@@ -77,7 +79,7 @@ def open_lists(folder: Path, segment: Segment, threads: int) -> CodedStore:
         candidates, nprobe = max(params.candidates, 4 * k), min(params.nprobe, len(centroids))
         return inverted.search(query, k, candidates, nprobe=nprobe, allowed=allowed, threads=threads)
 
-    return CodedStore(segment, plan)
+    return CodedStore(segment, plan, probes=True)
 
 
 def build_flat(folder: Path, codebook: bytes, vectors: np.ndarray, done: Callable[[int], None]) -> tuple[str, ...]:

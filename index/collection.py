@@ -6,7 +6,7 @@ import fcntl
 import os
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
@@ -15,13 +15,16 @@ from typing import Any
 from threadpoolctl import ThreadpoolController
 
 from .builder import Builder, sweep
+from .calibration import DEPTHS, Calibration, calibrate
 from .catalog import Catalog
-from .errors import DataLoss, InvalidArgument, Unavailable
+from .errors import DataLoss, FailedPrecondition, InvalidArgument, Unavailable
 from .filters import check_declared, index_sql
 from .live import LiveWriter
 from .maintenance import Background, Maintenance, Policy
+from .scoring import SearchParams
 from .snapshot import Loader, Snapshot
 from .stores import check_store
+from .tokens import Tokens
 
 MAX_DIM = 4096
 _TRIES = 8
@@ -58,7 +61,7 @@ class Collection:
             self.store = str(view.meta("store"))
             self.declared: list[str] = view.meta("fields", [])
         self._device, self._threads, self._policy = device, threads, policy
-        self._loader = Loader(self.path, self.store, device, threads, verify)
+        self._loader = Loader(self.path, device, threads, verify)
         self.maintenance = Maintenance(self.path, self.catalog, self.dim, self.store, device, threads)
         self._lock: weakref.finalize | None = None
         self._locking = threading.RLock()
@@ -78,8 +81,8 @@ class Collection:
 
         Args:
             dim: dimensions of every token vector, 1 to 4096.
-            store: `exact`; `flat` (or `flat:8`, `flat:32`, ... bytes per token); or `faiss:` and a factory string
-                (`faiss:IVF1024,PQ64x4fs`).
+            store: `auto`, `exact`, `flat`, `lists` (or `flat:8`, `lists:32`, ... bytes per token), or `faiss:` and a
+                factory string (`faiss:IVF1024,PQ64x4fs`); `stores.py` says what they are.
             meta: further JSON values to keep with the collection.
             fields: payload fields to index, so that filters on them are fast; any field can be filtered.
         """
@@ -187,6 +190,38 @@ class Collection:
                 rows, dead = view.segments(), len(view.tombstones())
             if len(rows) > 1 or dead or retrain:
                 self.maintenance.merge([row.number for row in rows], retrain)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The recall that was measured last; None: never."""
+        with self.catalog.reading() as view:
+            stored = view.meta("calibration", None)
+        return Calibration.from_json(stored) if stored else None
+
+    def calibrate(
+        self,
+        queries: Tokens | None = None,
+        depths: Sequence[int] = DEPTHS,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Calibration:
+        """Measures recall and time of the store's settings against exact search and keeps the frontier (see `calibrate`)."""
+        with self.builder() as builder:
+            with self.snapshot() as snapshot:
+                measured = calibrate(snapshot, queries, depths, progress)
+            builder.put({"calibration": measured.to_json()})
+        return measured
+
+    def reaching(self, target_recall: float, k: int, params: SearchParams) -> SearchParams | None:
+        """The cheapest parameters that were measured to reach a recall at depth k; None: exact search alone does.
+
+        Raises:
+            FailedPrecondition: nothing was measured yet, or not as deep as k.
+            InvalidArgument: the target is not within (0, 1].
+        """
+        measured = self.calibration
+        if measured is None:
+            raise FailedPrecondition(f"the recall of {self.path} was never measured; calibrate it first")
+        return measured.choose(target_recall, k, params)
 
     def stats(self) -> dict[str, Any]:
         """Counts, bytes by what they are for, fresh and dead documents, segments with their drift."""

@@ -94,6 +94,7 @@ class ExactStore:
     """A segment's own rows, seen as any other store."""
 
     segment: Segment
+    probes = False
 
     def search(
         self, queries: np.ndarray, k_token: int, nprobe: int, *, rows: np.ndarray | None = None

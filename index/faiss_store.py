@@ -173,6 +173,8 @@ def residual(codebook: bytes, sample: np.ndarray) -> float:
 class FaissStore:
     """An index file, open for search. Threads may share it."""
 
+    probes = True
+
     def __init__(self, index: Any, device: str = "cpu") -> None:
         faiss = _faiss()
         self.tokens: int = index.ntotal

@@ -102,6 +102,23 @@ def list_gains(
     return gains
 
 
+def greatest(values: np.ndarray, k: int, *, open: np.ndarray | None = None) -> np.ndarray:
+    """The places of the k greatest of `values` (n,) uint32, rising; the earlier of equals. `open` (n,) bool: only these."""
+    places = np.empty(min(k, len(values)), np.int64)
+    return places[: _native.greatest(values, open, places)]
+
+
+def probes(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The k greatest of every row of scores (q, lists) float32, the lower list of equals; 1 <= k <= lists.
+
+    Returns lists and rows (q * k,) int64 as pairs by rising list and row, and the least chosen score of each row (q,).
+    """
+    lists, rows = np.empty((2, len(scores) * k), np.int64)
+    least = np.empty(len(scores), np.float32)
+    _native.probes(np.ascontiguousarray(scores), k, lists, rows, least)
+    return lists, rows, least
+
+
 def row_scores(
     rows: np.ndarray,
     scales: np.ndarray | None,

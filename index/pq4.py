@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import zipfile
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -50,6 +51,14 @@ class Codebook:
     def square_rotation(self) -> np.ndarray:
         """(dim, dim) float32: the rotation without the columns of zeros."""
         return np.ascontiguousarray(self.rotation[:, self.rotation.any(axis=0)])
+
+    @cached_property
+    def products(self) -> np.ndarray:
+        """(dim, 16 * subs) float32: a query times this is its product with every centroid, the first of all first."""
+        subs, entries, width = self.centroids.shape
+        parts = self.rotation.reshape(-1, subs, width).transpose(1, 0, 2)
+        products = np.matmul(parts, self.centroids.transpose(0, 2, 1))
+        return np.ascontiguousarray(products.transpose(1, 2, 0)).reshape(-1, entries * subs)
 
     def to_bytes(self) -> bytes:
         out = io.BytesIO()
@@ -165,15 +174,13 @@ def table(codebook: Codebook, query: np.ndarray) -> Table:
     """The table of one query (q, dim) float32, with one scale: as fine as byte sums of four sub-spaces allow."""
     if query.ndim != 2 or query.shape[1] != codebook.dim:
         raise InvalidArgument(f"the query has shape {query.shape}; this codebook takes (q, {codebook.dim})")
-    subs, _, width = codebook.centroids.shape
-    rotated = (query @ codebook.rotation).reshape(len(query), subs, width).transpose(1, 0, 2)
-    products = np.matmul(rotated, codebook.centroids.transpose(0, 2, 1)).transpose(1, 0, 2)
-    best = products.max(axis=2)
-    losses = best[:, :, None] - products
-    span = losses.max(axis=2).reshape(len(query), -1, 4).sum(axis=2).max(initial=0)
+    products = (query @ codebook.products).reshape(len(query), 16, len(codebook.centroids))
+    best = products.max(axis=1)
+    losses = best[:, None] - products
+    span = losses.max(axis=1).reshape(len(query), -1, 4).sum(axis=2).max(initial=0)
     # Four roundings may add 2 to a sum.
     scale = float(span) / 253 or 1.0
-    units = np.ascontiguousarray(np.rint(losses / np.float32(scale)).astype(np.uint8))
+    units = np.ascontiguousarray(np.rint(losses / np.float32(scale)).astype(np.uint8).transpose(0, 2, 1))
     return Table(units, best.sum(axis=1), scale)
 
 

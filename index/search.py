@@ -19,6 +19,11 @@ from .tokens import Tokens
 class TokenStore(Protocol):
     """Finds the token rows of one segment that are most similar to query rows."""
 
+    @property
+    def probes(self) -> bool:
+        """Whether `nprobe` counts."""
+        ...
+
     def search(
         self, queries: np.ndarray, k_token: int, nprobe: int, *, rows: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:

@@ -44,8 +44,8 @@ class State:
 class Loader:
     """Brings the state up to date with the catalog, opening only what is new. Shared by the threads of a process."""
 
-    def __init__(self, path: Path, store: str, device: str, threads: int | None, verify: bool):
-        self._path, self._store, self._device, self._threads, self._verify = path, store, device, threads, verify
+    def __init__(self, path: Path, device: str, threads: int | None, verify: bool):
+        self._path, self._device, self._threads, self._verify = path, device, threads, verify
         self._lock = threading.Lock()
         self._state = State(-1, -1, {}, [], np.zeros(0, np.int64))
 
@@ -74,7 +74,7 @@ class Loader:
                 segment = Segment.open(segment_folder(self._path, row.number), row.manifest_crc or 0)
                 if self._verify:
                     segment.verify()
-                part = _mark(Part(segment, open_store(self._store, segment, self._device, self._threads)), dead)
+                part = _mark(Part(segment, open_store(segment, self._device, self._threads)), dead)
             published[row.number] = _mark(part, fresh_dead)
         sealed = view.meta("sealed")
         fresh = [s for s in state.fresh if s.documents[0] > sealed]

@@ -1,5 +1,6 @@
 """The stores a collection may choose: what each adds to a segment when it is sealed, and how it is opened.
 
+`auto`         what suits the size of each segment: `exact`, then `flat`, then `lists`; codes grow with the dimension.
 `exact`        nothing: a scan of the float16 rows.
 `flat[:B]`     4-bit codes of B bytes a token (8, 16, 32 or 64; 16 unless said): scanned by byte shuffles, then the best
                documents are scored with their rows. Scores are exact, ranks nearly always.
@@ -28,6 +29,8 @@ Progress = Callable[[str, int, int], None]
 STORE_FILES = (faiss_store.FILE, *coded.FILES)
 """Every file that some store may add to a segment."""
 _CODED = ("flat", "lists")
+_FLAT_FROM, _LISTS_FROM = 1 << 15, 1 << 18
+"""Tokens from which `auto` codes a segment, and groups the codes by centroid: about where each begins to be faster."""
 _ROWS = 1 << 16
 _TRAIN_ROWS = 1 << 15
 _DRIFT_ROWS = 1 << 14
@@ -40,14 +43,25 @@ def check_store(store: str, dim: int) -> None:
         faiss_params.parse(rest, dim)
     elif kind in _CODED:
         _code_bytes(store)
-    elif store != "exact":
+    elif store not in ("auto", "exact"):
         raise InvalidArgument(
-            f"store is {store!r}; it must be exact, flat[:BYTES], lists[:BYTES], or faiss: and a factory string"
+            f"store is {store!r}; it must be auto, exact, flat[:BYTES], lists[:BYTES], or faiss: and a factory string"
         )
 
 
-def token_bytes(store: str, dim: int) -> float:
-    """Bytes on disk that a store takes for each token, its float16 row included."""
+def plan(store: str, tokens: int, dim: int) -> str:
+    """What a store is for a segment of so many tokens: itself, but for `auto`."""
+    if store != "auto":
+        return store
+    if tokens < _FLAT_FROM:
+        return "exact"
+    size = next((b for b in pq4.BYTES if dim <= 8 * b), pq4.BYTES[-1])
+    return f"{'flat' if tokens < _LISTS_FROM else 'lists'}:{max(16, size)}"
+
+
+def token_bytes(store: str, tokens: int, dim: int) -> float:
+    """Bytes on disk that a store takes for each token of a segment of so many, its float16 row included."""
+    store = plan(store, tokens, dim)
     kind, _, rest = store.partition(":")
     if kind == "faiss":
         return 2 * dim + faiss_params.code_bytes(faiss_params.parse(rest, dim), dim)
@@ -56,12 +70,12 @@ def token_bytes(store: str, dim: int) -> float:
     return 2 * dim + (1.1 * (size + 4) if kind == "lists" else size)
 
 
-def open_store(store: str, segment: Segment, device: str, threads: int | None) -> TokenStore:
-    """The store of a segment. Fresh documents and empty segments are always exact."""
-    if store == "exact" or segment.folder is None or not len(segment.tokens.vectors):
+def open_store(segment: Segment, device: str, threads: int | None) -> TokenStore:
+    """The store of a segment, told by its files. Fresh documents and empty segments are always exact."""
+    if segment.folder is None or not set(STORE_FILES) & set(segment.files):
         return ExactStore(segment)
-    if store.startswith(_CODED):
-        opened = coded.open_flat if store.startswith("flat") else coded.open_lists
+    if coded.CODES in segment.files:
+        opened = coded.open_lists if coded.CENTROIDS in segment.files else coded.open_flat
         return opened(segment.folder, segment, threads or 1)
     return faiss_store.FaissStore.open(segment.folder / faiss_store.FILE, device=device)
 
@@ -84,6 +98,7 @@ def build_store(
     mean distance of tokens from what the codebook has for them: when it grows, the codebook no longer fits.
     """
     vectors = segment.vectors()
+    store = plan(store, len(vectors), segment.dim)
     if store == "exact" or not len(vectors):
         return (), None
     if progress:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from ..index.builder import Builder
@@ -43,7 +44,9 @@ def estimate(retriever: Retriever, surveyed: Survey) -> Estimate:
     whole, probed = (len(retriever.encoding.encoder.tokenize(some).vectors) for some in (texts, probe))
     scale = surveyed.documents / max(1, len(texts)) * whole / max(1, probed)
     count = int(len(tokens.vectors) * scale)
-    columns = token_bytes(retriever.collection.store, tokens.dim) + 5 + 8 * (1 if tokens.span_offsets is None else 2)
+    columns = (
+        token_bytes(retriever.collection.store, count, tokens.dim) + 5 + 8 * (1 if tokens.span_offsets is None else 2)
+    )
     text = surveyed.characters + 120 * surveyed.documents
     size, rate = int(count * columns + text), probed / max(seconds, 1e-9)
     return Estimate(surveyed.documents, count, size, seconds * scale, rate)
@@ -53,6 +56,8 @@ def build(
     retriever: Retriever, corpus: Corpus, progress: Progress | None = None, announce: Any = None, restart: bool = False
 ) -> dict[str, Any]:
     """Fills an empty collection from a corpus; goes on where an interrupted build of the same corpus stopped.
+
+    Ends by measuring the recall of search parameters with queries drawn from the documents.
 
     Args:
         progress: called as progress(stage, done, total) while working.
@@ -78,6 +83,8 @@ def build(
             announce(expected)
         resumed = _stream(retriever, builder, corpus, surveyed.documents, progress)
         added = builder.publish(progress)
+    if retriever.system.scoring.tokens == "all":
+        retriever.calibrate(progress=progress and partial(progress, "measure"))
     return {"documents": added, "resumed_after": resumed, "estimate": asdict(expected)}
 
 

@@ -12,6 +12,7 @@ from typing import Any, overload
 import numpy as np
 
 from ..index.builder import Builder
+from ..index.calibration import DEPTHS, Calibration
 from ..index.collection import Collection
 from ..index.errors import FailedPrecondition, InvalidArgument
 from ..index.filters import Filter, compile, parse
@@ -90,7 +91,7 @@ class Retriever:
         options: EncoderOptions = EncoderOptions(),
         reduce: Sequence[str] = (),
         dim: int | None = None,
-        store: str = "exact",
+        store: str = "auto",
         fields: Sequence[str] = (),
         **machine: Any,
     ) -> Retriever:
@@ -102,7 +103,7 @@ class Retriever:
             options: what to change about the encoder.
             reduce: reducers in order, such as `["pool:2"]` (retrieval/recipe.py has the grammar). Cannot be changed later.
             dim: with an encoder, project to this many dimensions by PCA (costs up to 2 points of nDCG@10 at 128).
-            store: `exact` or `faiss:FACTORY`.
+            store: `auto` (by the size of each segment), `exact`, `flat`, `lists` or `faiss:FACTORY` (index/stores.py).
             fields: payload fields with an index, so that filters on them are fast; any field can be filtered.
             **machine: as for opening: `device`, `threads`, `cache`, `policy`, `verify`.
         """
@@ -290,7 +291,9 @@ class Retriever:
             query: a text, several texts, or query token vectors.
             k: documents wanted; fewer come back when fewer were retrieved.
             **search: `k_token`, `nprobe`, `candidates` (see `SearchParams`), `missing` (see `Scoring`), or `exact=True`:
-                compare with every stored token, whatever the store. `filter`: a condition on payload fields, such as
+                compare with every stored token, whatever the store. `target_recall=0.99`: the cheapest parameters that
+                found this share of the exact top k when the collection was calibrated (without a filter); exact search
+                where none did. `filter`: a condition on payload fields, such as
                 `{"year": 2020}` or `{"range": {"year": {"gte": 2000}}}` (index/filters.py), applied before scoring.
         """
         tokens = query if isinstance(query, Tokens) else self._encoded([query] if isinstance(query, str) else [*query])
@@ -298,7 +301,7 @@ class Retriever:
         texts = [query] if isinstance(query, str) else query
         found = []
         with self.collection.snapshot() as snapshot:
-            for i, hits in enumerate(snapshot.search(tokens, k, **self._choices(search))):
+            for i, hits in enumerate(snapshot.search(tokens, k, **self._choices(search, k))):
                 one = asked[i] if asked else str(texts[i])  # type: ignore[index]
                 pairs = zip(snapshot.documents(hits.docs), hits.scores, strict=True)
                 found.append([Hit(d.id, float(s), d.payload, self, one, search) for d, s in pairs])
@@ -309,17 +312,34 @@ class Retriever:
         tokens = query if isinstance(query, Tokens) else self._encoded([query])
         with self.collection.snapshot() as snapshot:
             document = snapshot.view.by_id(id)
-            alignment = snapshot.explain(tokens, document.number, **self._choices(search))
+            alignment = snapshot.explain(tokens, document.number, **self._choices(search, None))
         text = document_text(document.payload) if "text" in document.payload else ""
         return explanation(id, tokens, query if isinstance(query, str) else "", alignment, text)
 
+    def calibrate(
+        self, queries: Sequence[str] | Tokens | None = None, depths: Sequence[int] = DEPTHS, progress: Any = None
+    ) -> Calibration:
+        """Measures recall and time of search parameters against exact search, for `target_recall` (index/calibration.py).
+
+        Args:
+            queries: texts or token vectors like those that will be asked; None draws some from the documents.
+            depths: values of k.
+            progress: called as progress(done, total).
+        """
+        if self.system.scoring.tokens != "all":
+            raise InvalidArgument(f"{self.system.name} scores retrieved tokens only; recall is measured for colbert")
+        tokens = queries if isinstance(queries, Tokens) or queries is None else self._encoded([*queries])
+        return self.collection.calibrate(tokens, depths, progress)
+
     def info(self) -> dict[str, Any]:
-        """What this collection is, holds and weighs."""
+        """What this collection is, holds, weighs and finds."""
+        measured = self.collection.calibration
         return {
             **self.collection.stats(),
             "system": self.system.name,
             "recipe": self.settings["recipe"],
             "encoder": self.settings["encoder"],
+            "recall": measured.to_json() if measured else None,
         }
 
     def _encoded(self, texts: list[str]) -> Tokens:
@@ -331,15 +351,22 @@ class Retriever:
     def _condition(self, filter: Any) -> tuple[str, Sequence[Any]]:
         return ("1", ()) if filter is None else compile(as_filter(filter), self.collection.declared)
 
-    def _choices(self, search: dict[str, Any]) -> dict[str, Any]:
+    def _choices(self, search: dict[str, Any], k: int | None) -> dict[str, Any]:
+        """Search parameters as the index takes them. Without k, for one document: a target recall changes nothing there."""
         chosen = dict(search)
         exact, filter = bool(chosen.pop("exact", False)), chosen.pop("filter", None)
+        target = chosen.pop("target_recall", None)
         scoring = replace(self.system.scoring, missing=chosen.pop("missing", self.system.scoring.missing))
         try:
             params = replace(self.system.params, **chosen)
         except TypeError:
-            known = ", ".join([*vars(self.system.params), "missing", "exact", "filter"])
+            known = ", ".join([*vars(self.system.params), "missing", "exact", "target_recall", "filter"])
             raise InvalidArgument(f"unknown search parameter in {sorted(chosen)}; known are {known}") from None
+        if target is not None and k is not None and not exact:
+            if scoring.tokens != "all" or {"nprobe", "candidates"} & set(chosen):
+                raise InvalidArgument("target_recall chooses nprobe and candidates of colbert; give one or the other")
+            reaching = self.collection.reaching(target, k, params)
+            exact, params = reaching is None, reaching or params
         condition = None if filter is None else as_filter(filter)
         return {"scoring": scoring, "params": params, "exact": exact, "filter": condition}
 

@@ -41,6 +41,7 @@ from .options import (
     Reduce,
     Store,
     SystemName,
+    TargetRecall,
     Threads,
     read_filter,
 )
@@ -68,7 +69,7 @@ def build_command(
     prune: Prune = None,
     reduce: Reduce = None,
     dim: Dim = None,
-    store: Store = "exact",
+    store: Store = "auto",
     query_length: QueryLength = None,
     document_length: DocumentLength = None,
     query_expansion: Expansion = None,
@@ -107,6 +108,7 @@ def search_command(
     nprobe: Nprobe = None,
     candidates: Candidates = None,
     missing: Missing = None,
+    target_recall: TargetRecall = None,
     exact: Exact = False,
     filter: Filter = None,
     device: Device = "cpu",
@@ -115,7 +117,7 @@ def search_command(
 ) -> None:
     """Search a collection."""
     retriever = Retriever(collection, device=device, threads=threads)
-    choices = _search(k_token, nprobe, candidates, missing, exact)
+    choices = _search(k_token, nprobe, candidates, missing, target_recall, exact)
     if filter:
         choices["filter"] = read_filter(filter)
     hits = retriever.search(query, k, **choices)
@@ -161,7 +163,7 @@ def eval_command(
     prune: Prune = None,
     reduce: Reduce = None,
     dim: Dim = None,
-    store: Store = "exact",
+    store: Store = "auto",
     query_length: QueryLength = None,
     document_length: DocumentLength = None,
     query_expansion: Expansion = None,
@@ -169,6 +171,7 @@ def eval_command(
     nprobe: Nprobe = None,
     candidates: Candidates = None,
     missing: Missing = None,
+    target_recall: TargetRecall = None,
     exact: Exact = False,
     device: Device = "cpu",
     threads: Threads = None,
@@ -180,7 +183,7 @@ def eval_command(
     dataset = open_dataset(data, split)
     names = [m.strip() for m in measures.split(",")] if measures else []
     machine = {"device": device, "threads": threads, "cache": cache}
-    search = _search(k_token, nprobe, candidates, missing, exact)
+    search = _search(k_token, nprobe, candidates, missing, target_recall, exact)
     if system == "bm25":
         report = experiment.evaluate_bm25(dataset, names, run).as_json()
     elif collection is not None:
@@ -234,9 +237,15 @@ def _settings(
 
 
 def _search(
-    k_token: int | None, nprobe: int | None, candidates: int | None, missing: str | None, exact: bool
+    k_token: int | None,
+    nprobe: int | None,
+    candidates: int | None,
+    missing: str | None,
+    target_recall: float | None,
+    exact: bool,
 ) -> dict[str, Any]:
     chosen: dict[str, Any] = {"k_token": k_token, "nprobe": nprobe, "candidates": candidates, "exact": exact or None}
+    chosen["target_recall"] = target_recall
     if missing is not None:
         try:
             chosen["missing"] = float(missing)

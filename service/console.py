@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from ..index.calibration import Calibration
 from ..index.stores import Progress as Report
 from ..retrieval.explanation import Explanation
 from ..retrieval.retriever import Hit
@@ -87,6 +88,11 @@ def show_info(info: dict[str, Any]) -> None:
         if key == "bytes":
             parts = sorted(((n, b) for n, b in value.items() if n != "total"), key=lambda pair: -pair[1])
             shown = f"{bytes_text(value['total'])}: " + ", ".join(f"{n} {bytes_text(b)}" for n, b in parts)
+        elif key == "recall":
+            best = max((p for p in value["points"]), key=lambda p: p["recall"], default=None) if value else None
+            shown = "not measured"
+            if value and best:
+                shown = f"up to {best['recall']:.3f} at k = {best['k']} ({value['queries']} queries, {value['source']})"
         elif key == "segments":
             drifts = [f"{s['drift']:.3f}" for s in value if s["drift"] is not None]
             shown = f"{len(value)}" + (f" (drift {', '.join(drifts)})" if drifts else "")
@@ -98,6 +104,18 @@ def show_info(info: dict[str, Any]) -> None:
         else:
             shown = f"{value:,}" if isinstance(value, int | float) else str(value)
         out.print(f"{key.replace('_', ' '):>18}  {shown}", markup=False)
+
+
+def show_calibration(measured: Calibration) -> None:
+    """The frontier, one setting a line."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("k", "recall", "at least", "CPU ms", "nprobe", "candidates"):
+        table.add_column(name, justify="right")
+    for p in measured.points:
+        shown = f"{p.k}", f"{p.recall:.4f}", f"{p.low:.4f}", f"{p.cpu_ms:.2f}", f"{p.nprobe}", f"{p.candidates}"
+        table.add_row(*shown)
+    out.print(table)
+    out.print(f"{measured.queries} queries ({measured.source}), {measured.documents:,} documents")
 
 
 def show_hits(hits: Sequence[Hit]) -> None:

@@ -31,7 +31,7 @@ Dim = Annotated[
 Store = Annotated[
     str,
     typer.Option(
-        help="exact, flat (4-bit codes), lists (the same, for large collections), or faiss:FACTORY such as faiss:IVF1024,PQ64x4fs or faiss:IVF,SQ8."
+        help="auto (by size), exact, flat (4-bit codes), lists (the same, for large collections), or faiss:FACTORY such as faiss:IVF1024,PQ64x4fs or faiss:IVF,SQ8."
     ),
 ]
 QueryLength = Annotated[int | None, typer.Option(help="Query tokens kept (default: the checkpoint's).")]
@@ -41,9 +41,13 @@ Expansion = Annotated[
 ]
 Cache = Annotated[Path | None, typer.Option(help="Folder that keeps encoder output, for repeated builds.")]
 KToken = Annotated[int | None, typer.Option(help="Tokens retrieved per query token (k').")]
-Nprobe = Annotated[int | None, typer.Option(help="FAISS lists visited per query token.")]
-Candidates = Annotated[int | None, typer.Option(help="Documents scored exactly after FAISS retrieval.")]
+Nprobe = Annotated[int | None, typer.Option(help="Lists visited per query token.")]
+Candidates = Annotated[int | None, typer.Option(help="Documents scored exactly at the end.")]
 Missing = Annotated[str | None, typer.Option(help="XTR's missing similarities: kth, zero, none, or a number.")]
+TargetRecall = Annotated[
+    float | None,
+    typer.Option(help="The cheapest parameters that were measured to find this share of the exact top k."),
+]
 Exact = Annotated[bool, typer.Option("--exact", help="Compare with every stored token, whatever the store.")]
 Filter = Annotated[
     str | None,

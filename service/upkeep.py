@@ -1,19 +1,22 @@
-"""Commands on a living collection: add, delete, compact, check, snapshot, stats."""
+"""Commands on a living collection: add, delete, compact, calibrate, check, snapshot, stats."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ..index.backup import create_snapshot, restore_snapshot
+from ..index.calibration import DEPTHS
 from ..index.checkup import check_collection
 from ..index.errors import InvalidArgument
 from ..retrieval.corpus import open_corpus
 from ..retrieval.retriever import Retriever
-from .console import err, out, print_json, progress, show_info
+from .console import err, out, print_json, progress, show_calibration, show_info
 from .options import Device, Filter, Folder, Json, Quiet, Threads, read_filter
 
 snapshots = typer.Typer(no_args_is_help=True, help="Copy a collection while it is written to; get it back.")
@@ -21,8 +24,8 @@ snapshots = typer.Typer(no_args_is_help=True, help="Copy a collection while it i
 
 def register(app: typer.Typer) -> None:
     """Puts these commands on the command line."""
-    for name, command in (("add", add), ("delete", delete), ("compact", compact), ("check", check), ("stats", stats)):
-        app.command(name)(command)
+    for command in (add, delete, compact, calibrate, check, stats):
+        app.command(command.__name__)(command)
     app.add_typer(snapshots, name="snapshot")
 
 
@@ -93,6 +96,26 @@ def compact(
         out.print(" -> ".join(shown))
 
 
+def calibrate(
+    collection: Folder,
+    queries: Annotated[
+        Path | None, typer.Option(help="Queries like those that will be asked: a .jsonl with `text`, or one a line.")
+    ] = None,
+    depths: Annotated[str, typer.Option("-k", help="Depths to measure.")] = ",".join(map(str, DEPTHS)),
+    threads: Threads = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure recall and time of search parameters against exact search, so that searches may ask for a recall."""
+    texts = None if queries is None else _queries(queries)
+    with Retriever(collection, threads=threads, policy=None) as retriever, progress(quiet) as report:
+        found = retriever.calibrate(texts, _depths(depths), partial(report, "measure"))
+    if as_json:
+        print_json(found.to_json())
+    else:
+        show_calibration(found)
+
+
 def check(collection: Folder, as_json: Json = False) -> None:
     """Compare every checksum and every invariant; name what is damaged. Exit code 1 when something is."""
     problems = check_collection(collection)
@@ -114,6 +137,21 @@ def stats(collection: Folder, as_json: Json = False) -> None:
         print_json(found)
         return
     show_info(found)
+
+
+def _queries(path: Path) -> list[str]:
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        return [json.loads(line)["text"] for line in lines] if path.suffix == ".jsonl" else lines
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidArgument(f"{path} has a line without a JSON object with `text` ({error!r})") from None
+
+
+def _depths(text: str) -> list[int]:
+    try:
+        return [int(k) for k in text.split(",")]
+    except ValueError:
+        raise InvalidArgument(f"-k {text!r} is no list of numbers; write for example 10,100") from None
 
 
 @snapshots.command("create")

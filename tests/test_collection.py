@@ -13,6 +13,7 @@ from crash_child import add_for_ever
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import some_tokens
+from plait.index import stores
 from plait.index.catalog import Catalog, put_meta
 from plait.index.collection import Collection
 from plait.index.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound, Unavailable
@@ -293,6 +294,45 @@ def test_every_store_at_full_probe_is_exact(
         for a, b in zip(ranking["exact"], ranked, strict=True):
             oracle.same_ranking(b, dict(zip(a.docs.tolist(), a.scores.tolist(), strict=True)), 99, 1e-5)
         assert len(ranked) == len(queries), store
+
+
+def test_auto_suits_each_segment_to_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "_FLAT_FROM", 100)
+    monkeypatch.setattr(stores, "_LISTS_FROM", 300)
+    collection = Collection.create(tmp_path / "c", 8, "auto", policy=None)
+    rng = np.random.default_rng(1)
+    parts: list[Tokens] = []
+    for number, tokens in enumerate((99, 102, 300)):
+        parts.append(oracle.normal(rng, [tokens // 3] * 3, 8))
+        with collection.builder() as builder:
+            builder.add([f"{number}-{i}" for i in range(3)], parts[-1])
+            builder.publish()
+    query = oracle.normal(rng, [4], 8)
+    with collection.snapshot() as snapshot:
+        files = [set(part.segment.files) & set(stores.STORE_FILES) for part in snapshot.state.parts]
+        found = snapshot.search(query, 9)[0]
+        truth = snapshot.search(query, 9, exact=True)[0]
+    assert [len(f) for f in files] == [0, 2, 5]
+    assert found.docs.tolist() == truth.docs.tolist() and np.allclose(found.scores, truth.scores, rtol=1e-6)
+    collection.compact()
+    with collection.snapshot() as snapshot:
+        assert snapshot.search(query, 9)[0].docs.tolist() == truth.docs.tolist()
+
+
+@pytest.mark.parametrize(
+    ("tokens", "dim", "plan"),
+    [
+        (0, 128, "exact"),
+        (32_767, 128, "exact"),
+        (32_768, 128, "flat:16"),
+        (262_144, 96, "lists:16"),
+        (262_144, 384, "lists:64"),
+        (40_000, 1024, "flat:64"),
+    ],
+)
+def test_auto_codes_grow_with_the_dimension(tokens: int, dim: int, plan: str) -> None:
+    assert stores.plan("auto", tokens, dim) == plan
+    assert stores.plan("flat:8", tokens, dim) == "flat:8"
 
 
 def test_stats_count_bytes(tmp_path: Path) -> None:

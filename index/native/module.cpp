@@ -15,6 +15,7 @@
 #include "lists.h"
 #include "pq4.h"
 #include "rows.h"
+#include "select.h"
 
 namespace nb = nanobind;
 
@@ -94,6 +95,23 @@ static void list_gains(Array<const std::uint8_t, 3> codes, Array<const std::uint
     list_scan(scan, threads, gains.data());
 }
 
+static std::size_t greatest_places(Array<const std::uint32_t, 1> values, std::optional<Array<const bool, 1>> open,
+                                   Array<std::int64_t, 1> places) {
+    if (places.shape(0) > values.shape(0) || (open && open->shape(0) != values.shape(0)))
+        throw std::invalid_argument("greatest: shapes do not fit");
+    nb::gil_scoped_release release;
+    return greatest(values.data(), open ? open->data() : nullptr, values.shape(0), places.shape(0), places.data());
+}
+
+static void probes(Array<const float, 2> scores, std::size_t k, Array<std::int64_t, 1> lists,
+                   Array<std::int64_t, 1> rows, Array<float, 1> least) {
+    if (!k || k > scores.shape(1) || lists.shape(0) != k * scores.shape(0) || rows.shape(0) != lists.shape(0) ||
+        least.shape(0) != scores.shape(0))
+        throw std::invalid_argument("probes: shapes do not fit");
+    nb::gil_scoped_release release;
+    probe_lists(scores.data(), scores.shape(0), scores.shape(1), k, lists.data(), rows.data(), least.data());
+}
+
 // Rows are halves (seen as uint16) without scales, or bytes with them.
 template <typename T>
 static void row_scores(Array<const T, 2> rows, std::optional<Array<const float, 1>> scales,
@@ -128,6 +146,10 @@ NB_MODULE(_native, m) {
           nb::arg("bounds").noconvert(), nb::arg("allowed").noconvert().none(), nb::arg("table").noconvert(),
           nb::arg("floors").noconvert(), nb::arg("lists").noconvert(), nb::arg("rows").noconvert(), nb::arg("threads"),
           nb::arg("gains").noconvert());
+    m.def("greatest", greatest_places, nb::arg("values").noconvert(), nb::arg("open").noconvert().none(),
+          nb::arg("places").noconvert());
+    m.def("probes", probes, nb::arg("scores").noconvert(), nb::arg("k"), nb::arg("lists").noconvert(),
+          nb::arg("rows").noconvert(), nb::arg("least").noconvert());
     m.def("half_scores", row_scores<std::uint16_t>, nb::arg("rows").noconvert(), nb::arg("scales").none(),
           nb::arg("offsets").noconvert(), nb::arg("documents").noconvert(), nb::arg("query").noconvert(),
           nb::arg("threads"), nb::arg("out").noconvert());

@@ -1,0 +1,183 @@
+"""Measured recall: what the search parameters of a collection find of the exact top k, and what they cost.
+
+A calibration searches held-out queries (or queries drawn from the documents) once exactly and then with each setting of
+a grid. The settings that no other one beats in both recall and time are kept with the collection: its frontier. A search
+may then name a recall instead of parameters.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .errors import FailedPrecondition, InvalidArgument
+from .exact import ExactStore, merge
+from .hits import Hits
+from .scoring import Scoring, SearchParams
+from .snapshot import Snapshot
+from .tokens import Tokens, concatenate, from_matrices
+
+DEPTHS = (10, 100)
+"""Depths k that a calibration measures unless told otherwise."""
+DRAWN = 64
+"""Queries drawn where none are given."""
+_LENGTH = 16
+"""Tokens of a drawn query."""
+_NPROBE = (2, 4, 8, 16, 32, 64)
+_SHARES = (4, 6, 10, 20)
+"""Candidates tried, for each document wanted: a search scores at least four."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting and what was measured with it."""
+
+    k: int
+    nprobe: int
+    candidates: int
+    recall: float
+    """Mean share of the exact top k that was found."""
+    low: float
+    """Recall less two standard errors: what a fresh set of as many queries would hardly fall below."""
+    cpu_ms: float
+    """CPU time of one query, all threads."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was measured, on which state of the collection, with which queries."""
+
+    points: tuple[Point, ...]
+    """The frontier of every depth, each from the cheapest to the dearest."""
+    queries: int
+    source: str
+    """`given`, or `drawn`: runs of tokens of the collection's own documents."""
+    documents: int
+    """How many there were: with many more, or other ones, calibrate again."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "points": [asdict(p) for p in self.points]}
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Calibration:
+        return cls(**{**stored, "points": tuple(Point(**p) for p in stored["points"])})
+
+    def choose(self, target_recall: float, k: int, params: SearchParams) -> SearchParams | None:
+        """The cheapest setting whose recall was at least the target at the next measured depth; None: only exact search is.
+
+        Raises:
+            InvalidArgument: the target is not within (0, 1].
+            FailedPrecondition: k is deeper than anything measured.
+        """
+        if not 0 < target_recall <= 1:
+            raise InvalidArgument(f"target_recall is {target_recall}; it must be above 0 and at most 1")
+        depths = sorted({p.k for p in self.points if p.k >= k})
+        if not depths:
+            deepest = max((p.k for p in self.points), default=0)
+            raise FailedPrecondition(f"recall was measured up to k = {deepest}, not {k}; calibrate with that k")
+        for point in self.points:
+            if point.k == depths[0] and point.recall >= target_recall:
+                return replace(params, nprobe=point.nprobe, candidates=point.candidates)
+        return None
+
+
+def calibrate(
+    snapshot: Snapshot,
+    queries: Tokens | None = None,
+    depths: Sequence[int] = DEPTHS,
+    progress: Callable[[int, int], None] | None = None,
+) -> Calibration:
+    """Measures every setting of the store's grid on one state of the collection.
+
+    Nothing need be tried where every segment is exact: any setting finds everything.
+
+    Args:
+        queries: held-out ones, the best there is; None draws runs of 16 tokens from the documents, and leaves the document
+            that a query came from out of both rankings.
+        depths: values of k. Deeper ones take longer; a search uses the next depth that was measured.
+        progress: called as progress(settings done, settings).
+
+    Raises:
+        InvalidArgument: no depths, or one below 1.
+    """
+    if not depths or min(depths) < 1:
+        raise InvalidArgument(f"depths are {list(depths)}; at least one, none below 1")
+    source = "drawn" if queries is None else "given"
+    queries, owners = draw(snapshot) if queries is None else (queries, [-1] * len(queries))
+    documents = snapshot.view.count()
+    if not len(queries):
+        return Calibration((), 0, source, documents)
+    spare = 1 if source == "drawn" else 0
+    truth = _without(owners, snapshot.search(queries, max(depths) + spare, exact=True))
+    measured, grid = [], [(k, params) for k in sorted(set(depths)) for params in _grid(snapshot, k)]
+    for done, (k, params) in enumerate(grid):
+        start = time.process_time()
+        # One query a call, as a search comes.
+        found = [snapshot.search(queries.take([q]), k + spare, Scoring(), params)[0] for q in range(len(queries))]
+        cpu = 1000 * (time.process_time() - start) / len(queries)
+        shares = _recalls(truth, _without(owners, found), k)
+        error = shares.std() / np.sqrt(len(shares))
+        low = max(0.0, float(shares.mean() - 2 * error))
+        measured.append(Point(k, params.nprobe, params.candidates, float(shares.mean()), low, cpu))
+        if progress:
+            progress(done + 1, len(grid))
+    points = tuple(p for k in sorted(set(depths)) for p in frontier([m for m in measured if m.k == k]))
+    return Calibration(points, len(queries), source, documents)
+
+
+def frontier(points: Iterable[Point]) -> list[Point]:
+    """The points that no other one beats in both recall and time, from the cheapest to the dearest."""
+    kept: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.cpu_ms, -p.recall)):
+        if not kept or point.recall > kept[-1].recall:
+            kept.append(point)
+    return kept
+
+
+def draw(snapshot: Snapshot, count: int = DRAWN, seed: int = 0) -> tuple[Tokens, list[int]]:
+    """Queries made of runs of tokens of random living documents, and the numbers of those documents."""
+    parts = [
+        (p, np.flatnonzero(p.segment.tokens.lengths * (True if p.allowed is None else p.allowed)))
+        for p in snapshot.parts()
+    ]
+    sizes = np.array([len(full) for _, full in parts], np.int64)
+    if not sizes.sum():
+        return from_matrices([], 1), []
+    rng, queries, owners = np.random.default_rng(seed), [], []
+    for chosen in np.sort(rng.choice(sizes.sum(), min(count, int(sizes.sum())), replace=False)).tolist():
+        which = int(np.searchsorted(np.cumsum(sizes), chosen, side="right"))
+        part, full = parts[which]
+        position = int(full[chosen - int(sizes[:which].sum())])
+        document = part.segment.tokens.take([position])
+        first = int(rng.integers(0, max(1, len(document.vectors) - _LENGTH + 1)))
+        queries.append(from_matrices([np.asarray(document.vectors[first : first + _LENGTH])]))
+        owners.append(int(part.segment.documents[position]))
+    return concatenate(queries), owners
+
+
+def _grid(snapshot: Snapshot, k: int) -> list[SearchParams]:
+    """Settings to try, by what the segments' stores heed."""
+    stores = [part.store for part in snapshot.parts()]
+    if all(isinstance(store, ExactStore) for store in stores):
+        return [SearchParams(candidates=_SHARES[0] * k)]
+    probing = any(store.probes for store in stores)
+    probes = _NPROBE if probing else (SearchParams().nprobe,)
+    return [SearchParams(nprobe=n, candidates=share * k) for n in probes for share in _SHARES]
+
+
+def _without(owners: Sequence[int], hits: Sequence[Hits]) -> list[Hits]:
+    """The rankings without the document that each query came from."""
+    return [
+        merge([Hits(h.docs[h.docs != o], h.scores[h.docs != o])], len(h.docs))
+        for o, h in zip(owners, hits, strict=True)
+    ]
+
+
+def _recalls(truth: Sequence[Hits], found: Sequence[Hits], k: int) -> np.ndarray:
+    """(queries,) the share of the exact top k among the first k found; 1 where there is nothing to find."""
+    pairs = zip(truth, found, strict=True)
+    return np.array([np.isin(t.docs[:k], f.docs[:k]).mean() if len(t.docs) else 1.0 for t, f in pairs])
