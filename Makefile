@@ -1,5 +1,6 @@
 # make demo   a small real collection: build, measure, one search taken apart
 # make test   the whole check: style, types, tests, against the installed wheel
+# make sanitize   the tests of the kernels with ASan and UBSan (part of make test)
 # make dev    an editable install for working on plait (then: .venv/bin/pytest)
 # make results COLLECTIONS=folder   docs/results.md anew
 # make bench  the benchmark of a living collection
@@ -13,7 +14,9 @@ NATIVE := $(wildcard index/native/*)
 SOURCES := pyproject.toml constraints.txt $(NATIVE) $(wildcard plait/*.py index/*.py retrieval/* service/*.py eval/*.py)
 EVERYTHING := .[demo,encoders,faiss,eval]
 
-.PHONY: demo test lint dev results bench clean
+KERNEL_TESTS := $(addprefix tests/test_, $(addsuffix .py, kernels lists pq4 select))
+
+.PHONY: demo test sanitize lint dev results bench clean
 
 demo: .venv/demo
 	@test -f build/demo/catalog.db || $(BIN)/plait build examples/xquad-en build/demo --pool 2
@@ -22,7 +25,19 @@ demo: .venv/demo
 
 test: .venv/wheel
 	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory sanitize
 	PYTHONSAFEPATH=1 $(BIN)/pytest
+
+# The tests of the kernels on a build that stops at the first bad access or undefined behaviour.
+sanitize: build/sanitized
+	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
+	PYTHONSAFEPATH=1 PYTHONPATH=build/sanitized $(BIN)/pytest -q -p no:cacheprovider $(KERNEL_TESTS)
+
+build/sanitized: $(NATIVE) $(wildcard index/*.py) | .venv/wheel
+	@rm -rf $@
+	$(BIN)/pip install --quiet --no-deps --target $@ -C cmake.define.PLAIT_SANITIZE=ON -C install.strip=false \
+		-C build-dir=build/sanitize-objects .
+	@touch $@
 
 lint: .venv/wheel
 	$(BIN)/ruff format --check
