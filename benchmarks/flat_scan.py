@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from plait.index import kernels, lists, pq4
+from plait.index import clustering, kernels, lists, pq4
 from plait.index.exact import maxsim
 from plait.index.flat import Flat, Rows, quantize
 from plait.index.hits import Hits, best
@@ -86,7 +86,7 @@ def build_lists(
     """The lists plan with the flat plan's codebook and rows, the CPU seconds of its parts, and its bytes per token."""
     start = time.process_time()
     chosen = np.random.default_rng(0).choice(len(vectors), min(32 * count, len(vectors)), replace=False)
-    centroids = lists.fit(vectors[np.sort(chosen)], count)
+    centroids = clustering.fit(vectors[np.sort(chosen)], count)
     fitted = time.process_time()
     postings = lists.build(plans["float16"].codebook, centroids, vectors, offsets)
     seconds = {"cluster_s": fitted - start, "postings_s": time.process_time() - fitted}

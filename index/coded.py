@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import kernels, lists, pq4
+from . import clustering, kernels, lists, pq4
 from .exact import search_tokens
 from .flat import Flat, Rows
 from .hits import Hits, best
@@ -100,7 +100,7 @@ def build_lists(
 ) -> tuple[str, ...]:
     """Clusters the segment's own tokens and writes their lists. Returns the names of the files written."""
     book, number = pq4.Codebook.from_bytes(codebook), lists.count(len(vectors))
-    centroids = lists.fit(sample(vectors, _PER_LIST * number), number)
+    centroids = clustering.fit(sample(vectors, _PER_LIST * number), number)
     postings = lists.build(book, centroids, vectors, offsets)
     (folder / CODEBOOK).write_bytes(codebook)
     for name, array in (

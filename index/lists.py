@@ -17,17 +17,13 @@ from functools import cached_property
 
 import numpy as np
 
-from . import kernels, pq4
+from . import clustering, kernels, pq4
 from .errors import InvalidArgument
 from .flat import Rows, rerank
 from .hits import Hits, best
 
-_ROUNDS = 5
-"""Rounds of k-means. Of 5 and 20 the recall is the same."""
 _CHUNK = 1 << 14
 """Tokens that are encoded at a time."""
-_PRODUCTS = 1 << 22
-"""Products of tokens and centroids that are held at a time (16 MiB)."""
 _UNSEEN = 65535
 """Above every loss of a table: the floor where nothing is imputed."""
 
@@ -49,48 +45,9 @@ def count(tokens: int) -> int:
     return 1 << round(np.log2(max(tokens, 1)) / 2)
 
 
-def fit(sample: np.ndarray, lists: int, seed: int = 0) -> np.ndarray:
-    """(lists, dim) float32 centroids by spherical k-means; the same arguments give the same centroids.
-
-    They all have the same length, such that a centroid's product with a query is that of an average token near it: the
-    mean product of the sample's tokens with their centroid's direction.
-
-    Args:
-        sample: (n, dim) float32 or float16 token vectors, at least one. 32 for each list suffice.
-        lists: more make each shorter: a probe reads less and finds less, choosing the probes and learning cost more.
-
-    Raises:
-        InvalidArgument: no rows or no lists.
-    """
-    if not len(sample) or lists < 1:
-        raise InvalidArgument(f"{lists} lists cannot be learned from {len(sample)} vectors; both must be at least 1")
-    rng = np.random.default_rng(seed)
-    points = kernels.widen(sample)
-    centroids = _unit(points[np.sort(rng.choice(len(points), lists, replace=len(points) < lists))])
-    for _ in range(_ROUNDS):
-        nearest = assign(centroids, points)
-        order = np.argsort(nearest, kind="stable")
-        used, starts = np.unique(nearest[order], return_index=True)
-        centroids[used] = _unit(np.add.reduceat(points[order], starts, axis=0))
-        # A centroid without members moves to where a random token is.
-        empty = np.setdiff1d(np.arange(lists), used)
-        centroids[empty] = _unit(points[rng.choice(len(points), len(empty))])
-    return centroids * (points * centroids[assign(centroids, points)]).sum(axis=1).mean()
-
-
-def assign(centroids: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """(n,) int64: the list of every vector (n, dim), whose centroid has the largest product with it."""
-    out = np.empty(len(vectors), np.int64)
-    step = max(1, _PRODUCTS // len(centroids))
-    for start in range(0, len(vectors), step):
-        products = kernels.widen(vectors[start : start + step]) @ centroids.T
-        out[start : start + step] = products.argmax(axis=1)
-    return out
-
-
 def build(codebook: pq4.Codebook, centroids: np.ndarray, vectors: np.ndarray, offsets: np.ndarray) -> Postings:
     """Assigns and encodes all tokens of packed documents: vectors (n, dim), offsets (documents + 1,) int64."""
-    nearest = assign(centroids, vectors)
+    nearest = clustering.assign(centroids, vectors)
     sizes = np.bincount(nearest, minlength=len(centroids))
     bounds = np.concatenate([[0], np.cumsum(-(-sizes // pq4.BLOCK))])
     order = np.argsort(nearest, kind="stable")
@@ -188,8 +145,3 @@ class Lists:
     def _filled(self) -> np.ndarray:
         """(documents,) bool: has tokens."""
         return np.diff(self.offsets) > 0
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths > 0, lengths, 1)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import normal, on_every_level
-from plait.index import kernels, lists, pq4
+from plait.index import clustering, kernels, lists, pq4
 from plait.index.errors import InvalidArgument
 from plait.index.flat import Flat, Rows
 from plait.index.lists import Lists
@@ -17,7 +17,7 @@ LENGTHS = st.lists(st.one_of(st.integers(0, 4), st.integers(28, 36), st.integers
 
 def plan(tokens: Tokens, count: int, size: int = 8) -> Lists:
     sample = tokens.vectors if len(tokens.vectors) else np.ones((1, tokens.dim), np.float32)
-    codebook, centroids = pq4.fit(sample, size), lists.fit(sample, count)
+    codebook, centroids = pq4.fit(sample, size), clustering.fit(sample, count)
     postings = lists.build(codebook, centroids, tokens.vectors, tokens.offsets)
     return Lists(codebook, centroids, postings, tokens.offsets, Rows(tokens.vectors.astype(np.float16)))
 
@@ -27,7 +27,7 @@ def slow_gains(some: Lists, tokens: Tokens, query: np.ndarray, nprobe: int) -> n
     table = pq4.table(some.codebook, query)
     numbers = pq4.unpack(pq4.encode(some.codebook, tokens.vectors))
     near = (query @ some.centroids.T).astype(np.float32)
-    home = lists.assign(some.centroids, tokens.vectors)
+    home = clustering.assign(some.centroids, tokens.vectors)
     gains = np.zeros(len(tokens), np.int64)
     for i, line in enumerate(near):
         last = np.sort(line)[::-1][min(nprobe, len(line)) - 1]
@@ -168,10 +168,10 @@ def test_threads_do_not_change_a_bit() -> None:
 @given(oracle.ragged(), st.integers(1, 20), st.integers(0, 2**31))
 def test_every_token_stands_once_in_the_list_of_its_centroid(tokens: Tokens, count: int, seed: int) -> None:
     sample = tokens.vectors if len(tokens.vectors) else np.ones((1, tokens.dim), np.float32)
-    codebook, centroids = pq4.fit(sample, 8, seed), lists.fit(sample, count, seed)
+    codebook, centroids = pq4.fit(sample, 8, seed), clustering.fit(sample, count, seed)
     p = lists.build(codebook, centroids, tokens.vectors, tokens.offsets)
     assert p.documents.dtype == np.uint32 and len(p.documents) == 32 * len(p.codes) == 32 * p.bounds[-1]
-    home = lists.assign(centroids, tokens.vectors)
+    home = clustering.assign(centroids, tokens.vectors)
     near = tokens.vectors.astype(np.float64) @ centroids.T
     np.testing.assert_allclose(near[np.arange(len(home)), home], near.max(axis=1), atol=1e-5)
     owner = np.repeat(np.arange(len(tokens)), np.diff(tokens.offsets))
@@ -190,9 +190,9 @@ def test_centroids_are_reproducible_and_find_clusters() -> None:
     rng = np.random.default_rng(3)
     truth = np.linalg.qr(rng.standard_normal((32, 32)))[0][:8].astype(np.float32)
     points = np.repeat(truth, 50, axis=0) + 0.02 * rng.standard_normal((400, 32)).astype(np.float32)
-    one = lists.fit(points, 24, seed=5)
-    np.testing.assert_array_equal(one, lists.fit(points, 24, seed=5))
-    nearest = lists.assign(one, points)
+    one = clustering.fit(points, 24, seed=5)
+    np.testing.assert_array_equal(one, clustering.fit(points, 24, seed=5))
+    nearest = clustering.assign(one, points)
     # All are as long as a token is along the direction of its centroid, on average.
     lengths = np.linalg.norm(one, axis=1)
     along = (one[nearest] * points).sum(axis=1) / lengths[nearest]
@@ -200,7 +200,7 @@ def test_centroids_are_reproducible_and_find_clusters() -> None:
     for cluster in range(8):
         others = np.delete(nearest, slice(50 * cluster, 50 * cluster + 50))
         assert not np.isin(nearest[50 * cluster : 50 * cluster + 50], others).any()
-    coarse = lists.fit(points, 1)
+    coarse = clustering.fit(points, 1)
     assert lengths[0] > 0.98 and np.linalg.norm(coarse) < 0.5
 
 
@@ -219,7 +219,7 @@ def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="threads 0"):
         some.search(query, 1, threads=0)
     with pytest.raises(InvalidArgument, match="3 lists cannot be learned from 0 vectors"):
-        lists.fit(np.zeros((0, 8), np.float32), 3)
+        clustering.fit(np.zeros((0, 8), np.float32), 3)
     p, losses = some.postings, np.zeros((2, 16, 16), np.uint8)
     floors, zero = np.zeros(2, np.uint16), np.zeros(1, np.int64)
     twice = np.zeros(2, np.int64)
@@ -234,3 +234,17 @@ def test_wrong_arguments_are_refused() -> None:
             kernels.list_gains(p.codes, p.documents, p.bounds, losses, floors, which, rows, 2, allowed=None, threads=1)
     with pytest.raises(ValueError, match="offsets leave the rows"):
         kernels.list_gains(p.codes, p.documents, p.bounds + 1, losses, floors, zero, zero, 2, allowed=None, threads=1)
+
+
+def test_assignment_by_groups_is_nearly_always_the_nearest(monkeypatch: pytest.MonkeyPatch):
+    rng = np.random.default_rng(4)
+    points = rng.standard_normal((3000, 12)).astype(np.float32)
+    centroids = clustering.fit(points, 400)
+    exact, products = clustering.assign(centroids, points), points @ centroids.T
+    monkeypatch.setattr(clustering, "_TWO_LEVEL", 300)
+    grouped = clustering.assign(centroids, points)
+    assert 0.9 < (grouped == exact).mean() < 1, "all groups were looked into, or too few"
+    found = products[np.arange(len(points)), grouped]
+    assert np.quantile(products.max(axis=1) - found, 0.99) < 0.1 * products.max(axis=1).mean()
+    monkeypatch.setattr(clustering, "_GROUPS", 20)
+    np.testing.assert_array_equal(clustering.assign(centroids, points), exact)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from plait.index import coded, lists, pq4
+from plait.index import clustering, coded, lists, pq4
 from plait.index.flat import Rows, quantize
 from plait.index.tokens import Tokens
 
@@ -23,7 +23,7 @@ SAMPLE, CHUNK = 20_000, 1 << 16
 def build(tokens: Tokens, types: np.ndarray, folder: Path, *, bytes: int, rows: str) -> lists.Lists:
     vectors, number = tokens.vectors, lists.count(len(tokens.vectors))
     book = pq4.fit(coded.sample(vectors, SAMPLE), bytes)
-    centroids = lists.fit(coded.sample(vectors, 32 * number), number)
+    centroids = clustering.fit(coded.sample(vectors, 32 * number), number)
     postings = lists.build(book, centroids, vectors, tokens.offsets)
     (folder / "codebook").write_bytes(book.to_bytes())
     arrays = {"offsets": tokens.offsets, "centroids": centroids, **vars(postings)}
