@@ -113,12 +113,13 @@ class Flat:
 
     def _usual(self, query: np.ndarray) -> np.ndarray:
         """(q,) float32: the best similarity that each query token finds in an average document."""
-        vectors, offsets = self._probes
-        return kernels.segmented_max(vectors @ query.T, offsets).mean(axis=0)
+        columns, offsets = self._probes
+        matches = kernels.multiply(query, columns, int(offsets[-1]))
+        return kernels.segmented_max(matches.T, offsets).mean(axis=0)
 
     @cached_property
     def _probes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Decoded vectors and offsets of the first tokens of documents that lie spread over the segment."""
+        """Decoded vectors, as columns, and offsets of the first tokens of documents that lie spread over the segment."""
         full = np.flatnonzero(np.diff(self.offsets))
         spread = full[np.linspace(0, len(full) - 1, min(_PROBES, len(full))).astype(int)]
         rows, offsets = ragged_rows(self.offsets, spread)
@@ -126,4 +127,4 @@ class Flat:
         rows, offsets = rows[inside], np.concatenate([[0], np.cumsum(inside)])[offsets]
         blocks, at = np.unique(rows // pq4.BLOCK, return_inverse=True)
         decoded = pq4.decode(self.codebook, self.codes[blocks], len(blocks) * pq4.BLOCK)
-        return decoded[at * pq4.BLOCK + rows % pq4.BLOCK], offsets
+        return kernels.panels(decoded[at * pq4.BLOCK + rows % pq4.BLOCK].T), offsets

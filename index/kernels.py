@@ -119,6 +119,21 @@ def probes(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return lists, rows, least
 
 
+def panels(columns: np.ndarray) -> np.ndarray:
+    """(dim, n) float32 columns as `multiply` reads them: (ceil(n / 32), dim, 32), filled up with zeros."""
+    dim, n = columns.shape
+    full = np.zeros((dim, -(-n // 32) * 32), np.float32)
+    full[:, :n] = columns
+    return np.ascontiguousarray(full.reshape(dim, -1, 32).transpose(1, 0, 2))
+
+
+def multiply(query: np.ndarray, panels: np.ndarray, n: int) -> np.ndarray:
+    """(q, n) float32: the product of a query (q, dim) float32 with n columns, on this thread alone."""
+    out = np.empty((len(query), n), np.float32)
+    _native.multiply(np.ascontiguousarray(query), panels, out)
+    return out
+
+
 def row_scores(
     rows: np.ndarray,
     scales: np.ndarray | None,

@@ -53,12 +53,12 @@ class Codebook:
         return np.ascontiguousarray(self.rotation[:, self.rotation.any(axis=0)])
 
     @cached_property
-    def products(self) -> np.ndarray:
-        """(dim, 16 * subs) float32: a query times this is its product with every centroid, the first of all first."""
+    def columns(self) -> np.ndarray:
+        """The centroids in the space of the vectors, the first of every sub-space first, as columns to be multiplied with."""
         subs, entries, width = self.centroids.shape
         parts = self.rotation.reshape(-1, subs, width).transpose(1, 0, 2)
         products = np.matmul(parts, self.centroids.transpose(0, 2, 1))
-        return np.ascontiguousarray(products.transpose(1, 2, 0)).reshape(-1, entries * subs)
+        return kernels.panels(products.transpose(1, 2, 0).reshape(-1, entries * subs))
 
     def to_bytes(self) -> bytes:
         out = io.BytesIO()
@@ -174,7 +174,8 @@ def table(codebook: Codebook, query: np.ndarray) -> Table:
     """The table of one query (q, dim) float32, with one scale: as fine as byte sums of four sub-spaces allow."""
     if query.ndim != 2 or query.shape[1] != codebook.dim:
         raise InvalidArgument(f"the query has shape {query.shape}; this codebook takes (q, {codebook.dim})")
-    products = (query @ codebook.products).reshape(len(query), 16, len(codebook.centroids))
+    subs = len(codebook.centroids)
+    products = kernels.multiply(query, codebook.columns, 16 * subs).reshape(len(query), 16, subs)
     best = products.max(axis=1)
     losses = best[:, None] - products
     span = losses.max(axis=1).reshape(len(query), -1, 4).sum(axis=2).max(initial=0)

@@ -1,10 +1,12 @@
 """Measured recall: what a calibration says is what searches do, and a target picks the cheapest setting that reaches it."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 import oracle
 import pytest
+from plait.index import calibration
 from plait.index.calibration import Calibration, Point, draw, frontier
 from plait.index.collection import Collection
 from plait.index.errors import FailedPrecondition, InvalidArgument
@@ -21,6 +23,13 @@ def lists(tmp_path_factory: pytest.TempPathFactory) -> Collection:
         builder.add([f"d{i}" for i in range(400)], documents)
         builder.publish()
     return collection
+
+
+@pytest.fixture(autouse=True)
+def dearer_by_order(monkeypatch: pytest.MonkeyPatch):
+    """Every setting takes one second more than the one before: what is kept must not depend on how busy the machine is."""
+    clock = itertools.accumulate(itertools.count(), lambda now, call: now + (call // 2 if call % 2 else 0))
+    monkeypatch.setattr(calibration.time, "process_time", lambda: next(clock))
 
 
 def queries(count: int) -> Tokens:

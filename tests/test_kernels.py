@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from oracle import on_every_level
 from plait.index import kernels
 
 
@@ -67,3 +68,14 @@ def test_the_environment_forces_a_level() -> None:
     forced = {**os.environ, "PLAIT_SIMD": "scalar"}
     run = [sys.executable, "-c", "import plait.index.kernels as k; print(k.simd_level())"]
     assert subprocess.run(run, env=forced, capture_output=True, text=True, check=True).stdout == "scalar\n"
+
+
+@given(st.integers(1, 9), st.integers(1, 40), st.integers(0, 100), st.integers(0, 2**31))
+def test_multiply_is_a_matrix_product(rows: int, dim: int, columns: int, seed: int):
+    rng = np.random.default_rng(seed)
+    query = rng.standard_normal((rows, dim)).astype(np.float32)
+    matrix = rng.standard_normal((dim, columns)).astype(np.float32)
+    exact = query.astype(float) @ matrix.astype(float)
+    for _ in on_every_level():
+        found = kernels.multiply(query, kernels.panels(matrix), columns)
+        np.testing.assert_allclose(found, exact, rtol=0, atol=1e-5 * dim)

@@ -33,6 +33,7 @@ struct Pq4Kernels {
 };
 
 constexpr std::size_t most_dim = 4096;
+constexpr std::size_t panel_columns = 32;
 
 // Query rows lie across the lanes: query is (dim, lanes), lanes a multiple of 16, dim at most most_dim.
 struct RowKernels {
@@ -43,6 +44,11 @@ struct RowKernels {
     // The same for bytes: row r stands for scales[r] * row[d].
     void (*max_byte)(const std::int8_t* rows, const float* scales, std::size_t n, std::size_t dim, const float* query,
                      std::size_t lanes, float* best);
+
+    // out (rows, columns) = query (rows, dim) times columns; panel p (dim, panel_columns) holds columns
+    // p * panel_columns and on, the last one filled up.
+    void (*multiply)(const float* query, std::size_t rows, std::size_t dim, const float* panels, std::size_t columns,
+                     float* out);
 };
 
 struct ListKernels {

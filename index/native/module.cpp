@@ -112,6 +112,15 @@ static void probes(Array<const float, 2> scores, std::size_t k, Array<std::int64
     probe_lists(scores.data(), scores.shape(0), scores.shape(1), k, lists.data(), rows.data(), least.data());
 }
 
+static void multiply(Array<const float, 2> query, Array<const float, 3> panels, Array<float, 2> out) {
+    if (panels.shape(1) != query.shape(1) || panels.shape(2) != panel_columns || out.shape(0) != query.shape(0) ||
+        panels.shape(0) != (out.shape(1) + panel_columns - 1) / panel_columns)
+        throw std::invalid_argument("multiply: shapes do not fit");
+    const RowKernels& k = kernels().rows;
+    nb::gil_scoped_release release;
+    k.multiply(query.data(), query.shape(0), query.shape(1), panels.data(), out.shape(1), out.data());
+}
+
 // Rows are halves (seen as uint16) without scales, or bytes with them.
 template <typename T>
 static void row_scores(Array<const T, 2> rows, std::optional<Array<const float, 1>> scales,
@@ -150,6 +159,8 @@ NB_MODULE(_native, m) {
           nb::arg("places").noconvert());
     m.def("probes", probes, nb::arg("scores").noconvert(), nb::arg("k"), nb::arg("lists").noconvert(),
           nb::arg("rows").noconvert(), nb::arg("least").noconvert());
+    m.def("multiply", multiply, nb::arg("query").noconvert(), nb::arg("panels").noconvert(),
+          nb::arg("out").noconvert());
     m.def("half_scores", row_scores<std::uint16_t>, nb::arg("rows").noconvert(), nb::arg("scales").none(),
           nb::arg("offsets").noconvert(), nb::arg("documents").noconvert(), nb::arg("query").noconvert(),
           nb::arg("threads"), nb::arg("out").noconvert());

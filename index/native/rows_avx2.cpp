@@ -8,4 +8,4 @@ void widen_row(const std::uint16_t* row, std::size_t dim, float* to) { ragged_av
 
 #include "rows_loop.h"
 
-const RowKernels rows_avx2 = {max_half, max_byte};
+const RowKernels rows_avx2 = {max_half, max_byte, multiply};

@@ -2,7 +2,8 @@
 #include "kernels.h"
 
 // MaxSim of stored rows with the query across the lanes: a tile of rows is widened to floats once, then every value
-// is broadcast against all query rows. No horizontal sums, and any number of dimensions.
+// is broadcast against all query rows. No horizontal sums, and any number of dimensions. And products of few query rows
+// with many columns, which a BLAS spreads over threads that then wait for each other longer than they work.
 namespace {
 
 // A file that includes this names the vector of its instruction set: Lanes (a float vector) and tile_rows, chosen so
@@ -43,6 +44,43 @@ void max_byte(const std::int8_t* rows, const float* scales, std::size_t n, std::
     max_rows(n, dim, query, lanes, best, [&](std::size_t row, float* to) {
         for (std::size_t d = 0; d < dim; ++d) to[d] = scales[row] * float(rows[row * dim + d]);
     });
+}
+
+// Products of four query rows (the last one repeated) with 2 * width columns of a panel.
+void multiply_tile(const float* const query[4], std::size_t dim, const float* panel, float* const out[4]) {
+    Lanes left[4] = {}, right[4] = {};
+    for (std::size_t d = 0; d < dim; ++d) {
+        Lanes a, b;
+        __builtin_memcpy(&a, panel + d * panel_columns, sizeof a);
+        __builtin_memcpy(&b, panel + d * panel_columns + width, sizeof b);
+        for (unsigned r = 0; r < 4; ++r) {
+            const float q = query[r][d];
+            left[r] += q * a;
+            right[r] += q * b;
+        }
+    }
+    for (unsigned r = 0; r < 4; ++r) {
+        __builtin_memcpy(out[r], &left[r], sizeof left[r]);
+        __builtin_memcpy(out[r] + width, &right[r], sizeof right[r]);
+    }
+}
+
+void multiply(const float* query, std::size_t rows, std::size_t dim, const float* panels, std::size_t columns,
+              float* out) {
+    for (std::size_t first = 0; first < columns; first += panel_columns, panels += dim * panel_columns) {
+        const std::size_t count = columns - first < panel_columns ? columns - first : panel_columns;
+        for (std::size_t row = 0; row < rows; row += 4) {
+            float found[4][panel_columns];
+            const float* from[4];
+            for (std::size_t r = 0; r < 4; ++r) from[r] = query + (row + r < rows ? row + r : rows - 1) * dim;
+            for (std::size_t c = 0; c < panel_columns; c += 2 * width) {
+                float* const to[4] = {found[0] + c, found[1] + c, found[2] + c, found[3] + c};
+                multiply_tile(from, dim, panels + c, to);
+            }
+            for (std::size_t r = 0; r < 4 && row + r < rows; ++r)
+                __builtin_memcpy(out + (row + r) * columns + first, found[r], count * sizeof(float));
+        }
+    }
 }
 
 }  // namespace
