@@ -12,9 +12,12 @@ import numpy as np
 
 from .catalog import Catalog, allocate, next_segment, put_documents, put_meta, put_resource
 from .errors import DataLoss, FailedPrecondition, InvalidArgument
+from .representations import Representations, Schema
 from .segment import SegmentWriter, seal, segment_folder, tidy
 from .stores import STORE_FILES, Progress, build_store
-from .tokens import Tokens, check
+from .term_store import TERM_FILES, build_terms
+from .terms import Terms
+from .tokens import Tokens
 from .view import Document, View
 
 _OPTIONAL = ("ids", "roles", "spans")
@@ -28,9 +31,16 @@ class Builder:
     """
 
     def __init__(
-        self, path: Path, catalog: Catalog, dim: int, store: str, *, device: str = "cpu", threads: int | None = None
+        self,
+        path: Path,
+        catalog: Catalog,
+        schema: Schema,
+        store: str,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
     ):
-        self._path, self._catalog, self._dim, self._store = path, catalog, dim, store
+        self._path, self._catalog, self._schema, self._store = path, catalog, schema, store
         self._device, self._threads = device, threads
         self._segment: SegmentWriter | None = None
         with catalog.reading() as view:
@@ -39,8 +49,8 @@ class Builder:
         self._number = unfinished[0].number if unfinished else 0
         if unfinished:
             with catalog.files():
-                self._segment = SegmentWriter.resume(self._folder, dim, unfinished[0].staged)
-            for name in STORE_FILES:
+                self._segment = SegmentWriter.resume(self._folder, schema, unfinished[0].staged)
+            for name in (*STORE_FILES, *TERM_FILES):
                 (self._folder / name).unlink(missing_ok=True)
 
     @property
@@ -53,35 +63,46 @@ class Builder:
         with self._catalog.reading() as view:
             return view.staged_ids() if self._segment else []
 
-    def add(self, ids: Sequence[str], tokens: Tokens, payloads: Sequence[dict[str, Any]] | None = None) -> None:
+    def add(
+        self,
+        ids: Sequence[str],
+        tokens: Tokens | None,
+        payloads: Sequence[dict[str, Any]] | None = None,
+        terms: Terms | None = None,
+    ) -> None:
         """Adds a batch of documents; durable when it returns. A refused batch leaves everything as it was.
+
+        Args:
+            tokens: None where the collection holds terms alone.
+            terms: sparse rows, where the collection holds terms.
 
         Raises:
             AlreadyExists: an id occurs twice or is in the collection.
-            InvalidArgument: NaN, wrong dimension, counts that differ, an id that is no non-empty string.
+            InvalidArgument: NaN, wrong dimension, counts that differ, an id that is no non-empty string; terms or tokens
+                where the collection has none, or none where it has them.
         """
-        tokens, payloads = checked(self._dim, ids, tokens, payloads)
+        batch, payloads = checked(self._schema, ids, tokens, payloads, terms)
         if not ids:
             return
         fresh = self._segment is None
         if fresh:
             self._number = next_segment(self._catalog)
         with self._catalog.files():
-            segment = self._segment = self._segment or SegmentWriter(self._folder, self._dim)
+            segment = self._segment = self._segment or SegmentWriter(self._folder, self._schema)
             before = segment.sync()
         try:
             with self._catalog.writing() as view:
-                agree(view, tokens)
+                agree(view, batch.tokens)
                 numbers = allocate(view, len(ids))
                 with self._catalog.files():
-                    segment.append(np.array(numbers, np.int64), tokens)
+                    segment.append(np.array(numbers, np.int64), batch)
                     staged = segment.sync()
                 if fresh:
                     view.db.execute("INSERT INTO segments VALUES (?, 0, 0, 0, '{}', NULL, NULL)", (self._number,))
                 put_documents(view, map(Document, numbers, ids, payloads))
                 view.db.execute(
                     "UPDATE segments SET documents = documents + ?, tokens = tokens + ?, staged = ? WHERE number = ?",
-                    (len(ids), len(tokens.vectors), json.dumps(staged), self._number),
+                    (len(ids), batch.size, json.dumps(staged), self._number),
                 )
         except BaseException:
             self._undo(fresh, before)
@@ -97,7 +118,7 @@ class Builder:
             self._segment = None
             shutil.rmtree(self._folder, ignore_errors=True)
         else:
-            self._segment = SegmentWriter.resume(self._folder, self._dim, before)
+            self._segment = SegmentWriter.resume(self._folder, self._schema, before)
 
     def refuse_unfinished(self) -> None:
         """FailedPrecondition: an interrupted build waits to be finished or discarded."""
@@ -130,7 +151,7 @@ class Builder:
             return 0
         with self._catalog.files():
             extra, drift = build_store(self._catalog, self._store, self._segment, self._device, self._threads, progress)
-            crc = seal(self._segment, extra)
+            crc = seal(self._segment, (*extra, *build_terms(self._segment)))
         with self._catalog.writing() as view:
             view.db.execute(
                 "UPDATE segments SET published = 1, staged = '{}', manifest_crc = ?, drift = ? WHERE number = ?",
@@ -150,19 +171,23 @@ class Builder:
 
 
 def checked(
-    dim: int, ids: Sequence[str], tokens: Tokens, payloads: Sequence[dict[str, Any]] | None
-) -> tuple[Tokens, Sequence[dict[str, Any]]]:
-    """Refuses a batch that no collection could take."""
-    tokens = check(tokens, dim)
+    schema: Schema,
+    ids: Sequence[str],
+    tokens: Tokens | None,
+    payloads: Sequence[dict[str, Any]] | None,
+    terms: Terms | None,
+) -> tuple[Representations, Sequence[dict[str, Any]]]:
+    """Refuses a batch that this collection could not take."""
+    batch = schema.check(tokens, terms, len(ids))
     payloads = [{}] * len(ids) if payloads is None else payloads
-    if not len(ids) == len(tokens) == len(payloads):
+    if not len(ids) == len(batch) == len(payloads):
         raise InvalidArgument(
-            f"{len(ids)} ids, {len(tokens)} documents and {len(payloads)} payloads; the counts must agree"
+            f"{len(ids)} ids, {len(batch)} documents and {len(payloads)} payloads; the counts must agree"
         )
     for id in ids:
         if not isinstance(id, str) or not id:
             raise InvalidArgument(f"the id {id!r} is no non-empty string")
-    return tokens, payloads
+    return batch, payloads
 
 
 def agree(view: View, tokens: Tokens) -> None:

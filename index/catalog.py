@@ -20,7 +20,9 @@ from typing import Any
 from .errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from .view import COUNTERS, DISK, Document, View, checksum, damaged
 
-FORMAT = 1
+FORMAT = 2
+TERMS_FORMAT = 2
+"""Collections with terms have this format; all others keep format 1, which every plait reads."""
 FILE = "catalog.db"
 
 _SCHEMA = """
@@ -69,7 +71,7 @@ class Catalog:
         db = _connect(folder / FILE)
         with db:
             db.executescript("BEGIN;" + _SCHEMA + "".join(f"{sql};" for sql in indexes))
-            for key, value in {"format": FORMAT, **COUNTERS, **meta}.items():
+            for key, value in {"format": 1, **COUNTERS, **meta}.items():
                 put_meta(View(db, folder / FILE), key, value)
         db.close()
         return cls(folder)

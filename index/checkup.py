@@ -11,6 +11,7 @@ from . import stores
 from .catalog import Catalog
 from .errors import DataLoss, PlaitError
 from .growing import unpack
+from .representations import Schema
 from .segment import Segment, segment_folder
 from .view import REQUIRED, SegmentRow, View
 
@@ -18,7 +19,7 @@ from .view import REQUIRED, SegmentRow, View
 def check_collection(path: Path) -> list[str]:
     """What is wrong, in words; empty when all is well. Reads everything once; writes nothing.
 
-    Invariants: SQLite's own; files as their manifests say; offsets rise; every document lives in exactly one place (a
+    Invariants: SQLite's own; files as their manifests say; offsets rise, keys too; every document lives in exactly one place (a
     segment, or among the fresh ones); what a segment holds beyond that has a tombstone; counts agree.
     """
     try:
@@ -47,6 +48,7 @@ def _problems(path: Path, view: View) -> list[str]:
         view.meta(key)
     for row in view.db.execute("SELECT key FROM resources").fetchall():
         view.resource(row[0])
+    schema = Schema.of(view)
     places: list[np.ndarray] = []
     for row in view.segments():
         if not row.published:
@@ -57,8 +59,8 @@ def _problems(path: Path, view: View) -> list[str]:
             problems.append(str(error))
             continue
         places.append(segment.documents)
-        problems += [f"{segment.folder}: {fault}" for fault in _faults(segment, row)]
-    problems += _documents(view)
+        problems += [f"{segment.folder}: {fault}" for fault in _faults(segment, row, schema)]
+    problems += _documents(view, schema)
     if not problems:
         problems += _balance(view, places)
     return problems
@@ -71,18 +73,46 @@ def _segment(path: Path, row: SegmentRow) -> Segment:
     return segment
 
 
-def _faults(segment: Segment, row: SegmentRow) -> list[str]:
+def _faults(segment: Segment, row: SegmentRow, schema: Schema) -> list[str]:
     tokens, faults = segment.tokens, []
-    if len(segment.documents) != row.documents or len(tokens.vectors) != row.tokens:
-        faults.append(f"holds {len(segment.documents)} documents, the catalog says {row.documents}")
+    counts = len(segment.documents), segment.contents.size
+    if counts != (row.documents, row.tokens):
+        said = row.documents, row.tokens
+        faults.append(f"holds {counts[0]} documents of size {counts[1]}, the catalog says {said[0]} of {said[1]}")
     if (np.diff(segment.documents) <= 0).any():
         faults.append("document numbers do not rise")
     if (np.diff(tokens.offsets) < 0).any() or tokens.offsets[0] != 0 or tokens.offsets[-1] != len(tokens.vectors):
         faults.append("offsets do not run from 0 to the number of tokens")
-    return faults
+    return faults + _term_faults(segment, schema)
 
 
-def _documents(view: View) -> list[str]:
+def _term_faults(segment: Segment, schema: Schema) -> list[str]:
+    rows = segment.terms
+    if rows is None or schema.terms is None:
+        return [] if rows is None and schema.terms is None else ["has terms and the collection none, or the reverse"]
+    if (rows.row_offsets is not None) != schema.terms.per_token:
+        return ["has a row for each document where the collection has one for each token, or the reverse"]
+    documents = rows.offsets if rows.row_offsets is None else rows.row_offsets
+    if len(documents) - 1 != len(segment.documents) or not _run(documents, len(rows.offsets) - 1, rows.row_offsets):
+        return ["term_row_offsets do not give rows to every document"]
+    if not _run(rows.offsets, len(rows.keys), rows.offsets) or len(rows.keys) != len(rows.weights):
+        return ["term_offsets do not run from 0 to the number of weights"]
+    inside = np.ones(max(0, len(rows.keys) - 1), bool)
+    starts = rows.offsets[1:-1]
+    inside[starts[(starts > 0) & (starts < len(rows.keys))] - 1] = False
+    if (np.diff(rows.keys.astype(np.int64))[inside] <= 0).any():
+        return ["term_keys do not rise within a row"]
+    if not np.isfinite(rows.weights).all() or (len(rows.keys) and rows.keys.max() >= schema.terms.keys):
+        return ["term_weights hold NaN or infinity, or term_keys one that lies outside of the key space"]
+    return []
+
+
+def _run(offsets: np.ndarray, last: int, present: np.ndarray | None) -> bool:
+    """Offsets never fall, from 0 to `last`."""
+    return present is None or (offsets[0] == 0 and offsets[-1] == last and not (np.diff(offsets) < 0).any())
+
+
+def _documents(view: View, schema: Schema) -> list[str]:
     """Every payload and every fresh document against its checksum."""
     problems, after = [], ""
     try:
@@ -92,7 +122,10 @@ def _documents(view: View) -> list[str]:
         problems.append(str(error))
     for number, blob in view.growing():
         try:
-            unpack(blob)
+            if (unpack(blob).terms is None) != (schema.terms is None):
+                problems.append(
+                    f"{view.path}: document number {number} has terms and the collection none, or the reverse"
+                )
         except DataLoss as error:
             problems.append(f"{view.path}: document number {number}: {error}")
     return problems

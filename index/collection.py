@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,16 @@ from threadpoolctl import ThreadpoolController
 
 from .builder import Builder, sweep
 from .calibration import DEPTHS, Calibration, calibrate
-from .catalog import Catalog
+from .catalog import TERMS_FORMAT, Catalog
 from .errors import DataLoss, FailedPrecondition, InvalidArgument, Unavailable
 from .filters import check_declared, index_sql
 from .live import LiveWriter
 from .maintenance import Background, Maintenance, Policy
+from .representations import Schema, TermField
 from .scoring import SearchParams
 from .snapshot import Loader, Snapshot
 from .stores import check_store
+from .term_search import count_weights
 from .tokens import Tokens
 
 MAX_DIM = 4096
@@ -31,7 +34,7 @@ _TRIES = 8
 
 
 class Collection:
-    """Documents as token vectors, under stable string ids.
+    """Documents as token vectors, as sparse terms, or as both, under stable string ids.
 
     Open it any number of times, in any number of processes. The first write makes this process the only writer until
     `close` (bulk writes: until their block ends).
@@ -57,12 +60,12 @@ class Collection:
         self.path = Path(path)
         self.catalog = Catalog(self.path)
         with self.catalog.reading() as view:
-            self.dim = int(view.meta("dim"))
+            self.schema = Schema.of(view)
             self.store = str(view.meta("store"))
             self.declared: list[str] = view.meta("fields", [])
         self._device, self._threads, self._policy = device, threads, policy
         self._loader = Loader(self.path, device, threads, verify)
-        self.maintenance = Maintenance(self.path, self.catalog, self.dim, self.store, device, threads)
+        self.maintenance = Maintenance(self.path, self.catalog, self.schema, self.store, device, threads)
         self._lock: weakref.finalize | None = None
         self._locking = threading.RLock()
         self._background: Background | None = None
@@ -75,25 +78,38 @@ class Collection:
         store: str = "exact",
         meta: dict[str, Any] | None = None,
         fields: Sequence[str] = (),
+        terms: bool | TermField | None = None,
         **machine: Any,
     ) -> Collection:
         """Makes an empty collection in a new or empty folder.
 
         Args:
-            dim: dimensions of every token vector, 1 to 4096.
+            dim: dimensions of every token vector, 1 to 4096; 0: none, for a collection that holds terms alone.
             store: `auto`, `exact`, `flat`, `lists` (or `flat:8`, `lists:32`, ... bytes per token), or `faiss:` and a
                 factory string (`faiss:IVF1024,PQ64x4fs`); `stores.py` says what they are.
             meta: further JSON values to keep with the collection.
             fields: payload fields to index, so that filters on them are fast; any field can be filtered.
+            terms: every document has sparse terms too: a `TermField` says how, True takes its defaults.
         """
-        if not 1 <= dim <= MAX_DIM:
-            raise InvalidArgument(f"dim is {dim}; it must lie between 1 and {MAX_DIM}")
+        sparse = TermField() if terms is True else terms or None
+        if not (1 <= dim <= MAX_DIM or (dim == 0 and sparse)):
+            raise InvalidArgument(f"dim is {dim}; it must lie between 1 and {MAX_DIM} (0 for terms alone)")
         check_store(store, dim)
+        if not dim and store not in ("auto", "exact"):
+            raise InvalidArgument(f"store is {store!r}, for token vectors, and dim is 0; leave the store out")
         for field in fields:
             check_declared(field)
         values = {"dim": dim, "store": store, "fields": list(fields), **(meta or {})}
+        if sparse:
+            # A plait that knows no terms would drop them when it merges: it must not open this one.
+            values |= {"terms": asdict(sparse), "format": TERMS_FORMAT}
         Catalog.create(Path(path), values, [index_sql(f) for f in fields]).close()
         return cls(path, **machine)
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of every token vector; 0: none."""
+        return self.schema.dim
 
     def close(self) -> None:
         """Ends background work and gives the write lock back."""
@@ -130,7 +146,7 @@ class Collection:
                         raise
                     continue
                 with _blas_threads(self._threads):
-                    yield Snapshot(view, state, self.dim, self.declared)
+                    yield Snapshot(view, state, self.schema, self.declared)
                 return
 
     @contextmanager
@@ -144,7 +160,7 @@ class Collection:
         try:
             with self.maintenance.alone:
                 builder = Builder(
-                    self.path, self.catalog, self.dim, self.store, device=self._device, threads=self._threads
+                    self.path, self.catalog, self.schema, self.store, device=self._device, threads=self._threads
                 )
                 try:
                     yield builder
@@ -169,7 +185,7 @@ class Collection:
             if self._background.error:
                 raise Unavailable(f"{self.path} is read-only here: background work failed ({self._background.error})")
             self._background.notify()
-        return LiveWriter(self.catalog, self.dim, self.declared)
+        return LiveWriter(self.catalog, self.schema, self.declared)
 
     def seal(self) -> int:
         """Moves fresh documents into a segment now. Returns how many."""
@@ -233,7 +249,8 @@ class Collection:
                     sizes[name] = sizes.get(name, 0) + file["bytes"]
             documents, (fresh, fresh_tokens, _) = view.count(), view.growing_size()
             rows = [r for r in view.segments() if r.published]
-            tokens = sum(row.tokens for row in rows) + fresh_tokens
+            # Without token vectors a size counts term weights.
+            tokens = sum(row.tokens for row in rows) + fresh_tokens if self.dim else 0
             catalog = sum(f.stat().st_size for f in self.path.glob("catalog.db*"))
             total = sum(sizes.values()) + catalog
             return {
@@ -243,15 +260,27 @@ class Collection:
                 "dead": len(view.tombstones()),
                 "seq": view.meta("seq"),
                 "segments": [
-                    {"number": r.number, "documents": r.documents, "tokens": r.tokens, "drift": r.drift} for r in rows
+                    {
+                        "number": r.number,
+                        "documents": r.documents,
+                        "tokens": r.tokens if self.dim else 0,
+                        "drift": r.drift,
+                    }
+                    for r in rows
                 ],
                 "dim": self.dim,
                 "store": self.store,
                 "fields": self.declared,
+                **self._term_stats(snapshot),
                 "bytes": {**sizes, "catalog": catalog, "total": total},
                 "bytes_per_token": round(total / tokens, 1) if tokens else None,
                 "bytes_per_document": round(total / documents, 1) if documents else None,
             }
+
+    def _term_stats(self, snapshot: Snapshot) -> dict[str, Any]:
+        if self.schema.terms is None:
+            return {}
+        return {"terms": asdict(self.schema.terms), "term_weights": count_weights(snapshot.state.parts)}
 
     def _newest(self) -> int:
         with self.catalog.reading() as view:

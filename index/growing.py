@@ -9,15 +9,20 @@ import numpy as np
 
 from .catalog import FILE
 from .errors import DataLoss
+from .representations import Representations, concatenate
 from .segment import Segment
-from .tokens import Tokens, concatenate
+from .term_rows import TermRows
+from .tokens import Tokens
 
 _HEADER = struct.Struct("<IIIIB")  # CRC-32 of the rest, rows, dim, spans, which columns
 _COLUMNS = (("ids", "<u4", 1), ("roles", "|u1", 2), ("spans", "<u4", 4), ("span_offsets", "<i8", 8))
+_TERMS, _PER_TOKEN = 16, 32
+_TERM_HEADER = struct.Struct("<II")  # rows, weights
 
 
-def pack(tokens: Tokens) -> bytes:
-    """The tokens of one document as bytes: float16 vectors and the columns that a segment stores."""
+def pack(document: Representations) -> bytes:
+    """One document as bytes: float16 vectors and the columns that a segment stores, then its sparse rows."""
+    tokens, terms = document.tokens, document.terms
     parts = [np.ascontiguousarray(tokens.vectors, "<f2").tobytes()]
     present = 0
     for name, dtype, flag in _COLUMNS:
@@ -25,6 +30,11 @@ def pack(tokens: Tokens) -> bytes:
         if column is not None:
             present |= flag
             parts.append(np.ascontiguousarray(column, dtype).tobytes())
+    if terms is not None:
+        present |= _TERMS if terms.row_offsets is None else _TERMS | _PER_TOKEN
+        parts.append(_TERM_HEADER.pack(len(terms.offsets) - 1, len(terms.keys)))
+        columns = (terms.offsets, "<i8"), (terms.keys, "<u4"), (terms.weights, "<f4")
+        parts += [np.ascontiguousarray(column, dtype).tobytes() for column, dtype in columns]
     body = b"".join(parts)
     n, dim = tokens.vectors.shape
     spans = 0 if tokens.spans is None else len(tokens.spans)
@@ -32,7 +42,7 @@ def pack(tokens: Tokens) -> bytes:
     return struct.pack("<I", zlib.crc32(head + body)) + head + body
 
 
-def unpack(blob: bytes) -> Tokens:
+def unpack(blob: bytes) -> Representations:
     """DataLoss: the bytes are not what was packed."""
     if len(blob) < _HEADER.size or zlib.crc32(blob[4:]) != struct.unpack_from("<I", blob)[0]:
         raise DataLoss(f"{FILE}: a fresh document has changed since it was written; restore the catalog from a copy")
@@ -47,23 +57,33 @@ def unpack(blob: bytes) -> Tokens:
             count = int(np.prod(shapes[name]))
             columns[name] = np.frombuffer(blob, dtype, count, at).reshape(shapes[name])
             at += columns[name].nbytes
-    return Tokens(vectors, np.array([0, n], np.int64), **columns)
+    tokens = Tokens(vectors, np.array([0, n], np.int64), **columns)
+    return Representations(tokens, _unpack_terms(blob, at, bool(present & _PER_TOKEN)) if present & _TERMS else None)
 
 
-def in_memory(numbers: np.ndarray, tokens: Tokens) -> Segment:
+def _unpack_terms(blob: bytes, at: int, per_token: bool) -> TermRows:
+    rows, n = _TERM_HEADER.unpack_from(blob, at)
+    at += _TERM_HEADER.size
+    offsets = np.frombuffer(blob, "<i8", rows + 1, at)
+    keys = np.frombuffer(blob, "<u4", n, at + offsets.nbytes)
+    weights = np.frombuffer(blob, "<f4", n, at + offsets.nbytes + keys.nbytes)
+    return TermRows(offsets, keys, weights, np.array([0, rows], np.int64) if per_token else None)
+
+
+def in_memory(numbers: np.ndarray, contents: Representations) -> Segment:
     """Fresh documents as a segment without files."""
-    return Segment(None, tokens.dim, numbers, tokens, {})
+    return Segment(None, contents.tokens.dim, numbers, contents.tokens, {}, contents.terms)
 
 
 def extend(chunks: list[Segment], rows: list[tuple[int, bytes]]) -> list[Segment]:
-    """The chunks with more documents, joined so that their sizes fall at least by halves: few parts, each token moved
+    """The chunks with more documents, joined so that their sizes fall at least by halves: few parts, each document moved
     a logarithmic number of times."""
     if not rows:
         return chunks
     numbers = np.array([n for n, _ in rows], np.int64)
     grown = [*chunks, in_memory(numbers, concatenate([unpack(blob) for _, blob in rows]))]
-    while len(grown) > 1 and len(grown[-2].tokens.vectors) < 2 * len(grown[-1].tokens.vectors) + 1:
+    while len(grown) > 1 and grown[-2].contents.size < 2 * grown[-1].contents.size + 1:
         a, b = grown[-2:]
-        joined = concatenate([a.tokens, b.tokens])
+        joined = concatenate([a.contents, b.contents])
         grown[-2:] = [in_memory(np.concatenate([a.documents, b.documents]), joined)]
     return grown

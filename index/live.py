@@ -13,6 +13,8 @@ from .catalog import Catalog, allocate, bury, put_documents, put_meta, put_paylo
 from .errors import InvalidArgument, NotFound
 from .filters import Filter, compile
 from .growing import pack
+from .representations import Schema
+from .terms import Terms
 from .tokens import Tokens
 from .view import Document, View
 
@@ -30,36 +32,40 @@ class Written:
 class LiveWriter:
     """Single transactions on the catalog. The collection's lock must be held by this process."""
 
-    def __init__(self, catalog: Catalog, dim: int, declared: Sequence[str]):
-        self._catalog, self._dim, self._declared = catalog, dim, declared
+    def __init__(self, catalog: Catalog, schema: Schema, declared: Sequence[str]):
+        self._catalog, self._schema, self._declared = catalog, schema, declared
 
     def upsert(
         self,
         ids: Sequence[str],
-        tokens: Tokens,
+        tokens: Tokens | None,
         payloads: Sequence[dict[str, Any]] | None = None,
         durable: bool = True,
+        terms: Terms | None = None,
     ) -> Written:
         """Writes documents; one that is there under the same id is replaced. All of the batch, or none of it.
 
         Args:
+            tokens: None where the collection holds terms alone.
+            terms: sparse rows, where the collection holds terms.
             durable: the batch is on the disk when this returns; otherwise it may be lost if the machine dies.
 
         Raises:
-            InvalidArgument: NaN, wrong dimension, counts that differ, an id twice in the batch or no non-empty string.
+            InvalidArgument: NaN, wrong dimension, counts that differ, an id twice in the batch or no non-empty string;
+                terms or tokens where the collection has none, or none where it has them.
         """
-        tokens, payloads = checked(self._dim, ids, tokens, payloads)
+        batch, payloads = checked(self._schema, ids, tokens, payloads, terms)
         if len(set(ids)) < len(ids):
             twice = next(id for i, id in enumerate(ids) if id in ids[:i])
             raise InvalidArgument(f"the id {twice!r} occurs twice in this batch; which of the two is meant?")
-        lengths, now = tokens.lengths.tolist(), time.time()
-        blobs = [pack(tokens.take([i])) for i in range(len(ids))]
+        sizes, now = batch.sizes.tolist(), time.time()
+        blobs = [pack(batch.take([i])) for i in range(len(ids))]
         with self._writing(durable) as (view, seq):
-            agree(view, tokens)
+            agree(view, batch.tokens)
             bury(view, [d.number for d in view.by_ids(ids).values()])
             numbers = allocate(view, len(ids))
             put_documents(view, map(Document, numbers, ids, payloads))
-            rows = zip(numbers, [now] * len(ids), lengths, blobs, strict=True)
+            rows = zip(numbers, [now] * len(ids), sizes, blobs, strict=True)
             view.db.executemany("INSERT INTO growing VALUES (?, ?, ?, ?)", rows)
             put_meta(view, "visible", view.meta("next"))
         return Written(seq, len(ids))
@@ -79,7 +85,7 @@ class LiveWriter:
         return Written(seq, len(found))
 
     def update_payload(self, id: str, patch: dict[str, Any], durable: bool = True) -> Written:
-        """Changes fields of a payload and leaves the tokens alone; a field set to None is removed (RFC 7396, one level)."""
+        """Changes fields of a payload and leaves tokens and terms alone; a field set to None is removed (RFC 7396, one level)."""
         with self._writing(durable) as (view, seq):
             found = view.by_ids([id])
             if not found:

@@ -19,9 +19,10 @@ from .builder import refuse_unfinished
 from .catalog import Catalog, next_segment, put_meta, put_segment
 from .errors import InvalidArgument, PlaitError
 from .growing import unpack
+from .representations import Representations, Schema, concatenate
 from .segment import Segment, SegmentWriter, seal, segment_folder, tidy
 from .stores import build_store
-from .tokens import Tokens, concatenate
+from .term_store import build_terms
 from .view import SegmentRow
 
 _BATCH = 4096
@@ -33,8 +34,8 @@ class Policy:
     """When fresh documents are sealed and which segments are merged."""
 
     seal_tokens: int = 1 << 18
-    """Seal when fresh documents hold so many tokens. Larger: fewer, larger segments; fresh ones are searched exactly, so
-    search slows, and a reader that opens the collection loads them all."""
+    """Seal when fresh documents hold so many tokens; in a collection of terms alone, so many term weights. Larger: fewer,
+    larger segments; fresh ones are searched exactly, so search slows, and a reader that opens the collection loads them all."""
     seal_age_s: float = 300.0
     """Seal when the oldest fresh document is so old, even if there are few."""
     fanout: int = 4
@@ -54,8 +55,8 @@ class Maintenance:
     Live writes go on meanwhile: what dies while a segment is written keeps its tombstone, what comes is not in it.
     """
 
-    def __init__(self, path: Path, catalog: Catalog, dim: int, store: str, device: str, threads: int | None):
-        self._path, self._catalog, self._dim, self._store = path, catalog, dim, store
+    def __init__(self, path: Path, catalog: Catalog, schema: Schema, store: str, device: str, threads: int | None):
+        self._path, self._catalog, self._schema, self._store = path, catalog, schema, store
         self._device, self._threads = device, threads
         self.alone = threading.RLock()
         """Held while a segment is made; bulk builds make segments too."""
@@ -151,7 +152,7 @@ class Maintenance:
     def _write(
         self,
         number: int,
-        batches: Iterable[tuple[np.ndarray, Tokens]],
+        batches: Iterable[tuple[np.ndarray, Representations]],
         retrain: bool = False,
         sources: Sequence[tuple[Path, np.ndarray]] = (),
     ) -> _Written:
@@ -159,16 +160,16 @@ class Maintenance:
         written = _Written(segment_folder(self._path, number), self._catalog)
         written.drop()
         try:
-            with self._catalog.files(), SegmentWriter(written.folder, self._dim) as writer:
+            with self._catalog.files(), SegmentWriter(written.folder, self._schema) as writer:
                 documents = 0
-                for numbers, tokens in batches:
-                    writer.append(numbers, tokens)
+                for numbers, batch in batches:
+                    writer.append(numbers, batch)
                     documents += len(numbers)
                 writer.sync()
-                tokens = len(writer.vectors())
                 machine = self._device, self._threads
                 extra, drift = build_store(self._catalog, self._store, writer, *machine, None, retrain, sources)
-                written.row = documents, tokens, seal(writer, extra), drift
+                crc = seal(writer, (*extra, *build_terms(writer)))
+                written.row = documents, writer.size, crc, drift
         except BaseException:
             written.drop()
             raise
@@ -181,7 +182,7 @@ class _Written:
     def __init__(self, folder: Path, catalog: Catalog):
         self.folder, self._catalog, self._kept = folder, catalog, False
         self.row: tuple[int, int, int, float | None] = (0, 0, 0, None)
-        """Documents, tokens, CRC of the manifest, drift."""
+        """Documents, size, CRC of the manifest, drift."""
 
     def keep(self) -> None:
         self._kept = True
@@ -242,7 +243,7 @@ def _order(segments: list[Segment], dead: np.ndarray) -> np.ndarray:
     return order[~np.isin(numbers[order], dead, assume_unique=True)]
 
 
-def _living(segments: list[Segment], dead: np.ndarray) -> Iterable[tuple[np.ndarray, Tokens]]:
+def _living(segments: list[Segment], dead: np.ndarray) -> Iterable[tuple[np.ndarray, Representations]]:
     """The living documents of some segments in batches, by rising number."""
     numbers, order = _numbers(segments), _order(segments, dead)
     source = np.repeat(np.arange(len(segments)), [len(s.documents) for s in segments])
@@ -251,7 +252,7 @@ def _living(segments: list[Segment], dead: np.ndarray) -> Iterable[tuple[np.ndar
     for start in range(0, len(order), _BATCH):
         batch = order[start : start + _BATCH]
         grouped = [batch[source[batch] == s] for s in range(len(segments))]
-        parts = [segments[s].tokens.take(position[some]) for s, some in enumerate(grouped) if len(some)]
+        parts = [segments[s].contents.take(position[some]) for s, some in enumerate(grouped) if len(some)]
         if len(parts) == 1:
             # Segments sealed one after the other do not interleave: nothing to join, nothing to reorder.
             yield numbers[batch], parts[0]

@@ -13,6 +13,7 @@ from .hits import Hits, best
 from .kernels import widen
 from .scoring import Cells, Scoring, SearchParams, cells, contributions
 from .segment import Segment
+from .term_store import TermStore
 from .tokens import Tokens
 
 
@@ -56,6 +57,8 @@ class Part:
     store: TokenStore
     allowed: np.ndarray | None = None
     """(documents,) bool: those that live and satisfy the filter; None: all of them."""
+    terms: TermStore | None = None
+    """None: the collection has no terms."""
 
     @property
     def rows(self) -> np.ndarray | None:

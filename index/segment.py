@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from .errors import DataLoss, FailedPrecondition, InvalidArgument
+from .representations import Representations, Schema
+from .term_rows import TermRows
 from .tokens import Tokens, ragged_rows
 
 FORMAT = 1
@@ -31,47 +33,62 @@ _COLUMNS: dict[str, str] = {
     "spans": "<u4",  # (spans, 2)
     "span_offsets": "<i8",  # (tokens + 1,), only where some token has not exactly one span
 }
+_TERM_COLUMNS: dict[str, str] = {
+    "term_offsets": "<i8",  # (rows + 1,) a row for each document, or for each of its tokens
+    "term_keys": "<u4",  # (term weights,) rising within a row
+    "term_weights": "<f4",  # (term weights,)
+    "term_row_offsets": "<i8",  # (documents + 1,) only where rows are per token
+}
+_OFFSETS = ("offsets", "span_offsets", "term_offsets", "term_row_offsets")
+"""Columns that begin with a zero of their own."""
 
 
 class SegmentWriter:
     """Appends batches of documents to column files. `sync` returns lengths to which `resume` can go back after a crash."""
 
-    def __init__(self, folder: Path, dim: int):
-        self.folder, self.dim = folder, dim
+    def __init__(self, folder: Path, schema: Schema):
+        self.folder, self.schema, self.columns = folder, schema, _columns(schema)
         folder.mkdir(parents=True, exist_ok=True)
         sync(folder.parent)
-        self._files = {name: open(folder / name, "ab") for name in _COLUMNS}  # noqa: SIM115
-        self._tokens = self._spans = 0
+        self._files = {name: open(folder / name, "ab") for name in self.columns}  # noqa: SIM115
+        self._tokens = self._spans = self._weights = self._rows = 0
         self._last = -1
-        for name in ("offsets", "span_offsets"):
-            if not self._files[name].tell():
+        for name in _OFFSETS:
+            if name in self._files and not self._files[name].tell():
                 self._files[name].write(np.zeros(1, "<i8").tobytes())
 
     @classmethod
-    def resume(cls, folder: Path, dim: int, lengths: dict[str, int]) -> SegmentWriter:
+    def resume(cls, folder: Path, schema: Schema, lengths: dict[str, int]) -> SegmentWriter:
         """Cuts every file back to a synced length and goes on from there. DataLoss: a file is shorter than that."""
-        for name in _COLUMNS:
+        for name in _columns(schema):
             path = folder / name
             have = path.stat().st_size if path.exists() else 0
             if have < lengths[name]:
                 raise DataLoss(f"{path} has {have} bytes of the {lengths[name]} that were synced; start the build anew")
             if have:
                 os.truncate(path, lengths[name])
-        writer = cls(folder, dim)
+        writer = cls(folder, schema)
         writer._tokens = int(_last_value(folder / "offsets"))
         writer._spans = int(_last_value(folder / "span_offsets"))
+        writer._weights = int(_last_value(folder / "term_offsets"))
+        writer._rows = int(_last_value(folder / "term_row_offsets"))
         writer._last = int(_last_value(folder / "documents", -1))
         return writer
 
-    def append(self, numbers: np.ndarray, tokens: Tokens) -> None:
+    def append(self, numbers: np.ndarray, batch: Representations) -> None:
         """Adds documents under rising collection-wide numbers. Every batch must have the same columns."""
-        if len(numbers) != len(tokens) or (np.diff(numbers) <= 0).any() or (len(numbers) and numbers[0] <= self._last):
+        if len(numbers) != len(batch) or (np.diff(numbers) <= 0).any() or (len(numbers) and numbers[0] <= self._last):
             raise InvalidArgument("document numbers must rise, one for each document")
         if not len(numbers):
             return
-        n = len(tokens.vectors)
         self._last = int(numbers[-1])
         self._write("documents", numbers)
+        self._append_tokens(batch.tokens)
+        if batch.terms is not None:
+            self._append_terms(batch.terms)
+
+    def _append_tokens(self, tokens: Tokens) -> None:
+        n = len(tokens.vectors)
         self._write("offsets", tokens.offsets[1:] + self._tokens)
         self._write("vectors", tokens.vectors)
         self._write("ids", tokens.ids)
@@ -83,9 +100,18 @@ class SegmentWriter:
             self._spans += len(tokens.spans)
         self._tokens += n
 
+    def _append_terms(self, terms: TermRows) -> None:
+        self._write("term_offsets", terms.offsets[1:] + self._weights)
+        self._write("term_keys", terms.keys)
+        self._write("term_weights", terms.weights)
+        self._weights += len(terms.weights)
+        if terms.row_offsets is not None:
+            self._write("term_row_offsets", terms.row_offsets[1:] + self._rows)
+            self._rows += len(terms.offsets) - 1
+
     def _write(self, name: str, values: np.ndarray | None) -> None:
         if values is not None:
-            self._files[name].write(np.ascontiguousarray(values, _COLUMNS[name]).tobytes())
+            self._files[name].write(np.ascontiguousarray(values, self.columns[name]).tobytes())
 
     def sync(self) -> dict[str, int]:
         """Puts everything on the disk, names included; returns the byte length of each column file."""
@@ -97,12 +123,24 @@ class SegmentWriter:
 
     def vectors(self) -> np.ndarray:
         """(tokens, dim) float16 of all that was synced, memory-mapped."""
-        return _map(self.folder / "vectors", "<f2", (self._tokens, self.dim))
+        return _map(self.folder / "vectors", "<f2", (self._tokens, self.schema.dim))
 
     def offsets(self) -> np.ndarray:
         """(documents + 1,) int64 token offsets of all that was synced, memory-mapped."""
-        path = self.folder / "offsets"
-        return _map(path, "<i8", (path.stat().st_size // 8,))
+        return self._mapped("offsets")
+
+    def terms(self) -> TermRows | None:
+        """The sparse rows of all that was synced, memory-mapped; None: the collection has none."""
+        return _term_rows({name: self._mapped(name) for name in _TERM_COLUMNS if name in self.columns})
+
+    @property
+    def size(self) -> int:
+        """As in `Representations.size`."""
+        return self._tokens if self.schema.dim else self._weights
+
+    def _mapped(self, name: str) -> np.ndarray:
+        path, dtype = self.folder / name, self.columns[name]
+        return _map(path, dtype, (path.stat().st_size // np.dtype(dtype).itemsize,))
 
     def __enter__(self) -> SegmentWriter:
         return self
@@ -126,13 +164,13 @@ def seal(writer: SegmentWriter, extra: tuple[str, ...] = ()) -> int:
     lengths = writer.sync()
     writer.close()
     folder = writer.folder
-    arrays = {n: (d, lengths[n] // np.dtype(d).itemsize) for n, d in _COLUMNS.items() if lengths[n]}
+    arrays = {n: (d, lengths[n] // np.dtype(d).itemsize) for n, d in writer.columns.items() if lengths[n]}
     plain = not lengths["spans"] or bool(
         (np.diff(_map(folder / "span_offsets", "<i8", (arrays["span_offsets"][1],))) == 1).all()
     )
     if plain:
         arrays.pop("span_offsets", None)
-    width = {"vectors": writer.dim, "spans": 2}
+    width = {"vectors": writer.schema.dim, "spans": 2}
     for name in extra:
         sync(folder / name)
     files = {
@@ -143,7 +181,7 @@ def seal(writer: SegmentWriter, extra: tuple[str, ...] = ()) -> int:
         }
         for name, (dtype, count) in arrays.items()
     } | {name: _digest(folder / name) for name in extra}
-    text = json.dumps({"format": FORMAT, "dim": writer.dim, "files": files}, indent=1, sort_keys=True).encode()
+    text = json.dumps({"format": FORMAT, "dim": writer.schema.dim, "files": files}, indent=1, sort_keys=True).encode()
     with open(folder / MANIFEST, "wb") as out:
         out.write(text)
         out.flush()
@@ -171,6 +209,12 @@ class Segment:
     """(documents,) int64 collection-wide numbers, rising."""
     tokens: Tokens
     files: dict[str, dict]
+    terms: TermRows | None = None
+    """None: the collection has no terms."""
+
+    @property
+    def contents(self) -> Representations:
+        return Representations(self.tokens, self.terms)
 
     @classmethod
     def open(cls, folder: Path, manifest_crc: int) -> Segment:
@@ -214,7 +258,8 @@ class Segment:
             arrays.get("span_offsets"),
             roles=arrays.get("roles"),
         )
-        return cls(folder, dim, arrays.get("documents", np.zeros(0, np.int64)), tokens, manifest["files"])
+        numbers = arrays.get("documents", np.zeros(0, np.int64))
+        return cls(folder, dim, numbers, tokens, manifest["files"], _term_rows(arrays))
 
     def verify(self) -> None:
         """Reads every byte. DataLoss names the file whose checksum differs."""
@@ -261,6 +306,24 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _columns(schema: Schema) -> dict[str, str]:
+    if schema.terms is None:
+        return _COLUMNS
+    rows_only = set() if schema.terms.per_token else {"term_row_offsets"}
+    return {**_COLUMNS, **{name: dtype for name, dtype in _TERM_COLUMNS.items() if name not in rows_only}}
+
+
+def _term_rows(arrays: dict[str, np.ndarray]) -> TermRows | None:
+    if "term_offsets" not in arrays:
+        return None
+    return TermRows(
+        arrays["term_offsets"],
+        arrays.get("term_keys", np.zeros(0, np.uint32)),
+        arrays.get("term_weights", np.zeros(0, np.float32)),
+        arrays.get("term_row_offsets"),
+    )
 
 
 def _digest(path: Path) -> dict[str, int]:

@@ -6,18 +6,26 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
+from .candidates import term_scores, token_scores
+from .errors import InvalidArgument
 from .exact import ExactStore
 from .filters import Filter, compile
 from .growing import extend
 from .hits import Hits
 from .kernels import widen
+from .representations import Schema
 from .scoring import Scoring, SearchParams
 from .search import Alignment, Part, explain, locate, search
 from .segment import Segment, segment_folder
 from .stores import open_store
+from .term_rows import TermRows, from_terms
+from .term_search import TermMatch, TermStatistics, explain_terms, search_terms, term_statistics
+from .term_store import open_terms
+from .terms import Terms
 from .tokens import Tokens, check
 from .view import Document, View
 
@@ -37,7 +45,7 @@ class State:
 
     @property
     def parts(self) -> list[Part]:
-        grown = [_mark(Part(s, ExactStore(s)), self.dead) for s in self.fresh]
+        grown = [_mark(Part(s, ExactStore(s), terms=open_terms(s)), self.dead) for s in self.fresh]
         return [*self.published.values(), *grown]
 
 
@@ -74,7 +82,8 @@ class Loader:
                 segment = Segment.open(segment_folder(self._path, row.number), row.manifest_crc or 0)
                 if self._verify:
                     segment.verify()
-                part = _mark(Part(segment, open_store(segment, self._device, self._threads)), dead)
+                store = open_store(segment, self._device, self._threads)
+                part = _mark(Part(segment, store, terms=open_terms(segment)), dead)
             published[row.number] = _mark(part, fresh_dead)
         sealed = view.meta("sealed")
         fresh = [s for s in state.fresh if s.documents[0] > sealed]
@@ -85,8 +94,8 @@ class Loader:
 class Snapshot:
     """A pinned state: every call sees the same documents, whatever is written meanwhile."""
 
-    def __init__(self, view: View, state: State, dim: int, declared: Sequence[str]):
-        self.view, self.state, self._dim, self._declared = view, state, dim, declared
+    def __init__(self, view: View, state: State, schema: Schema, declared: Sequence[str]):
+        self.view, self.state, self._schema, self._declared = view, state, schema, declared
 
     def search(
         self,
@@ -101,8 +110,8 @@ class Snapshot:
 
         The filter is applied before anything is scored. `exact` compares with every stored token, whatever the store.
         """
-        check(queries, self._dim)
-        return search(self.parts(filter, exact), queries, k, scoring, params)
+        vectors = self._vectors(queries)
+        return search(self.parts(filter, exact), vectors, k, scoring, params)
 
     def explain(
         self,
@@ -114,8 +123,46 @@ class Snapshot:
         exact: bool = False,
     ) -> Alignment:
         """Why document number `doc` has its score for one query. The filter counts: XTR's imputed values depend on it."""
-        check(query, self._dim)
-        return explain(self.parts(filter, exact), widen(query.vectors), doc, scoring, params)
+        return explain(self.parts(filter, exact), widen(self._vectors(query).vectors), doc, scoring, params)
+
+    def score_tokens(self, query: Tokens, docs: Sequence[int] | np.ndarray, threads: int = 1) -> np.ndarray:
+        """(docs,) float32: exact MaxSim of one query with given documents, whatever found them, in their order.
+
+        Products and sums are float32 over the stored float16 rows, read in place; minus infinity for a document without
+        tokens.
+
+        Raises:
+            InvalidArgument: not exactly one query, or it does not fit the collection.
+            NotFound: a number that is no living document's in this snapshot.
+        """
+        vectors = widen(self._vectors(_single(query)).vectors)
+        return token_scores(self.state.parts, vectors, np.asarray(docs, np.int64).reshape(-1), threads)
+
+    def search_terms(self, queries: Terms, k: int = 10, filter: Filter | None = None) -> list[Hits]:
+        """The k best documents of every query by sum_i max_j q_i . d_j over sparse rows: a dot product where both have one.
+
+        Only documents that share a key with the query are found. A query may have several rows (`offsets`), whatever the
+        collection's documents have. The filter is applied before anything is scored.
+        """
+        return search_terms(self.parts(filter), self._rows(queries), k)
+
+    def explain_terms(self, query: Terms, doc: int) -> TermMatch:
+        """Why document number `doc` has its score for one query: the keys in common, both weights, their products."""
+        return explain_terms(self.state.parts, self._rows(_single(query)), doc)
+
+    def score_terms(self, query: Terms, docs: Sequence[int] | np.ndarray) -> np.ndarray:
+        """(docs,) float32: the scores that `search_terms` gives; 0 for a document that shares no key. Errors: `score_tokens`."""
+        return term_scores(self.state.parts, self._rows(_single(query)), np.asarray(docs, np.int64).reshape(-1))
+
+    def term_statistics(self, keys: Sequence[int] | np.ndarray) -> TermStatistics:
+        """For (n,) keys: in how many living documents each occurs; how many there are; their total weight.
+
+        Exact: fresh documents count, the dead do not. It reads every key of every segment.
+        """
+        field, wanted = self._schema.need_terms(), np.asarray(keys, np.int64).reshape(-1)
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < field.keys:
+            raise InvalidArgument(f"keys must lie between 0 and {field.keys - 1}, the key space of this collection")
+        return term_statistics(self.state.parts, wanted.astype(np.uint32))
 
     def parts(self, filter: Filter | None = None, exact: bool = False) -> list[Part]:
         parts = self.state.parts
@@ -129,9 +176,32 @@ class Snapshot:
         part, position = locate(self.state.parts, number)
         return part.segment.tokens.take([position])
 
+    def terms(self, number: int) -> Terms:
+        """The stored terms of one document."""
+        field = self._schema.need_terms()
+        part, position = locate(self.state.parts, number)
+        assert part.segment.terms is not None
+        return part.segment.terms.take([position]).terms(field.keys)
+
     def documents(self, numbers: Sequence[int] | np.ndarray) -> list[Document]:
         """Ids and payloads of the documents with these numbers, in this order."""
         return self.view.by_number(numbers)
+
+    def _vectors(self, queries: Tokens) -> Tokens:
+        self._schema.need_tokens()
+        return check(queries, self._schema.dim)
+
+    def _rows(self, queries: Terms) -> TermRows:
+        return from_terms(queries, self._schema.need_terms().keys)
+
+
+Query = TypeVar("Query", Tokens, Terms)
+
+
+def _single(query: Query) -> Query:
+    if len(query) != 1:
+        raise InvalidArgument(f"{len(query)} queries; this takes exactly one")
+    return query
 
 
 def _mark(part: Part, dead: np.ndarray) -> Part:

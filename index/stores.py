@@ -98,7 +98,7 @@ def build_store(
     mean distance of tokens from what the codebook has for them: when it grows, the codebook no longer fits.
     """
     vectors = segment.vectors()
-    store = plan(store, len(vectors), segment.dim)
+    store = plan(store, len(vectors), segment.schema.dim)
     if store == "exact" or not len(vectors):
         return (), None
     if progress:

@@ -161,10 +161,10 @@ def concatenate(parts: Sequence[Tokens]) -> Tokens:
     ragged = any(p.span_offsets is not None for p in parts) and all(p.spans is not None for p in parts)
     return Tokens(
         np.concatenate([p.vectors for p in parts]),
-        _chain([p.offsets for p in parts]),
+        chain([p.offsets for p in parts]),
         _join(parts, "ids"),
         _join(parts, "spans"),
-        _chain([_span_offsets(p) for p in parts]) if ragged else None,
+        chain([_span_offsets(p) for p in parts]) if ragged else None,
         _join(parts, "weights"),
         _join(parts, "roles"),
         _join(parts, "globals_"),
@@ -214,7 +214,8 @@ def _join(parts: Sequence[Tokens], name: str) -> np.ndarray | None:
     return None if any(c is None for c in columns) else np.concatenate(columns)
 
 
-def _chain(offsets: Sequence[np.ndarray]) -> np.ndarray:
+def chain(offsets: Sequence[np.ndarray]) -> np.ndarray:
+    """Offsets of ragged parts laid end to end."""
     lengths = np.concatenate([np.diff(o) for o in offsets])
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 

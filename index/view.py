@@ -28,6 +28,7 @@ class SegmentRow:
     published: bool
     documents: int
     tokens: int
+    """Its size: token vectors; term weights in a collection without vectors."""
     staged: dict[str, int]
     """Byte length of each column file at the last commit (empty once published)."""
     manifest_crc: int | None
@@ -127,7 +128,7 @@ class View:
         return self.db.execute(sql, (after,)).fetchall()
 
     def growing_size(self) -> tuple[int, int, float | None]:
-        """Fresh documents, their tokens, and when the oldest was added (seconds since 1970)."""
+        """Fresh documents, their tokens (terms alone: term weights), and when the oldest was added (seconds since 1970)."""
         return self.db.execute("SELECT count(*), coalesce(sum(length), 0), min(added) FROM growing").fetchone()
 
     def tombstones(self, after: int = -1) -> np.ndarray:

@@ -12,11 +12,16 @@ from plait.index.backup import create_snapshot
 from plait.index.checkup import check_collection
 from plait.index.collection import Collection
 from plait.index.filters import Range
+from plait.index.representations import TermField
 from plait.index.scoring import SearchParams
+from plait.index.snapshot import Snapshot
+from plait.index.terms import Terms
 from plait.index.tokens import Tokens, concatenate, from_matrices
 from plait.index.view import View
+from scipy.sparse import csr_array, vstack
 
 DIM = 6
+KEYS = np.array([0, 1, 2, 1007, (1 << 31) - 1, 1 << 31, (1 << 32) - 1])
 QUERY = from_matrices([np.random.default_rng(7).standard_normal((3, DIM)).astype(np.float32)])
 EVERYTHING = SearchParams(k_token=999, nprobe=99, candidates=999)
 Operation = tuple[str, Any]
@@ -37,6 +42,27 @@ def document(seed: int) -> Tokens:
     """One document of 0 to 4 tokens with exact float16 vectors."""
     rng = np.random.default_rng(seed)
     return from_matrices([rng.standard_normal((seed % 5, DIM)).astype(np.float16)], DIM)
+
+
+def sparse(seed: int, field: TermField) -> Terms:
+    """The terms of one document: 0 to 3 weights of both signs, or as many in each of 0 to 2 token rows."""
+    rng = np.random.default_rng(seed + 1000)
+    counts = [int(rng.integers(4)) for _ in range(seed % 3 if field.per_token else 1)]
+    keys = [np.sort(rng.choice(KEYS, n, replace=False)) for n in counts]
+    weights = rng.standard_normal(sum(counts)).astype(np.float32)
+    rows = csr_array(
+        (weights, np.concatenate([np.zeros(0, np.int64), *keys]), np.cumsum([0, *counts])),
+        shape=(len(counts), field.keys),
+    )
+    return Terms(rows, np.array([0, len(counts)]) if field.per_token else None)
+
+
+def joined(parts: list[Terms]) -> Terms:
+    """Several documents in one, by way of SciPy."""
+    rows = csr_array(vstack([p.rows for p in parts], format="csr"))
+    if any(p.offsets is None for p in parts):
+        return Terms(rows)
+    return Terms(rows, np.cumsum([0, *(p.rows.shape[0] for p in parts)]))
 
 
 def draw(rng: np.random.Generator, contents: Contents) -> Operation:
@@ -87,7 +113,7 @@ def perform(collection: Collection, operation: Operation) -> None:
     name, value = operation
     match name:
         case "upsert":
-            collection.live.upsert(*_batch(value))
+            collection.live.upsert(**_batch(collection, value))
         case "delete":
             collection.live.delete(value)
         case "delete_where":
@@ -107,7 +133,7 @@ def perform(collection: Collection, operation: Operation) -> None:
         case _:
             with collection.builder() as builder:
                 if name == "add":
-                    builder.add(*_batch(value))
+                    builder.add(**_batch(collection, value))
                 else:
                     getattr(builder, name)()
 
@@ -116,12 +142,18 @@ def snapshot_folder(collection: Path, seed: int) -> Path:
     return collection.with_name(f"snapshot-{seed}")
 
 
-def _batch(documents: Documents) -> tuple[list[str], Tokens, list[dict[str, Any]]]:
-    tokens = concatenate([document(seed) for seed, _ in documents.values()])
-    return list(documents), tokens, [payload for _, payload in documents.values()]
+def _batch(collection: Collection, documents: Documents) -> dict[str, Any]:
+    """What a write takes, with terms where the collection has them."""
+    seeds, field = [seed for seed, _ in documents.values()], collection.schema.terms
+    return {
+        "ids": list(documents),
+        "tokens": concatenate([document(seed) for seed in seeds]),
+        "payloads": [payload for _, payload in documents.values()],
+        "terms": joined([sparse(seed, field) for seed in seeds]) if field else None,
+    }
 
 
-def prepare(path: Path, store: str, staged: bool) -> Contents:
+def prepare(path: Path, store: str, staged: bool, terms: TermField | None = None) -> Contents:
     """Two segments with dead documents in both, fresh documents with dead ones among them; perhaps a build half done."""
     batch = [{f"{name}{i}": (10 * s + i, {"n": i, "id": ""}) for i in range(6)} for s, name in enumerate("aab")]
     operations: list[Operation] = [("upsert", batch[0]), ("seal", None), ("add", batch[2]), ("publish", None)]
@@ -133,7 +165,7 @@ def prepare(path: Path, store: str, staged: bool) -> Contents:
     if staged:
         operations += [("add", {"s1": (31, {"n": 1}), "s2": (44, {"n": 2})}), ("add", {"s3": (38, {"n": 3})})]
     contents = Contents()
-    Collection.create(path, DIM, store, fields=["n"]).close()
+    Collection.create(path, DIM, store, fields=["n"], terms=terms).close()
     with Collection(path, threads=1) as collection:
         for operation in operations:
             perform(collection, operation)
@@ -162,12 +194,24 @@ def assert_holds(path: Path, allowed: list[Contents]) -> Contents:
         assert alike, f"holds {found}, allowed {allowed}"
         stored = {id: snapshot.tokens(snapshot.view.by_id(id).number).vectors for id in found.documents}
         right = [
-            c for c in alike if all(np.array_equal(stored[i], document(s).vectors) for i, (s, _) in c.documents.items())
+            c
+            for c in alike
+            if all(np.array_equal(stored[i], document(s).vectors) for i, (s, _) in c.documents.items())
+            and same_terms(collection, snapshot, c.documents)
         ]
-        assert right, f"tokens of {found} are others than those of {alike}"
+        assert right, f"tokens or terms of {found} are others than those of {alike}"
         (hits,) = snapshot.search(QUERY, 999, params=EVERYTHING)
         scores = {id: oracle.maxsim(QUERY.vectors, vectors) for id, vectors in stored.items()}
         numbers = {d.number: scores[d.id] for d in snapshot.documents(hits.docs)}
         assert len(hits) == sum(score > -np.inf for score in scores.values())
         oracle.same_ranking(hits, numbers, 999, 1e-4)
     return right[-1]
+
+
+def same_terms(collection: Collection, snapshot: Snapshot, documents: Documents) -> bool:
+    """The stored terms are those of the documents, to the last bit; or the collection has none."""
+    if (field := collection.schema.terms) is None:
+        return True
+    pairs = [(snapshot.terms(snapshot.view.by_id(i).number), sparse(s, field)) for i, (s, _) in documents.items()]
+    columns = "indptr", "indices", "data"
+    return all(np.array_equal(getattr(a.rows, c), getattr(b.rows, c)) for a, b in pairs for c in columns)

@@ -14,6 +14,7 @@ from life import DIM, Contents, Operation, after, assert_holds, draw, perform, p
 from plait.index.backup import create_snapshot, restore_snapshot
 from plait.index.checkup import check_collection
 from plait.index.collection import Collection
+from plait.index.representations import TermField
 
 ROUNDS = int(os.environ.get("PLAIT_CRASH_ROUNDS", "0"))
 """Rounds of random kills for each store, and every step on every store; without it a short form."""
@@ -66,10 +67,10 @@ def one_round(path: Path, contents: Contents, seed: int) -> Contents:
     return assert_goes_on(path, contents)
 
 
-@pytest.mark.parametrize("store", STORES)
-def test_killed_at_random(tmp_path: Path, store: str) -> None:
+@pytest.mark.parametrize(("store", "terms"), [*((store, None) for store in STORES), ("exact", TermField())])
+def test_killed_at_random(tmp_path: Path, store: str, terms: TermField | None) -> None:
     path, contents = tmp_path / "c", Contents()
-    Collection.create(path, DIM, store, fields=["n"]).close()
+    Collection.create(path, DIM, store, fields=["n"], terms=terms).close()
     first = int(os.environ.get("PLAIT_CRASH_SEED", "1"))
     for seed in range(first, first + (ROUNDS or 12)):
         try:
@@ -89,9 +90,15 @@ def killed_at(whole: Path, operation: Operation, last: int, folder: Path) -> tup
 
 
 @pytest.mark.parametrize("store", STORES if ROUNDS else STORES[:1])
-@pytest.mark.parametrize("name", ["seal", "merge", "compact", "snapshot", "upsert", "add", "publish", "discard"])
-def test_killed_at_every_step(tmp_path: Path, name: str, store: str) -> None:
-    contents = prepare(tmp_path / "whole", store, name in ("publish", "discard"))
+@pytest.mark.parametrize(
+    ("name", "terms"),
+    [
+        *((name, None) for name in ("seal", "merge", "compact", "snapshot", "upsert", "add", "publish", "discard")),
+        *((name, TermField(per_token=True)) for name in ("seal", "add")),
+    ],
+)
+def test_killed_at_every_step(tmp_path: Path, name: str, store: str, terms: TermField | None) -> None:
+    contents = prepare(tmp_path / "whole", store, name in ("publish", "discard"), terms)
     batch = {"a0": (91, {"n": 9}), "new": (92, {"n": 9})} if name == "upsert" else {"new": (92, {"n": 9})}
     operation = (name, batch if name in ("upsert", "add") else 3)
     _, (steps,) = killed_at(tmp_path / "whole", operation, 0, tmp_path / "0")

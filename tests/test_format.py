@@ -4,6 +4,7 @@ import json
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import oracle
@@ -15,7 +16,10 @@ from plait.index.checkup import check_collection
 from plait.index.collection import Collection
 from plait.index.errors import FailedPrecondition
 from plait.index.filters import Range
+from plait.index.term_rows import from_terms
+from plait.index.terms import Terms
 from plait.index.tokens import Tokens, concatenate
+from scipy.sparse import csr_array
 
 GOLDEN = Path(__file__).parent / "golden"
 STORES = {"exact": "exact", "faiss": "faiss:IVF,SQfp16"}
@@ -40,26 +44,36 @@ def document(name: str) -> Tokens:
     )
 
 
+def sparse_rows(*names: str) -> Terms:
+    """Quarter-integer weights under the first key, the last and one between: 0 to 3 for each document."""
+    rows = [[0, 1007, (1 << 32) - 1][: int(name[1:]) % 4] for name in names]
+    weights = [(ord(name[0]) + 2 * i) / 4 for name, row in zip(names, rows, strict=True) for i in range(len(row))]
+    starts = np.cumsum([0, *map(len, rows)])
+    keys = np.array([key for row in rows for key in row], np.int64)
+    return Terms(csr_array((np.array(weights, np.float32), keys, starts), shape=(len(names), 1 << 32)))
+
+
 def make_golden(folder: Path, store: str) -> None:
-    """Two segments (one sealed, one built in bulk), dead documents in each and among the fresh, payloads, a late patch.
+    """Since version 2 with terms. Two segments (one sealed, one built in bulk), dead documents in each and among the fresh, payloads, a late patch.
 
     `python -c "import test_format as t; t.regenerate()"` in this folder writes the current version's again; do so only
     before that version is released.
     """
 
-    def batch(*names: str) -> tuple[list[str], Tokens, list[dict]]:
+    def batch(*names: str) -> dict[str, Any]:
         payloads = [{"n": int(name[1:]), "text": f"Dokument {name}, Größe"} for name in names]
-        return list(names), concatenate([document(name) for name in names]), payloads
+        tokens = concatenate([document(name) for name in names])
+        return {"ids": list(names), "tokens": tokens, "payloads": payloads, "terms": sparse_rows(*names)}
 
-    with Collection.create(folder, DIM, store, fields=["n"], threads=1) as collection:
-        collection.live.upsert(*batch("a0", "a1", "a2", "a3", "a4", "a5"))
+    with Collection.create(folder, DIM, store, fields=["n"], terms=True, threads=1) as collection:
+        collection.live.upsert(**batch("a0", "a1", "a2", "a3", "a4", "a5"))
         collection.seal()
         with collection.builder() as builder:
-            builder.add(*batch("b0", "b1", "b2"))
-            builder.add(*batch("b3", "b4"))
+            builder.add(**batch("b0", "b1", "b2"))
+            builder.add(**batch("b3", "b4"))
             builder.publish()
-        collection.live.upsert(*batch("a1", "f0", "f1", "f2"))
-        collection.live.upsert(*batch("f1"))
+        collection.live.upsert(**batch("a1", "f0", "f1", "f2"))
+        collection.live.upsert(**batch("f1"))
         collection.live.delete(["a3", "b2", "f2"])
         collection.live.update_payload("b1", {"n": 41})
 
@@ -87,7 +101,7 @@ def test_golden_collections_open_and_hold_what_they_held(tmp_path: Path, version
         stats = collection.stats()
         assert (stats["documents"], stats["fresh"], stats["dead"], len(stats["segments"])) == (11, 3, 5, 2)
         # It can be written and carried into today's segments.
-        collection.live.upsert(["z"], document("z9"))
+        collection.live.upsert(["z"], document("z9"), terms=sparse_rows("z9") if version > 1 else None)
         collection.compact()
         collection.live.delete(["z"])
         assert_golden(collection)
@@ -109,6 +123,13 @@ def assert_golden(collection: Collection) -> None:
             scores = {n: oracle.maxsim(QUERY.vectors, document(n).vectors) for n in names}
             numbered = {snapshot.view.by_id(n).number: s for n, s in scores.items()}
             oracle.same_ranking(hits, numbered, 99, 1e-4)
+        if collection.schema.terms:
+            for name in LIVING:
+                got, wanted = snapshot.terms(snapshot.view.by_id(name).number).rows, from_terms(sparse_rows(name))
+                np.testing.assert_array_equal(got.indices, wanted.keys)
+                np.testing.assert_array_equal(got.data, wanted.weights)
+            (hits,) = snapshot.search_terms(sparse_rows("q3"), 99)
+            assert {d.id for d in snapshot.documents(hits.docs)} == {name for name in LIVING if int(name[1:]) % 4}
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,55 @@
+"""Exact scores of given documents: candidates that another source found, straight into the rerank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .errors import NotFound
+from .flat import Rows, rerank
+from .search import Part
+from .term_rows import TermRows
+from .term_store import score
+
+
+def token_scores(parts: list[Part], query: np.ndarray, docs: np.ndarray, threads: int) -> np.ndarray:
+    """(docs,) float32 MaxSim of one query (q, dim) float32 with documents by number; rows are read where they lie."""
+    scores = np.full(len(docs), -np.inf, np.float32)
+    for part, places, positions in _spread(parts, docs):
+        tokens = part.segment.tokens
+        if len(tokens.vectors):
+            scores[places] = rerank(query, Rows(tokens.vectors), tokens.offsets, positions, threads=threads)
+    return scores
+
+
+def term_scores(parts: list[Part], query: TermRows, docs: np.ndarray) -> np.ndarray:
+    """(docs,) float32 scores of one query with documents by number; 0 for one that shares no key."""
+    scores = np.zeros(len(docs), np.float32)
+    for part, places, positions in _spread(parts, docs):
+        if part.segment.terms is not None:
+            scores[places] = score(part.segment.terms.take(positions), query)[0]
+    return scores
+
+
+def _spread(parts: list[Part], docs: np.ndarray) -> Iterator[tuple[Part, np.ndarray, np.ndarray]]:
+    """Each part with the places in `docs` that it holds and their positions in it, which rise.
+
+    Raises:
+        NotFound: a document that is nowhere, or dead.
+    """
+    order = np.argsort(docs, kind="stable")
+    waiting = np.ones(len(docs), bool)
+    for part in parts:
+        numbers = part.segment.documents
+        if not len(numbers):
+            continue
+        at = np.minimum(np.searchsorted(numbers, docs[order]), len(numbers) - 1)
+        held = numbers[at] == docs[order]
+        if part.allowed is not None:
+            held &= part.allowed[at]
+        if held.any():
+            waiting[order[held]] = False
+            yield part, order[held], at[held]
+    if waiting.any():
+        raise NotFound(f"no living document has the number {docs[waiting][0]}; candidates must be of this snapshot")

@@ -1,0 +1,80 @@
+"""Fusion: one ranking from several of the same query, token vectors and terms for instance.
+
+Pure functions on `Hits`. A result holds every document of any ranking, best first; ties by document number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .errors import InvalidArgument
+from .hits import Hits, best
+
+NORMALISE = ("minmax", "none", "zscore")
+
+
+def rrf(rankings: Sequence[Hits], k: float = 60, weights: Sequence[float] | None = None) -> Hits:
+    """Reciprocal rank fusion: score(d) = sum_r w_r / (k + rank_r(d)), over the rankings that hold d; ranks from 1.
+
+    Cormack, Clarke, Buettcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning methods",
+    SIGIR 2009; there k = 60 and all w_r = 1.
+
+    Args:
+        k: larger: less between the first ranks, more for being in several rankings.
+        weights: one for each ranking; None: all 1.
+
+    Raises:
+        InvalidArgument: k below 0, a weight too many or too few or not finite.
+    """
+    if not (np.isfinite(k) and k >= 0):
+        raise InvalidArgument(f"k is {k}; it must be at least 0 (60 is usual)")
+    values = [1 / (k + np.arange(1, len(r) + 1)) for r in rankings]
+    return _sum(rankings, values, [0.0] * len(rankings), weights)
+
+
+def weighted(rankings: Sequence[Hits], weights: Sequence[float] | None = None, normalise: str = "minmax") -> Hits:
+    """A weighted sum of scores: score(d) = sum_r w_r n_r(d), with n_r a ranking's scores made comparable.
+
+    `minmax`: (s - min) / (max - min) over the ranking's hits; all 1 where they are equal. `zscore`: (s - mean) / standard
+    deviation; all 0 where they are equal. `none`: s itself. A document that a ranking lacks counts as its last one does:
+    0 with minmax, the lowest z-score; but 0 with `none`, as sparse scores have it. Convex combinations: Bruch, Gai, Ingber,
+    "An analysis of fusion functions for hybrid retrieval", arXiv 2210.11934; sums of scores: Fox, Shaw, TREC-2, 1994.
+
+    Args:
+        weights: one for each ranking; None: all 1.
+
+    Raises:
+        InvalidArgument: another `normalise`, a weight too many or too few or not finite.
+    """
+    if normalise not in NORMALISE:
+        raise InvalidArgument(f"normalise is {normalise!r}; it must be one of {', '.join(NORMALISE)}")
+    values = [_normalised(r.scores.astype(np.float64), normalise) for r in rankings]
+    lowest = [float(v.min()) if normalise == "zscore" and len(v) else 0.0 for v in values]
+    return _sum(rankings, values, lowest, weights)
+
+
+def _normalised(scores: np.ndarray, how: str) -> np.ndarray:
+    if how == "none" or not len(scores):
+        return scores
+    low, high = scores.min(), scores.max()
+    if low == high:
+        return np.full(len(scores), 1.0 if how == "minmax" else 0.0)
+    return (scores - low) / (high - low) if how == "minmax" else (scores - scores.mean()) / scores.std()
+
+
+def _sum(
+    rankings: Sequence[Hits], values: Sequence[np.ndarray], lacking: Sequence[float], weights: Sequence[float] | None
+) -> Hits:
+    factors = [1.0] * len(rankings) if weights is None else list(weights)
+    if len(factors) != len(rankings) or not np.isfinite(factors).all():
+        raise InvalidArgument(f"weights are {factors} for {len(rankings)} rankings; give one finite number for each")
+    docs = np.unique(np.concatenate([np.zeros(0, np.int64), *(r.docs for r in rankings)]))
+    total = np.zeros(len(docs))
+    for ranking, value, rest, factor in zip(rankings, values, lacking, factors, strict=True):
+        column = np.full(len(docs), rest)
+        column[np.searchsorted(docs, ranking.docs)] = value
+        total += factor * column
+    # Rounded first: what differs only by the order of summation ties.
+    return best(docs, total.astype(np.float32), len(docs))

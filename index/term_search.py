@@ -1,0 +1,106 @@
+"""Sparse search over segments: the best documents, why one has its score, and how often keys occur."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import InvalidArgument
+from .exact import merge
+from .hits import Hits
+from .search import Part, locate
+from .term_rows import TermRows
+from .term_store import row_products
+
+
+@dataclass(frozen=True, eq=False)
+class TermMatch:
+    """Why one document has its score: every key that counts. All columns are parallel; keys rise within a query row."""
+
+    score: float
+    """The sum of the contributions, as float32."""
+    keys: np.ndarray
+    """(n,) uint32."""
+    query_weights: np.ndarray
+    """(n,) float32."""
+    document_weights: np.ndarray
+    """(n,) float32."""
+    contributions: np.ndarray
+    """(n,) float64 products of the two weights."""
+    query_rows: np.ndarray
+    """(n,) int64: which row of the query; all 0 where a query is one row."""
+    document_rows: np.ndarray
+    """(n,) int64: the document's row that matched best; all 0 where a document is one row."""
+
+
+@dataclass(frozen=True, eq=False)
+class TermStatistics:
+    """What BM25 and its kin need to know of a collection at query time."""
+
+    frequencies: np.ndarray
+    """(n,) int64: living documents that hold each key."""
+    documents: int
+    """Living documents."""
+    weight: float
+    """The sum of all weights of living documents; over `documents`, their mean length where weights count terms."""
+
+
+def search_terms(parts: list[Part], queries: TermRows, k: int) -> list[Hits]:
+    """The k best documents of each query that share a key with it. Segments are merged by exact scores."""
+    if k < 1:
+        raise InvalidArgument(f"k is {k}; ask for at least 1 document")
+    stores = [(p.terms, p.allowed) for p in parts if p.terms is not None]
+    found = []
+    for q in range(len(queries)):
+        query = queries.take([q])
+        found.append(merge([store.search(query, k, allowed) for store, allowed in stores], k))
+    return found
+
+
+def explain_terms(parts: list[Part], query: TermRows, doc: int) -> TermMatch:
+    """The keys behind the score of document `doc` for one query.
+
+    Where the document has several rows, each query row counts with the row that scores best, the first of equals.
+    """
+    part, position = locate(parts, doc)
+    assert part.segment.terms is not None
+    rows = part.segment.terms.take([position])
+    columns: list[tuple[np.ndarray, ...]] = [
+        tuple(np.zeros(0, t) for t in (np.uint32, np.float32, np.float32, *[int] * 2))
+    ]
+    for line in range(len(query.offsets) - 1):
+        products, owners = row_products(rows, query, line)
+        if not len(products):
+            continue
+        top = int(np.argmax(np.bincount(owners, products, len(rows.offsets) - 1)))
+        mine, theirs = _row(query, line), _row(rows, top)
+        keys, at, other = np.intersect1d(query.keys[mine], rows.keys[theirs], assume_unique=True, return_indices=True)
+        places = np.full(len(keys), line), np.full(len(keys), top)
+        columns.append((keys, query.weights[mine][at], rows.weights[theirs][other], *places))
+    keys, ours, theirs, query_rows, document_rows = (np.concatenate(c) for c in zip(*columns, strict=True))
+    contributions = ours.astype(np.float64) * theirs
+    score = float(np.float32(contributions.sum()))
+    return TermMatch(score, keys, ours, theirs, contributions, query_rows, document_rows)
+
+
+def term_statistics(parts: list[Part], keys: np.ndarray) -> TermStatistics:
+    """Summed over segments, the dead left out."""
+    wanted, back = np.unique(keys, return_inverse=True)
+    frequencies, documents, weight = np.zeros(len(wanted), np.int64), 0, 0.0
+    for part in parts:
+        documents += len(part.segment.documents) if part.allowed is None else int(part.allowed.sum())
+        if part.terms is not None:
+            frequencies += part.terms.frequencies(wanted, part.allowed)
+            weight += part.terms.weight(part.allowed)
+    return TermStatistics(frequencies[back], documents, weight)
+
+
+def count_weights(parts: list[Part]) -> int:
+    """How many weights living documents hold."""
+    lengths = [(np.diff(p.segment.terms.bounds), p.allowed) for p in parts if p.segment.terms is not None]
+    return sum(int((some if allowed is None else some[allowed]).sum()) for some, allowed in lengths)
+
+
+def _row(rows: TermRows, row: int) -> slice:
+    return slice(int(rows.offsets[row]), int(rows.offsets[row + 1]))

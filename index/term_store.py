@@ -1,0 +1,134 @@
+"""Sparse scoring: what a sealed segment gets for its terms, and how they are searched. One store for now, the exact one.
+
+score(q, d) = sum_i max_j q_i . d_j over the rows of query and document: a dot product where each has one row (BM25,
+SPLADE), SLIM's sparse MaxSim (arXiv 2302.06587) where rows are per token. A row without a common key counts 0; a document
+without any is not found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from .errors import InvalidArgument
+from .hits import Hits, best
+from .segment import Segment, SegmentWriter
+from .term_rows import TermRows
+
+TERM_FILES: tuple[str, ...] = ()
+"""Every file that `build_terms` may add to a segment."""
+_BLOCK = 1 << 20
+
+
+class TermStore(Protocol):
+    """Finds the documents of one segment that have most in common with one query."""
+
+    def search(self, query: TermRows, k: int, allowed: np.ndarray | None = None) -> Hits:
+        """The k best documents under their collection-wide numbers; `query` holds one query, of one row or several.
+
+        `allowed` (documents,) bool: only these may be found.
+        """
+        ...
+
+    def frequencies(self, keys: np.ndarray, allowed: np.ndarray | None = None) -> np.ndarray:
+        """(n,) int64: how many (allowed) documents hold each of (n,) uint32 rising keys."""
+        ...
+
+    def weight(self, allowed: np.ndarray | None = None) -> float:
+        """The sum of all weights of (allowed) documents."""
+        ...
+
+
+def build_terms(segment: SegmentWriter) -> tuple[str, ...]:
+    """Adds what the terms of a segment that is about to be sealed are searched by. Returns the names of the files.
+
+    Nothing yet: the exact store reads the rows themselves (`segment.terms()`).
+    """
+    return ()
+
+
+def open_terms(segment: Segment) -> TermStore | None:
+    """The term store of a segment. Fresh documents are always exact; None: the collection has no terms."""
+    return None if segment.terms is None else ExactTerms(segment.documents, segment.terms)
+
+
+@dataclass(frozen=True, eq=False)
+class ExactTerms:
+    """Reads every key of the segment for every query row. The oracle, and the plan of small collections."""
+
+    documents: np.ndarray
+    """(documents,) int64 collection-wide numbers, rising."""
+    rows: TermRows
+
+    def search(self, query: TermRows, k: int, allowed: np.ndarray | None = None) -> Hits:
+        scores, met = score(self.rows, query)
+        found = np.flatnonzero(met if allowed is None else met & allowed)
+        return best(self.documents[found], scores[found], k)
+
+    def frequencies(self, keys: np.ndarray, allowed: np.ndarray | None = None) -> np.ndarray:
+        entries, at = matches(self.rows, keys)
+        owners = np.searchsorted(self.rows.bounds, entries, side="right") - 1
+        pairs = np.unique(owners * len(keys) + at)  # a document counts once, in however many of its rows a key is
+        if allowed is not None and len(pairs):
+            pairs = pairs[allowed[pairs // len(keys)]]
+        return np.bincount(pairs % max(1, len(keys)), minlength=len(keys))
+
+    def weight(self, allowed: np.ndarray | None = None) -> float:
+        return float(self._totals.sum() if allowed is None else self._totals[allowed].sum())
+
+    @cached_property
+    def _totals(self) -> np.ndarray:
+        owners = np.repeat(np.arange(len(self.rows)), np.diff(self.rows.bounds))
+        return np.bincount(owners, self.rows.weights, len(self.rows))
+
+
+def score(rows: TermRows, query: TermRows) -> tuple[np.ndarray, np.ndarray]:
+    """(documents,) float32 scores of one query with all documents, and (documents,) bool: which share a key with it.
+
+    Products are exact and sums float64, in the order of keys, so that a score depends on nothing but the two rows.
+    """
+    total, met = np.zeros(len(rows)), np.zeros(len(rows), bool)
+    for line in range(len(query.offsets) - 1):
+        products, owners = row_products(rows, query, line)
+        sums, touched = np.bincount(owners, products, len(rows.offsets) - 1), np.zeros(len(rows.offsets) - 1, bool)
+        touched[owners] = True
+        total += _per_document(np.maximum, sums, rows)
+        met |= _per_document(np.logical_or, touched, rows)
+    return total.astype(np.float32), met
+
+
+def row_products(rows: TermRows, query: TermRows, line: int) -> tuple[np.ndarray, np.ndarray]:
+    """What the keys of one query row contribute: (n,) float64 products and (n,) int64 rows, in the order of the entries."""
+    mine = slice(int(query.offsets[line]), int(query.offsets[line + 1]))
+    entries, at = matches(rows, query.keys[mine])
+    products = rows.weights[entries].astype(np.float64) * query.weights[mine][at]
+    return products, np.searchsorted(rows.offsets, entries, side="right") - 1
+
+
+def matches(rows: TermRows, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where (n,) uint32 rising keys occur: rising (m,) int64 entries and (m,) int64 positions among the keys."""
+    if (np.diff(keys.astype(np.int64)) <= 0).any():
+        raise InvalidArgument("keys must rise, each of them once")
+    entries, places = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for start in range(0, len(rows.keys) if len(keys) else 0, _BLOCK):
+        block = rows.keys[start : start + _BLOCK]
+        at = np.minimum(np.searchsorted(keys, block), len(keys) - 1)
+        hit = np.flatnonzero(keys[at] == block)
+        entries.append(hit + start)
+        places.append(at[hit])
+    return np.concatenate(entries), np.concatenate(places)
+
+
+def _per_document(reduce: np.ufunc, values: np.ndarray, rows: TermRows) -> np.ndarray:
+    """Values of rows to values of documents; 0 for a document without rows."""
+    if rows.row_offsets is None:
+        return values
+    out = np.zeros(len(rows), values.dtype)
+    # reduceat takes an empty group for its first neighbour: those with rows adjoin without them.
+    full = np.flatnonzero(np.diff(rows.row_offsets))
+    if len(full):
+        out[full] = reduce.reduceat(values, rows.row_offsets[full])
+    return out

@@ -1,0 +1,73 @@
+"""Fusion against the formulas written with dictionaries."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from plait.index.errors import InvalidArgument
+from plait.index.fusion import rrf, weighted
+from plait.index.hits import Hits, best
+
+RANKINGS = st.lists(st.dictionaries(st.integers(0, 9), st.integers(-3, 3), max_size=8), max_size=4)
+
+
+def hits(scores: dict[int, int]) -> Hits:
+    return best(np.array([*scores], np.int64), np.array([*scores.values()], np.float32), 99)
+
+
+def assert_ranked(found: Hits, wanted: dict[int, float]) -> None:
+    assert dict(zip(found.docs.tolist(), found.scores.tolist(), strict=True)) == pytest.approx(wanted, abs=1e-5)
+    pairs = list(zip(-found.scores, found.docs, strict=True))
+    assert pairs == sorted(pairs)
+
+
+@given(RANKINGS, st.sampled_from([0, 1, 60]), st.booleans())
+def test_reciprocal_ranks(scores: list[dict[int, int]], k: int, weigh: bool) -> None:
+    weights = [0.5 + r for r in range(len(scores))] if weigh else [1.0] * len(scores)
+    wanted: dict[int, float] = {}
+    for own, weight in zip(scores, weights, strict=True):
+        for rank, doc in enumerate(sorted(own, key=lambda d: (-own[d], d)), 1):
+            wanted[doc] = wanted.get(doc, 0) + weight / (k + rank)
+    assert_ranked(rrf([hits(s) for s in scores], k, weights if weigh else None), wanted)
+
+
+def normal(scores: dict[int, int], how: str) -> tuple[dict[int, float], float]:
+    """Normalised scores, and what a document that is not there counts."""
+    values = [*scores.values()]
+    if how == "none" or not values:
+        return dict(scores), 0.0
+    if min(values) == max(values):
+        return dict.fromkeys(scores, 1.0 if how == "minmax" else 0.0), 0.0
+    if how == "minmax":
+        return {d: (s - min(values)) / (max(values) - min(values)) for d, s in scores.items()}, 0.0
+    mean = sum(values) / len(values)
+    deviation = (sum((v - mean) ** 2 for v in values) / len(values)) ** 0.5
+    found = {d: (s - mean) / deviation for d, s in scores.items()}
+    return found, min(found.values())
+
+
+@given(RANKINGS, st.sampled_from(["minmax", "zscore", "none"]))
+def test_weighted_sums(scores: list[dict[int, int]], how: str) -> None:
+    weights = [2.0 - r for r in range(len(scores))]
+    tables = [normal(s, how) for s in scores]
+    docs = {d for s in scores for d in s}
+    wanted = {d: sum(w * t.get(d, rest) for w, (t, rest) in zip(weights, tables, strict=True)) for d in docs}
+    assert_ranked(weighted([hits(s) for s in scores], weights, how), wanted)
+
+
+def test_the_order_of_rankings_breaks_no_tie() -> None:
+    """Documents that stand on the same ranks, in whichever rankings, tie; the lower number comes first."""
+    lists = [Hits(np.array(docs), np.array([3, 2, 1], np.float32)) for docs in ([5, 1, 3], [1, 3, 5], [3, 5, 1])]
+    assert rrf(lists).docs.tolist() == [1, 3, 5] and len(set(rrf(lists).scores.tolist())) == 1
+
+
+def test_wrong_arguments_are_named() -> None:
+    one = hits({1: 1})
+    for call, message in (
+        (lambda: rrf([one], -1), "k is -1"),
+        (lambda: rrf([one], weights=[1, 2]), "for 1 rankings"),
+        (lambda: weighted([one], [np.nan]), "finite"),
+        (lambda: weighted([one], [1], "max"), "'max'"),
+    ):
+        with pytest.raises(InvalidArgument, match=message):
+            call()

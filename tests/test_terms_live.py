@@ -1,0 +1,402 @@
+"""Terms in a collection against a dictionary and brute force, through any order of writes, seals, merges and reopenings."""
+
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import oracle
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from life import DIM, KEYS, QUERY, document, joined, sparse
+from plait.index.backup import create_snapshot, restore_snapshot
+from plait.index.checkup import check_collection
+from plait.index.collection import Collection
+from plait.index.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
+from plait.index.filters import Range
+from plait.index.maintenance import Policy
+from plait.index.representations import TermField
+from plait.index.terms import Terms
+from plait.index.tokens import concatenate
+from scipy.sparse import csr_array
+
+IDS = st.sampled_from("abcdefgh")
+PER_TOKEN = TermField(per_token=True)
+
+
+def dense(terms: Terms) -> np.ndarray:
+    """(rows, KEYS) float64."""
+    rows = terms.rows
+    out = np.zeros((rows.shape[0], len(KEYS)))
+    for row in range(len(out)):
+        for at in range(rows.indptr[row], rows.indptr[row + 1]):
+            out[row, KEYS.tolist().index(int(rows.indices[at]))] = rows.data[at]
+    return out
+
+
+def expected(query: Terms, terms: Terms) -> float | None:
+    """sum_i max_j q_i . d_j; None where no key is shared."""
+    q, d = dense(query), dense(terms)
+    if not (q.any(axis=0) & d.any(axis=0)).any():
+        return None
+    return float((q @ d.T).max(axis=1).sum())
+
+
+def query(per_token: bool) -> Terms:
+    """Three rows of different lengths, or one of all keys but two."""
+    weights = np.random.default_rng(5).standard_normal(len(KEYS) - 2).astype(np.float32)
+    starts = [0, 1, 1, len(weights)] if per_token else [0, len(weights)]
+    rows = csr_array((weights, KEYS[1:-1], starts), shape=(len(starts) - 1, 1 << 32))
+    return Terms(rows, np.array([0, len(starts) - 1]) if per_token else None)
+
+
+def write(dim: int, field: TermField, seeds: list[int]) -> dict[str, Any]:
+    """The representations of documents, as `add` and `upsert` take them."""
+    tokens = concatenate([document(seed) for seed in seeds]) if dim else None
+    return {"tokens": tokens, "terms": joined([sparse(seed, field) for seed in seeds])}
+
+
+class Model(RuleBasedStateMachine):
+    """The collection beside a dictionary of id to the seed of its terms and tokens; its payload is {"n": seed}."""
+
+    folders: pytest.TempPathFactory
+
+    @initialize(dim=st.sampled_from([0, DIM]), per_token=st.booleans())
+    def create(self, dim: int, per_token: bool) -> None:
+        self.path = self.folders.mktemp("terms") / "c"
+        self.field, self.dim = TermField(per_token=per_token), dim
+        self.collection = Collection.create(self.path, dim, fields=["n"], terms=self.field)
+        self.model: dict[str, int] = {}
+
+    @rule(batch=st.dictionaries(IDS, st.integers(0, 60), min_size=1, max_size=4))
+    def upsert(self, batch: dict[str, int]) -> None:
+        written = write(self.dim, self.field, list(batch.values()))
+        self.collection.live.upsert(list(batch), payloads=[{"n": seed} for seed in batch.values()], **written)
+        self.model |= batch
+
+    @rule(ids=st.lists(IDS, max_size=3, unique=True))
+    def delete(self, ids: list[str]) -> None:
+        self.collection.live.delete(ids)
+        self.model = {id: seed for id, seed in self.model.items() if id not in ids}
+
+    @rule(ids=st.lists(st.sampled_from("ijkl"), min_size=1, max_size=3, unique=True), seed=st.integers(0, 60))
+    def bulk(self, ids: list[str], seed: int) -> None:
+        new = {id: seed + i for i, id in enumerate(ids) if id not in self.model}
+        with self.collection.builder() as builder:
+            for id, own in new.items():
+                builder.add([id], payloads=[{"n": own}], **write(self.dim, self.field, [own]))
+            builder.publish()
+        self.model |= new
+
+    @rule()
+    def seal(self) -> None:
+        self.collection.seal()
+
+    @rule(data=st.data())
+    def merge(self, data: st.DataObject) -> None:
+        numbers = [row["number"] for row in self.collection.stats()["segments"]]
+        _ = self.collection.live  # takes the lock
+        self.collection.maintenance.merge(data.draw(st.lists(st.sampled_from(numbers), unique=True)) if numbers else [])
+
+    @rule()
+    def compact(self) -> None:
+        self.collection.compact()
+
+    @rule()
+    def reopen(self) -> None:
+        self.collection.close()
+        self.collection = Collection(self.path)
+
+    @rule()
+    def back_up_and_restore(self) -> None:
+        copy = self.path.with_name(f"{self.path.name}-{len(list(self.path.parent.iterdir()))}")
+        create_snapshot(self.path, copy)
+        self.collection.close()
+        self.path = copy.with_name(copy.name + "-restored")
+        restore_snapshot(copy, self.path)
+        self.collection = Collection(self.path)
+
+    @invariant()
+    def equals_the_dictionary(self) -> None:
+        if not hasattr(self, "model"):
+            return
+        for per_token in (False, True):
+            self.assert_answers(query(per_token))
+
+    def assert_answers(self, asked: Terms) -> None:
+        scores = {id: expected(asked, sparse(seed, self.field)) for id, seed in self.model.items()}
+        with self.collection.snapshot() as snapshot:
+            numbers = {id: snapshot.view.by_id(id).number for id in self.model}
+            for limit, filter in ((99, None), (20, Range("n", lt=20))):
+                wanted = {numbers[i]: s for i, s in scores.items() if s is not None and self.model[i] < limit}
+                (hits,) = snapshot.search_terms(asked, 99, filter)
+                assert sorted(wanted) == sorted(hits.docs.tolist())
+                oracle.same_ranking(hits, wanted, 99, 1e-6)
+                assert list(zip(-hits.scores, hits.docs, strict=True)) == sorted(
+                    zip(-hits.scores, hits.docs, strict=True)
+                )
+                (few,) = snapshot.search_terms(asked, 2, filter)
+                assert few.docs.tolist() == hits.docs[:2].tolist()
+            given = snapshot.score_terms(asked, list(numbers.values()))
+            np.testing.assert_allclose(given, [scores[id] or 0 for id in numbers], rtol=0, atol=1e-6)
+            self.assert_explained(snapshot, asked, numbers)
+            self.assert_statistics(snapshot)
+
+    def assert_explained(self, snapshot: Any, asked: Terms, numbers: dict[str, int]) -> None:
+        for id, number in numbers.items():
+            got, wanted = snapshot.terms(number), sparse(self.model[id], self.field)
+            for column in ("indptr", "indices", "data"):
+                np.testing.assert_array_equal(getattr(got.rows, column), getattr(wanted.rows, column))
+            match = snapshot.explain_terms(asked, number)
+            np.testing.assert_allclose(match.score, match.contributions.sum(), rtol=1e-6)
+            np.testing.assert_allclose(match.score, snapshot.score_terms(asked, [number])[0], rtol=1e-6, atol=1e-9)
+            rows = {"query": (asked.rows, match.query_rows), "document": (wanted.rows, match.document_rows)}
+            for name, (held, lines) in rows.items():
+                for key, line, weight in zip(match.keys, lines, getattr(match, f"{name}_weights"), strict=True):
+                    assert weight == held[[int(line)], [int(key)]][0]
+
+    def assert_statistics(self, snapshot: Any) -> None:
+        held = [dense(sparse(seed, self.field)) for seed in self.model.values()]
+        found = snapshot.term_statistics([*KEYS[::-1], 5])
+        counts = [sum(d[:, k].any() for d in held) for k in reversed(range(len(KEYS)))]
+        assert found.frequencies.tolist() == [*counts, 0]
+        assert found.documents == len(held)
+        np.testing.assert_allclose(found.weight, sum(d.sum() for d in held), atol=1e-9)
+        assert self.collection.stats()["term_weights"] == sum(int((d != 0).sum()) for d in held)
+
+    def teardown(self) -> None:
+        if hasattr(self, "collection"):
+            self.collection.close()
+            assert check_collection(self.path) == []
+
+
+def test_any_sequence_equals_a_dictionary(tmp_path_factory: pytest.TempPathFactory) -> None:
+    Model.folders = tmp_path_factory
+    from hypothesis.stateful import run_state_machine_as_test
+
+    checks = [HealthCheck.too_slow, HealthCheck.filter_too_much]
+    run_state_machine_as_test(
+        Model,
+        settings=settings(
+            max_examples=20,
+            stateful_step_count=15,
+            deadline=None,
+            suppress_health_check=checks,
+            phases=[Phase.explicit, Phase.generate],
+        ),
+    )
+
+
+def filled(path: Path, field: TermField = TermField(), dim: int = DIM) -> Collection:
+    """One segment sealed, one built in bulk, fresh documents, a dead one in each."""
+    collection = Collection.create(path, dim, terms=field)
+    collection.live.upsert([f"a{i}" for i in range(7)], **write(dim, field, list(range(7))))
+    collection.seal()
+    with collection.builder() as builder:
+        builder.add([f"b{i}" for i in range(7)], **write(dim, field, list(range(10, 17))))
+        builder.publish()
+    collection.live.upsert([f"c{i}" for i in range(7)], **write(dim, field, list(range(20, 27))))
+    collection.live.delete(["a2", "b3", "c4"])
+    return collection
+
+
+@pytest.mark.parametrize("field", [TermField(), PER_TOKEN])
+def test_scores_do_not_depend_on_segments(tmp_path: Path, field: TermField) -> None:
+    """To the last bit, before and after everything is merged into one."""
+    collection = filled(tmp_path, field)
+    asked = query(field.per_token)
+
+    def answer() -> tuple[list[int], list[float]]:
+        with collection.snapshot() as snapshot:
+            (hits,) = snapshot.search_terms(asked, 99)
+            return hits.docs.tolist(), hits.scores.tolist()
+
+    before = answer()
+    collection.compact()
+    assert answer() == before and len(before[0]) > 8
+
+
+@pytest.mark.parametrize("store", ["exact", "flat:8", "lists:8"])
+def test_candidates_get_exact_maxsim(tmp_path: Path, store: str) -> None:
+    collection = Collection.create(tmp_path, DIM, store, terms=True)
+    seeds = list(range(12))
+    collection.live.upsert([str(s) for s in seeds[:8]], **write(DIM, TermField(), seeds[:8]))
+    collection.seal()
+    collection.live.upsert([str(s) for s in seeds[8:]], **write(DIM, TermField(), seeds[8:]))
+    collection.live.delete(["3", "9"])
+    with collection.snapshot() as snapshot:
+        living = [s for s in [11, 0, 8, 7, 0, 5, 1] if s not in (3, 9)]
+        numbers = [snapshot.view.by_id(str(s)).number for s in living]
+        wanted = [oracle.maxsim(QUERY.vectors, document(s).vectors) for s in living]
+        np.testing.assert_allclose(snapshot.score_tokens(QUERY, numbers), wanted, atol=1e-5)
+        assert -np.inf in wanted and snapshot.score_tokens(QUERY, []).shape == (0,)
+        for dead in (3, 9, 99):
+            with pytest.raises(NotFound, match=f"number {dead}"):
+                snapshot.score_tokens(QUERY, [0, dead])
+            with pytest.raises(NotFound, match=f"number {dead}"):
+                snapshot.score_terms(query(False), [dead, 0])
+        with pytest.raises(InvalidArgument, match="2 queries"):
+            snapshot.score_tokens(QUERY.take([0, 0]), [0])
+
+
+def test_terms_alone(tmp_path: Path) -> None:
+    """Sealing and merging go by term weights where there are no tokens to count."""
+    Collection.create(tmp_path, 0, terms=True).close()
+    with Collection(tmp_path) as collection:
+        maintenance, policy = collection.maintenance, Policy(seal_tokens=5, seal_age_s=1e9, fanout=2)
+        weights = 0
+        for seed in range(20):
+            weights += sparse(seed, TermField()).rows.nnz
+            collection.live.upsert([str(seed)], **write(0, TermField(), [seed]))
+            while maintenance.step(policy):
+                pass
+        stats = collection.stats()
+        assert stats["term_weights"] == weights and stats["tokens"] == 0
+        assert 0 < len(stats["segments"]) <= 4 and stats["fresh"] < 6
+        assert stats["bytes"]["term_keys"] == stats["bytes"]["term_weights"] > 0 and "vectors" not in stats["bytes"]
+        with collection.snapshot() as snapshot:
+            for ask in (lambda: snapshot.search(QUERY, 3), lambda: snapshot.score_tokens(QUERY, [0])):
+                with pytest.raises(InvalidArgument, match="terms alone"):
+                    ask()
+    assert check_collection(tmp_path) == []
+
+
+def changed(terms: Terms, value: float) -> Terms:
+    rows = terms.rows.copy()
+    rows.data[-1] = value
+    return Terms(rows, terms.offsets)
+
+
+def test_what_does_not_fit_is_refused_and_nothing_is_lost(tmp_path: Path) -> None:
+    field = TermField(keys=2000)
+    small = csr_array(np.eye(2, 2000, dtype=np.float32))
+    two, plain = {"tokens": concatenate([document(3), document(4)]), "terms": Terms(small)}, Terms(small)
+    both = Collection.create(tmp_path / "both", DIM, terms=field)
+    alone = Collection.create(tmp_path / "alone", 0, terms=field)
+    none = Collection.create(tmp_path / "none", DIM)
+    per_token = Collection.create(tmp_path / "per_token", 0, terms=PER_TOKEN)
+    large = csr_array((np.ones(1, np.float32), [2000], [0, 0, 1]), shape=(2, 1 << 32))
+    for collection, given, message in (
+        (both, {**two, "terms": None}, "give terms"),
+        (both, {**two, "tokens": None}, "give tokens"),
+        (both, {**two, "terms": changed(plain, np.nan)}, "NaN"),
+        (both, {**two, "terms": plain.take([0])}, "terms of 1 documents"),
+        (both, {**two, "terms": Terms(large)}, "key 2000 lies outside"),
+        (both, {**two, "terms": Terms(small, np.array([0, 1, 2]))}, "a row for each document"),
+        (alone, two, "terms alone"),
+        (none, two, "holds no terms"),
+        (per_token, {**two, "tokens": None}, "rows for each token"),
+    ):
+        good = {"tokens": None if not collection.dim else two["tokens"], "terms": plain}
+        if collection is none:
+            good = {"tokens": two["tokens"]}
+        if collection is per_token:
+            good["terms"] = Terms(small, np.array([0, 2, 2]))
+        with pytest.raises(InvalidArgument, match=message):
+            collection.live.upsert(["x", "y"], **given)
+        with collection.builder() as builder:
+            builder.add([f"{message} 1", f"{message} 2"], **good)
+            with pytest.raises(InvalidArgument, match=message):
+                builder.add(["x", "y"], **given)
+            builder.publish()
+        collection.live.upsert([f"{message} 3", f"{message} 4"], **good)
+    assert [len(c) for c in (both, alone, none, per_token)] == [24, 4, 4, 4]
+    with none.snapshot() as snapshot, pytest.raises(InvalidArgument, match="holds no terms"):
+        snapshot.search_terms(query(False))
+    with both.snapshot() as snapshot, pytest.raises(InvalidArgument, match=r"outside of the key space, 0 to 1999"):
+        snapshot.search_terms(query(False))
+    for dim, store, terms, message in ((0, "exact", False, "dim is 0"), (0, "flat", True, "for token vectors")):
+        with pytest.raises(InvalidArgument, match=message):
+            Collection.create(tmp_path / "new", dim, store, terms=terms)
+    for collection in (both, alone, none, per_token):
+        collection.close()
+        assert check_collection(collection.path) == []
+
+
+COLUMNS = ("term_offsets", "term_keys", "term_weights", "term_row_offsets")
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_damaged_columns_are_named(tmp_path: Path, name: str) -> None:
+    filled(tmp_path / "good", PER_TOKEN).close()
+    content = (tmp_path / "good" / "segment-000001" / name).read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 4
+    for number, damage in enumerate((None, content[:-1], content + b"\0", bytes(flipped))):
+        path = shutil.copytree(tmp_path / "good", tmp_path / str(number))
+        (path / "segment-000001" / name).unlink()
+        if damage is not None:
+            (path / "segment-000001" / name).write_bytes(damage)
+        assert any(name in problem for problem in check_collection(path))
+        with pytest.raises(DataLoss, match=name), Collection(path).snapshot():
+            pass
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "message"),
+    [
+        ("term_offsets", PER_TOKEN, "term_offsets"),
+        ("term_keys", TermField(keys=1 << 32), "do not rise|outside"),
+        ("term_weights", TermField(), "NaN"),
+        ("term_row_offsets", PER_TOKEN, "term_row_offsets"),
+    ],
+)
+def test_what_checksums_cannot_know_is_checked(
+    tmp_path: Path, name: str, field: TermField, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer's fault: the files are as their manifest says, and still wrong."""
+    from plait.index import segment
+
+    write_column = segment.SegmentWriter._write
+
+    def wrong(writer: segment.SegmentWriter, column: str, values: np.ndarray | None) -> None:
+        if column == name and values is not None:
+            values = values.astype(segment._TERM_COLUMNS[name])
+            values = values[::-1] if name != "term_weights" else values * np.float32("nan")
+        write_column(writer, column, values)
+
+    monkeypatch.setattr(segment.SegmentWriter, "_write", wrong)
+    collection = Collection.create(tmp_path, DIM, terms=field)
+    collection.live.upsert([str(i) for i in range(9)], **write(DIM, field, list(range(9))))
+    collection.seal()
+    collection.close()
+    (problem,) = check_collection(tmp_path)
+    assert "segment-000001" in problem and any(word in problem for word in message.split("|"))
+
+
+def test_only_collections_with_terms_have_a_format_of_their_own(tmp_path: Path) -> None:
+    """An older plait would drop the terms in its first merge; to it the others are what they were."""
+    for name, terms, format in (("with", True, 2), ("without", None, 1)):
+        collection = Collection.create(tmp_path / name, DIM, terms=terms)
+        with collection.catalog.reading() as view:
+            assert view.meta("format") == format
+        collection.close()
+    db = sqlite3.connect(tmp_path / "with" / "catalog.db")
+    with db:
+        db.execute("DELETE FROM meta WHERE key = 'terms'")
+    db.close()
+    with pytest.raises(DataLoss, match="'terms' is gone"):
+        Collection(tmp_path / "with")
+    assert any("'terms' is gone" in problem for problem in check_collection(tmp_path / "with"))
+
+
+def test_a_live_write_waits_for_an_unfinished_build(tmp_path: Path) -> None:
+    """A build of terms goes on in another process where it was interrupted."""
+    field = PER_TOKEN
+    with Collection.create(tmp_path, DIM, terms=field) as collection, collection.builder() as builder:
+        builder.add(["a", "b"], **write(DIM, field, [4, 5]))
+    with Collection(tmp_path) as collection:
+        with pytest.raises(FailedPrecondition, match="2 documents waiting"):
+            collection.live.upsert(["c"], **write(DIM, field, [6]))
+        with collection.builder() as builder:
+            assert builder.staged_ids == ["a", "b"]
+            builder.add(["c"], **write(DIM, field, [6]))
+            builder.publish()
+        with collection.snapshot() as snapshot:
+            for id, seed in zip("abc", (4, 5, 6), strict=True):
+                got = snapshot.terms(snapshot.view.by_id(id).number)
+                np.testing.assert_array_equal(dense(got), dense(sparse(seed, field)))
+    assert check_collection(tmp_path) == []
