@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
 from .errors import InvalidArgument
 from .terms import Terms, check
@@ -50,6 +49,8 @@ class TermRows:
 
     def terms(self, keys: int = KEYS) -> Terms:
         """The same as SciPy rows over a key space."""
+        from scipy import sparse  # here, since importing it takes half as long as all of plait.index
+
         shape = len(self.offsets) - 1, keys
         wide = np.int64 if keys > np.iinfo(np.int32).max else np.int32
         parts = self.weights, self.keys.astype(wide), self.offsets.astype(wide)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from .errors import InvalidArgument
 from .tokens import ragged_rows
@@ -45,6 +44,8 @@ def check(terms: Terms) -> Terms:
     Raises:
         InvalidArgument: offsets that fall or do not fit the rows, a key twice in a row, NaN or infinity.
     """
+    from scipy import sparse  # here, since importing it takes half as long as all of plait.index
+
     rows: Any = sparse.csr_array(terms.rows, dtype=np.float32, copy=True)
     rows.sort_indices()
     line = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))

@@ -367,6 +367,17 @@ def test_what_checksums_cannot_know_is_checked(
     assert "segment-000001" in problem and any(word in problem for word in message.split("|"))
 
 
+def test_a_weight_of_zero_is_no_weight(tmp_path: Path) -> None:
+    """Neither in a document nor in a query does it make a match."""
+    rows = csr_array((np.array([0, 2, 3], np.float32), [1, 4, 1], [0, 2, 3]), shape=(2, 9))
+    collection = Collection.create(tmp_path, 0, terms=TermField(keys=9))
+    collection.live.upsert(["a", "b"], None, terms=Terms(rows))
+    with collection.snapshot() as snapshot:
+        assert snapshot.terms(0).rows.indices.tolist() == [4]
+        assert [hits.docs.tolist() for hits in snapshot.search_terms(Terms(rows))] == [[0], [1]]
+        assert snapshot.term_statistics([1, 4]).frequencies.tolist() == [1, 1]
+
+
 def test_only_collections_with_terms_have_a_format_of_their_own(tmp_path: Path) -> None:
     """An older plait would drop the terms in its first merge; to it the others are what they were."""
     for name, terms, format in (("with", True, 2), ("without", None, 1)):
@@ -383,20 +394,20 @@ def test_only_collections_with_terms_have_a_format_of_their_own(tmp_path: Path) 
     assert any("'terms' is gone" in problem for problem in check_collection(tmp_path / "with"))
 
 
-def test_a_live_write_waits_for_an_unfinished_build(tmp_path: Path) -> None:
-    """A build of terms goes on in another process where it was interrupted."""
+def test_an_interrupted_build_of_terms_goes_on(tmp_path: Path) -> None:
+    """Where it was cut; until then live writes wait."""
     field = PER_TOKEN
     with Collection.create(tmp_path, DIM, terms=field) as collection, collection.builder() as builder:
-        builder.add(["a", "b"], **write(DIM, field, [4, 5]))
+        builder.add(["a", "b"], **write(DIM, field, [5, 11]))
     with Collection(tmp_path) as collection:
         with pytest.raises(FailedPrecondition, match="2 documents waiting"):
             collection.live.upsert(["c"], **write(DIM, field, [6]))
         with collection.builder() as builder:
             assert builder.staged_ids == ["a", "b"]
-            builder.add(["c"], **write(DIM, field, [6]))
+            builder.add(["c"], **write(DIM, field, [8]))
             builder.publish()
         with collection.snapshot() as snapshot:
-            for id, seed in zip("abc", (4, 5, 6), strict=True):
+            for id, seed in zip("abc", (5, 11, 8), strict=True):
                 got = snapshot.terms(snapshot.view.by_id(id).number)
                 np.testing.assert_array_equal(dense(got), dense(sparse(seed, field)))
     assert check_collection(tmp_path) == []
