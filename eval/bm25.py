@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..index.errors import FailedPrecondition, InvalidArgument
+from ..index.errors import InvalidArgument
 from ..index.hits import Hits, best
+from ..retrieval.analyzer import words
 
 if TYPE_CHECKING:
     from bm25s import BM25
@@ -32,7 +33,7 @@ def build(texts: Iterable[str], *, k1: float = 1.2, b: float = 0.75) -> BM25:
     """
     if k1 < 0 or not 0 <= b <= 1:
         raise InvalidArgument(f"k1 is {k1} and b is {b}; k1 must be 0 or more, b between 0 and 1")
-    documents = terms(texts)
+    documents = words(texts)
     if not any(documents):
         raise InvalidArgument("no text holds a term: stop words and single characters are not indexed")
     from bm25s import BM25
@@ -47,20 +48,8 @@ def search(index: BM25, queries: Sequence[str], k: int) -> list[Hits]:
     if k < 1:
         raise InvalidArgument(f"k is {k}; it must be 1 or more")
     results = []
-    for query in terms(queries):
+    for query in words(queries):
         scores = index.get_scores_from_ids(index.get_tokens_ids(query))
         found = np.flatnonzero(scores > 0)
         results.append(best(found, scores[found], k))
     return results
-
-
-def terms(texts: Iterable[str]) -> list[list[str]]:
-    """Lower-cased words of two or more characters without stop words, stemmed."""
-    try:
-        import bm25s
-        import Stemmer
-    except ImportError as error:
-        raise FailedPrecondition("BM25 needs bm25s and PyStemmer: pip install 'plait[eval]'") from error
-    stemmer = Stemmer.Stemmer("english")
-    tokens = bm25s.tokenize(list(texts), stopwords="english", stemmer=stemmer, return_ids=False, show_progress=False)
-    return tokens  # pyright: ignore[reportReturnType]

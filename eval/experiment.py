@@ -68,16 +68,16 @@ def evaluate_retriever(
     for first in range(0, len(ids), _QUERIES):
         some = slice(first, first + _QUERIES)
         start = time.process_time()
-        tokens = retriever.encoding.queries(texts[some])
+        queries = retriever.encode(texts[some], **search)
         encoded = time.process_time()
-        found = retriever.search(tokens, depth, **search)
+        found = retriever.search(queries, depth, **search)
         cpu["encode"] += encoded - start
         cpu["search"] += time.process_time() - encoded
         run |= {q: [(h.id, h.score) for h in hits] for q, hits in zip(ids[some], found, strict=True)}
         if progress:
             progress("search", min(first + _QUERIES, len(ids)), len(ids))
     info = retriever.info()
-    system = {k: info[k] for k in ("system", "store", "recipe", "dim", "encoder")}
+    system = {k: info[k] for k in ("system", "store", "recipe", "dim", "encoder", "terms")}
     system |= {"k": depth, **vars(retriever.system.params), **vars(retriever.system.scoring), **search}
     return _report(dataset, names, run, run_file, system, cpu, info["tokens"], info["bytes"]["total"])
 

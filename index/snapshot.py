@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from .bm25 import Bm25
 from .candidates import term_scores, token_scores
 from .errors import InvalidArgument
 from .exact import ExactStore
@@ -23,8 +24,8 @@ from .search import Alignment, Part, explain, locate, search
 from .segment import Segment, segment_folder
 from .stores import open_store
 from .term_rows import TermRows, from_terms
-from .term_search import TermMatch, TermStatistics, explain_terms, search_terms, term_statistics
-from .term_store import open_terms
+from .term_search import TermMatch, TermStatistics, explain_terms, search_terms, term_statistics, weigh_queries
+from .term_store import Counts, open_terms
 from .terms import Terms
 from .tokens import Tokens, check
 from .view import Document, View
@@ -138,17 +139,25 @@ class Snapshot:
         vectors = widen(self._vectors(_single(query)).vectors)
         return token_scores(self.state.parts, vectors, np.asarray(docs, np.int64).reshape(-1), threads)
 
-    def search_terms(self, queries: Terms, k: int = 10, filter: Filter | None = None) -> list[Hits]:
+    def search_terms(
+        self, queries: Terms, k: int = 10, filter: Filter | None = None, bm25: Bm25 | None = None
+    ) -> list[Hits]:
         """The k best documents of every query by sum_i max_j q_i . d_j over sparse rows: a dot product where both have one.
 
         Only documents that share a key with the query are found. A query may have several rows (`offsets`), whatever the
         collection's documents have. The filter is applied before anything is scored.
-        """
-        return search_terms(self.parts(filter), self._rows(queries), k)
 
-    def explain_terms(self, query: Terms, doc: int) -> TermMatch:
+        Args:
+            bm25: the weights of documents and queries are counts of terms; they are weighed by what all living documents
+                hold, whether or not they satisfy the filter.
+        """
+        rows, counts = self._weighed(queries, bm25)
+        return search_terms(self.parts(filter), rows, k, counts)
+
+    def explain_terms(self, query: Terms, doc: int, bm25: Bm25 | None = None) -> TermMatch:
         """Why document number `doc` has its score for one query: the keys in common, both weights, their products."""
-        return explain_terms(self.state.parts, self._rows(_single(query)), doc)
+        rows, counts = self._weighed(_single(query), bm25)
+        return explain_terms(self.state.parts, rows, doc, counts)
 
     def score_terms(self, query: Terms, docs: Sequence[int] | np.ndarray) -> np.ndarray:
         """(docs,) float32: the scores that `search_terms` gives; 0 for a document that shares no key. Errors: `score_tokens`."""
@@ -190,6 +199,16 @@ class Snapshot:
     def _vectors(self, queries: Tokens) -> Tokens:
         self._schema.need_tokens()
         return check(queries, self._schema.dim)
+
+    def _weighed(self, queries: Terms, bm25: Bm25 | None) -> tuple[TermRows, Counts | None]:
+        rows = self._rows(queries)
+        if bm25 is None:
+            return rows, None
+        if self._schema.need_terms().per_token:
+            raise InvalidArgument(
+                "BM25 weighs one row of counts for each document; this collection keeps rows per token"
+            )
+        return weigh_queries(self.state.parts, rows, bm25)
 
     def _rows(self, queries: Terms) -> TermRows:
         return from_terms(queries, self._schema.need_terms().keys)

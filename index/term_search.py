@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .bm25 import Bm25
 from .errors import InvalidArgument
 from .exact import merge
 from .hits import Hits
 from .search import Part, locate
 from .term_rows import TermRows
-from .term_store import row_products
+from .term_store import Counts, row_products, weighed
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ class TermStatistics:
     """The sum of all weights of living documents; over `documents`, their mean length where weights count terms."""
 
 
-def search_terms(parts: list[Part], queries: TermRows, k: int) -> list[Hits]:
+def search_terms(parts: list[Part], queries: TermRows, k: int, counts: Counts | None = None) -> list[Hits]:
     """The k best documents of each query that share a key with it. Segments are merged by exact scores."""
     if k < 1:
         raise InvalidArgument(f"k is {k}; ask for at least 1 document")
@@ -54,11 +55,18 @@ def search_terms(parts: list[Part], queries: TermRows, k: int) -> list[Hits]:
     found = []
     for q in range(len(queries)):
         query = queries.take([q])
-        found.append(merge([store.search(query, k, allowed) for store, allowed in stores], k))
+        found.append(merge([store.search(query, k, allowed, counts) for store, allowed in stores], k))
     return found
 
 
-def explain_terms(parts: list[Part], query: TermRows, doc: int) -> TermMatch:
+def weigh_queries(parts: list[Part], queries: TermRows, bm25: Bm25) -> tuple[TermRows, Counts]:
+    """Counts of query terms as BM25 weights, by what the living documents of all parts hold."""
+    known = term_statistics(parts, queries.keys)
+    weights = queries.weights * bm25.idf(known.frequencies, known.documents)
+    return replace(queries, weights=weights.astype(np.float32)), Counts(bm25, known.weight / max(1, known.documents))
+
+
+def explain_terms(parts: list[Part], query: TermRows, doc: int, counts: Counts | None = None) -> TermMatch:
     """The keys behind the score of document `doc` for one query.
 
     Where the document has several rows, each query row counts with the row that scores best, the first of equals.
@@ -66,6 +74,8 @@ def explain_terms(parts: list[Part], query: TermRows, doc: int) -> TermMatch:
     part, position = locate(parts, doc)
     assert part.segment.terms is not None
     rows = part.segment.terms.take([position])
+    if counts is not None:
+        rows = weighed(rows, counts)
     columns: list[tuple[np.ndarray, ...]] = [
         tuple(np.zeros(0, t) for t in (np.uint32, np.float32, np.float32, *[int] * 2))
     ]

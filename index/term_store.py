@@ -7,12 +7,13 @@ without any is not found.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
+from .bm25 import Bm25
 from .errors import InvalidArgument
 from .hits import Hits, best
 from .segment import Segment, SegmentWriter
@@ -23,13 +24,22 @@ TERM_FILES: tuple[str, ...] = ()
 _BLOCK = 1 << 20
 
 
+@dataclass(frozen=True)
+class Counts:
+    """How stored term counts are weighed (`bm25.py`)."""
+
+    bm25: Bm25
+    mean: float
+    """The mean length of the collection's documents."""
+
+
 class TermStore(Protocol):
     """Finds the documents of one segment that have most in common with one query."""
 
-    def search(self, query: TermRows, k: int, allowed: np.ndarray | None = None) -> Hits:
+    def search(self, query: TermRows, k: int, allowed: np.ndarray | None = None, counts: Counts | None = None) -> Hits:
         """The k best documents under their collection-wide numbers; `query` holds one query, of one row or several.
 
-        `allowed` (documents,) bool: only these may be found.
+        `allowed` (documents,) bool: only these may be found. `counts`: the weights are term counts, weighed by BM25.
         """
         ...
 
@@ -63,8 +73,8 @@ class ExactTerms:
     """(documents,) int64 collection-wide numbers, rising."""
     rows: TermRows
 
-    def search(self, query: TermRows, k: int, allowed: np.ndarray | None = None) -> Hits:
-        scores, met = score(self.rows, query)
+    def search(self, query: TermRows, k: int, allowed: np.ndarray | None = None, counts: Counts | None = None) -> Hits:
+        scores, met = score(self.rows if counts is None else weighed(self.rows, counts), query)
         found = np.flatnonzero(met if allowed is None else met & allowed)
         return best(self.documents[found], scores[found], k)
 
@@ -83,6 +93,14 @@ class ExactTerms:
     def _totals(self) -> np.ndarray:
         owners = np.repeat(np.arange(len(self.rows)), np.diff(self.rows.bounds))
         return np.bincount(owners, self.rows.weights, len(self.rows))
+
+
+def weighed(rows: TermRows, counts: Counts) -> TermRows:
+    """One row per document of term counts as what they weigh by BM25."""
+    owners = np.repeat(np.arange(len(rows)), np.diff(rows.bounds))
+    norms = counts.bm25.norms(np.bincount(owners, rows.weights, len(rows)), counts.mean)
+    weights = rows.weights / (rows.weights + norms[owners])
+    return replace(rows, weights=weights.astype(np.float32))
 
 
 def score(rows: TermRows, query: TermRows) -> tuple[np.ndarray, np.ndarray]:

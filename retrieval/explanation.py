@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from ..index import term_search
 from ..index.search import Alignment
 from ..index.tokens import Role, Tokens
 
@@ -31,6 +33,16 @@ class Match:
 
 
 @dataclass(frozen=True)
+class TermMatch:
+    """A term that query and document share, and what it adds to the sparse score."""
+
+    term: str
+    query_weight: float
+    document_weight: float
+    contribution: float
+
+
+@dataclass(frozen=True)
 class Explanation:
     """The score of one document for one query, taken apart."""
 
@@ -39,6 +51,10 @@ class Explanation:
     matches: list[Match]
     text: str
     """The document's text, which the spans index into; empty when it was added as token vectors."""
+    terms: list[TermMatch] = field(default_factory=list)
+    """Where the search went by terms too: those in common, the greatest contribution first."""
+    terms_score: float | None = None
+    """The sum of the terms' contributions."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -56,6 +72,15 @@ def explanation(id: str, query: Tokens, query_text: str, alignment: Alignment, t
         for i, at in enumerate(alignment.matches)
     ]
     return Explanation(id, alignment.score, matches, text)
+
+
+def with_terms(why: Explanation, match: term_search.TermMatch, names: Sequence[str]) -> Explanation:
+    """The explanation with what the terms contribute; it is the whole score where there are no token matches."""
+    columns = zip(names, match.query_weights, match.document_weights, match.contributions, strict=True)
+    found = [TermMatch(name, float(q), float(d), float(c)) for name, q, d, c in columns]
+    found.sort(key=lambda m: (-m.contribution, m.term))
+    score = why.score if why.matches else match.score
+    return replace(why, score=score, terms=found, terms_score=match.score)
 
 
 def _token(tokens: Tokens, row: int, text: str) -> Token:

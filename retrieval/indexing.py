@@ -14,6 +14,8 @@ from ..index.stores import Progress, token_bytes
 from .corpus import Corpus, Survey, document_text, survey
 from .retriever import SAMPLE, Retriever
 
+_TERM_BYTES = 8
+"""A key and its weight."""
 _PROBE = 24
 """Documents encoded to foretell a build's size and time."""
 
@@ -30,7 +32,7 @@ class Estimate:
     seconds: float
     """Encoding and reducing."""
     tokens_per_s: float
-    """Tokens encoded per second, before the reducers."""
+    """Tokens encoded per second, before the reducers; documents where there are terms alone."""
 
 
 def estimate(retriever: Retriever, surveyed: Survey) -> Estimate:
@@ -38,18 +40,22 @@ def estimate(retriever: Retriever, surveyed: Survey) -> Estimate:
     texts = [document_text(d) for d in surveyed.sample]
     probe = texts[:: max(1, len(texts) // _PROBE)]
     start = time.perf_counter()
-    tokens = retriever.encoding.documents(probe)
+    batch = next(retriever.batches([{"id": "", "text": text} for text in probe]))
     seconds = time.perf_counter() - start
-    # Tokenising is cheap, so lengths come from the whole sample; what the reducers keep of them, from the probe.
-    whole, probed = (len(retriever.encoding.encoder.tokenize(some).vectors) for some in (texts, probe))
-    scale = surveyed.documents / max(1, len(texts)) * whole / max(1, probed)
-    count = int(len(tokens.vectors) * scale)
-    columns = (
-        token_bytes(retriever.collection.store, count, tokens.dim) + 5 + 8 * (1 if tokens.span_offsets is None else 2)
-    )
-    text = surveyed.characters + 120 * surveyed.documents
-    size, rate = int(count * columns + text), probed / max(seconds, 1e-9)
-    return Estimate(surveyed.documents, count, size, seconds * scale, rate)
+    share, encoded = surveyed.documents / max(1, len(texts)), len(probe)
+    size, count = surveyed.characters + 120 * surveyed.documents, 0
+    if (tokens := batch[1]) is not None:
+        # Tokenising is cheap, so lengths come from the whole sample; what the reducers keep of them, from the probe.
+        whole, encoded = (len(retriever.encoding.encoder.tokenize(some).vectors) for some in (texts, probe))
+        scale = share * whole / max(1, encoded)
+        count = int(len(tokens.vectors) * scale)
+        columns = token_bytes(retriever.collection.store, count, tokens.dim) + 5
+        size += int(count * (columns + 8 * (1 if tokens.span_offsets is None else 2)))
+    else:
+        scale = surveyed.documents / max(1, len(probe))
+    if (terms := batch[3]) is not None:
+        size += int(_TERM_BYTES * terms.rows.nnz * surveyed.documents / max(1, len(probe)))
+    return Estimate(surveyed.documents, count, size, seconds * scale, encoded / max(seconds, 1e-9))
 
 
 def build(
@@ -83,7 +89,7 @@ def build(
             announce(expected)
         resumed = _stream(retriever, builder, corpus, surveyed.documents, progress)
         added = builder.publish(progress)
-    if retriever.system.scoring.tokens == "all":
+    if retriever.has_tokens and retriever.system.scoring.tokens == "all":
         retriever.calibrate(progress=progress and partial(progress, "measure"))
     return {"documents": added, "resumed_after": resumed, "estimate": asdict(expected)}
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
@@ -15,19 +15,23 @@ from ..index.builder import Builder
 from ..index.calibration import DEPTHS, Calibration
 from ..index.collection import Collection
 from ..index.errors import FailedPrecondition, InvalidArgument
-from ..index.filters import Filter, compile, parse
+from ..index.filters import compile
 from ..index.live import Written
 from ..index.maintenance import Policy
 from ..index.stores import Progress
+from ..index.terms import Terms
 from ..index.tokens import Tokens
-from .corpus import document_text
+from .corpus import checked, document_text
 from .encoder import EMBEDDED, EncoderOptions, load_encoder
 from .encoding import Encoding
-from .explanation import Explanation, explanation
+from .explanation import Explanation, explanation, with_terms
+from .hit import Hit
 from .projection import from_bytes, to_bytes
 from .recipe import Statistics, needs_attention
 from .recipe import parse as parse_recipe
+from .routes import Queries, Route, as_filter, find, route_of
 from .systems import System, system_named
+from .term_side import TermSide, load_terms
 
 BATCH = 256
 """Documents encoded, reduced and committed together."""
@@ -35,23 +39,7 @@ SAMPLE = 2048
 """Documents from which document frequencies and axes are learned."""
 
 
-@dataclass(frozen=True)
-class Hit:
-    """A retrieved document."""
-
-    id: str
-    score: float
-    payload: dict[str, Any]
-    _retriever: Retriever
-    _query: str | Tokens
-    _search: dict[str, Any]
-
-    def explain(self) -> Explanation:
-        """The token pairs that make up the score."""
-        return self._retriever.explain(self._query, self.id, **self._search)
-
-    def as_json(self) -> dict[str, Any]:
-        return {"id": self.id, "score": self.score, "payload": self.payload}
+Batch = tuple[list[str], Tokens | None, list[dict[str, Any]], Terms | None]
 
 
 class Retriever:
@@ -91,6 +79,7 @@ class Retriever:
         options: EncoderOptions = EncoderOptions(),
         reduce: Sequence[str] = (),
         dim: int | None = None,
+        terms: str | None = None,
         store: str = "auto",
         fields: Sequence[str] = (),
         **machine: Any,
@@ -99,20 +88,25 @@ class Retriever:
 
         Args:
             system: `colbert` or `xtr`.
-            encoder: `minilm` (embedded), a checkpoint folder or hub id, or None: token vectors are given, `dim` says how wide.
+            encoder: `minilm` (embedded), a checkpoint folder or hub id, or None: token vectors are given, `dim` says how wide;
+                without `dim` too there are none, terms alone.
             options: what to change about the encoder.
             reduce: reducers in order, such as `["pool:2"]` (retrieval/recipe.py has the grammar). Cannot be changed later.
             dim: with an encoder, project to this many dimensions by PCA (costs up to 2 points of nDCG@10 at 128).
+            terms: what makes sparse terms of a text, beside its token vectors: `bm25`, `bm25:german`, ... None: nothing.
             store: `auto` (by the size of each segment), `exact`, `flat`, `lists` or `faiss:FACTORY` (index/stores.py).
             fields: payload fields with an index, so that filters on them are fast; any field can be filtered.
             **machine: as for opening: `device`, `threads`, `cache`, `policy`, `verify`.
         """
         system_named(system)
         steps = parse_recipe(reduce)
+        side = load_terms(terms) if terms else None
         if encoder is None:
-            if dim is None or steps:
-                raise InvalidArgument("without an encoder, give dim, and no reducers: vectors are stored as they come")
-            width, stored, loaded = dim, None, None
+            if (dim is None and side is None) or steps:
+                raise InvalidArgument(
+                    "without an encoder, give dim (or terms), and no reducers: vectors are stored as they come"
+                )
+            width, stored, loaded = dim or 0, None, None
         else:
             options = replace(options, attention=options.attention or needs_attention(steps))
             loaded = load_encoder(encoder, options, device=machine.get("device", "cpu"), threads=machine.get("threads"))
@@ -120,8 +114,9 @@ class Retriever:
             if dim is not None and not 1 <= dim <= spec.dim:
                 raise InvalidArgument(f"dim is {dim}; it must lie between 1 and the encoder's {spec.dim} dimensions")
             width, stored = dim or spec.dim, {"name": encoder, "options": asdict(options), "spec": asdict(spec)}
-        settings = {"system": system, "encoder": stored, "recipe": [s.spec for s in steps], "dim": dim}
-        Collection.create(Path(path), width, store, {"retrieval": settings}, fields).close()
+        settings = {"system": system, "encoder": stored, "recipe": [s.spec for s in steps], "dim": dim, "terms": terms}
+        kept = side.field if side else None
+        Collection.create(Path(path), width, store, {"retrieval": settings}, fields, kept).close()
         retriever = cls(path, **machine)
         if loaded is not None:
             # A large encoder need not be loaded twice.
@@ -156,6 +151,12 @@ class Retriever:
             )
         steps, dim = parse_recipe(self.settings["recipe"]), self.settings["dim"]
         return Encoding(encoder, steps, dim, *self._learned(), cache=self._cache)
+
+    @cached_property
+    def term_side(self) -> TermSide | None:
+        """What makes terms of texts; None: this collection has none."""
+        name = self.settings.get("terms")
+        return load_terms(name) if name else None
 
     def add(self, documents: Iterable[dict[str, Any]], progress: Progress | None = None) -> int:
         """Encodes and adds documents in bulk: straight into a segment, visible all at once. Returns how many.
@@ -195,11 +196,11 @@ class Retriever:
         """
         stream, written = iter(documents), Written(self.seq, 0)
         head = list(islice(stream, SAMPLE))
-        if head and not self.encoding.fitted:
+        if head and self.has_tokens and not self.encoding.fitted:
             with self.collection.builder() as builder:
                 self.fit(builder, head)
-        for batch in self.batches(chain(head, stream)):
-            done = self.collection.live.upsert(*batch, durable=durable)
+        for ids, tokens, payloads, terms in self.batches(chain(head, stream)):
+            done = self.collection.live.upsert(ids, tokens, payloads, durable, terms)
             written = Written(done.seq, written.count + done.count)
         return written
 
@@ -260,9 +261,9 @@ class Retriever:
 
     def fit(self, builder: Builder, sample: Sequence[dict[str, Any]]) -> None:
         """Learns from sample documents what the recipe needs, once for ever, and stores it."""
-        if self.encoding.fitted or not sample:
+        if not sample or not self.has_tokens or self.encoding.fitted:
             return
-        fitted = self.encoding.fit([document_text(_checked(d)) for d in sample])
+        fitted = self.encoding.fit([document_text(checked(d)) for d in sample])
         learned: dict[str, bytes] = {}
         if fitted.statistics is not None:
             learned["document_frequency"] = to_bytes(fitted.statistics.document_frequency)
@@ -273,48 +274,68 @@ class Retriever:
         builder.put(resources=learned)
         self.__dict__["encoding"] = fitted
 
-    def batches(self, documents: Iterable[dict[str, Any]]) -> Iterator[tuple[list[str], Tokens, list[dict[str, Any]]]]:
-        """Documents as the writer takes them: ids, tokens, payloads."""
-        stream = map(_checked, documents)
+    @property
+    def has_tokens(self) -> bool:
+        """Whether documents have token vectors, or terms alone."""
+        return self.collection.dim > 0
+
+    def batches(self, documents: Iterable[dict[str, Any]]) -> Iterator[Batch]:
+        """Documents as the writer takes them: ids, tokens, payloads, terms."""
+        stream = map(checked, documents)
         while batch := list(islice(stream, BATCH)):
-            tokens = self.encoding.documents([document_text(d) for d in batch])
-            yield [d["id"] for d in batch], tokens, [{k: v for k, v in d.items() if k != "id"} for d in batch]
+            texts = [document_text(d) for d in batch]
+            tokens = self.encoding.documents(texts) if self.has_tokens else None
+            terms = self.term_side.documents(texts) if self.term_side else None
+            yield [d["id"] for d in batch], tokens, [{k: v for k, v in d.items() if k != "id"} for d in batch], terms
 
     @overload
     def search(self, query: str, k: int = 10, **search: Any) -> list[Hit]: ...  # pyright: ignore[reportOverlappingOverload]
     @overload
-    def search(self, query: Sequence[str] | Tokens, k: int = 10, **search: Any) -> list[list[Hit]]: ...
-    def search(self, query: str | Sequence[str] | Tokens, k: int = 10, **search: Any) -> list[Hit] | list[list[Hit]]:
+    def search(self, query: Sequence[str] | Tokens | Queries, k: int = 10, **search: Any) -> list[list[Hit]]: ...
+    def search(
+        self, query: str | Sequence[str] | Tokens | Queries, k: int = 10, **search: Any
+    ) -> list[Hit] | list[list[Hit]]:
         """The k best documents for one query, or for each of several.
 
         Args:
-            query: a text, several texts, or query token vectors.
+            query: a text, several texts, query token vectors, or what `encode` made of texts.
             k: documents wanted; fewer come back when fewer were retrieved.
-            **search: `k_token`, `nprobe`, `candidates` (see `SearchParams`), `missing` (see `Scoring`), or `exact=True`:
+            **search: `mode`: `tokens`, `terms`, `hybrid` or `rerank`, with `depth`, `fusion_k`, `weights` (see `Route`);
+                `k_token`, `nprobe`, `candidates` (see `SearchParams`), `missing` (see `Scoring`), or `exact=True`:
                 compare with every stored token, whatever the store. `target_recall=0.99`: the cheapest parameters that
                 found this share of the exact top k when the collection was calibrated (without a filter); exact search
                 where none did. `filter`: a condition on payload fields, such as
                 `{"year": 2020}` or `{"range": {"year": {"gte": 2000}}}` (index/filters.py), applied before scoring.
         """
-        tokens = query if isinstance(query, Tokens) else self._encoded([query] if isinstance(query, str) else [*query])
-        asked = [tokens.take([i]) for i in range(len(tokens))] if isinstance(query, Tokens) else None
-        texts = [query] if isinstance(query, str) else query
+        route = self._route(search, k)
+        texts = [query] if isinstance(query, str) else None if isinstance(query, Tokens | Queries) else [*query]
+        queries = self._queries(route, query if texts is None else texts)  # type: ignore[arg-type]
         found = []
         with self.collection.snapshot() as snapshot:
-            for i, hits in enumerate(snapshot.search(tokens, k, **self._choices(search, k))):
-                one = asked[i] if asked else str(texts[i])  # type: ignore[index]
+            for i, hits in enumerate(find(snapshot, route, queries, k)):
+                one = texts[i] if texts is not None else queries.one(i)
                 pairs = zip(snapshot.documents(hits.docs), hits.scores, strict=True)
                 found.append([Hit(d.id, float(s), d.payload, self, one, search) for d, s in pairs])
         return found[0] if isinstance(query, str) else found
 
-    def explain(self, query: str | Tokens, id: str, **search: Any) -> Explanation:
+    def explain(self, query: str | Tokens | Queries, id: str, **search: Any) -> Explanation:
         """Why the document `id` has its score for a query (whether or not a search would return it)."""
-        tokens = query if isinstance(query, Tokens) else self._encoded([query])
+        route = self._route(search, None)
+        shown = query if isinstance(query, str) else ""
+        asked = self._queries(route, [query] if isinstance(query, str) else query)
         with self.collection.snapshot() as snapshot:
             document = snapshot.view.by_id(id)
-            alignment = snapshot.explain(tokens, document.number, **self._choices(search, None))
-        text = document_text(document.payload) if "text" in document.payload else ""
-        return explanation(id, tokens, query if isinstance(query, str) else "", alignment, text)
+            text = document_text(document.payload) if "text" in document.payload else ""
+            why = Explanation(id, 0.0, [], text)
+            if asked.tokens is not None:
+                aligned = snapshot.explain(
+                    asked.tokens, document.number, route.scoring, route.params, route.filter, route.exact
+                )
+                why = explanation(id, asked.tokens, shown, aligned, text)
+            if asked.terms is not None and self.term_side:
+                match = snapshot.explain_terms(asked.terms, document.number, route.bm25)
+                why = with_terms(why, match, self.term_side.names(match.keys.tolist(), shown))
+        return why
 
     def calibrate(
         self, queries: Sequence[str] | Tokens | None = None, depths: Sequence[int] = DEPTHS, progress: Any = None
@@ -339,6 +360,7 @@ class Retriever:
             "system": self.system.name,
             "recipe": self.settings["recipe"],
             "encoder": self.settings["encoder"],
+            "terms": self.settings.get("terms"),
             "recall": measured.to_json() if measured else None,
         }
 
@@ -351,24 +373,22 @@ class Retriever:
     def _condition(self, filter: Any) -> tuple[str, Sequence[Any]]:
         return ("1", ()) if filter is None else compile(as_filter(filter), self.collection.declared)
 
-    def _choices(self, search: dict[str, Any], k: int | None) -> dict[str, Any]:
-        """Search parameters as the index takes them. Without k, for one document: a target recall changes nothing there."""
-        chosen = dict(search)
-        exact, filter = bool(chosen.pop("exact", False)), chosen.pop("filter", None)
-        target = chosen.pop("target_recall", None)
-        scoring = replace(self.system.scoring, missing=chosen.pop("missing", self.system.scoring.missing))
-        try:
-            params = replace(self.system.params, **chosen)
-        except TypeError:
-            known = ", ".join([*vars(self.system.params), "missing", "exact", "target_recall", "filter"])
-            raise InvalidArgument(f"unknown search parameter in {sorted(chosen)}; known are {known}") from None
-        if target is not None and k is not None and not exact:
-            if scoring.tokens != "all" or {"nprobe", "candidates"} & set(chosen):
-                raise InvalidArgument("target_recall chooses nprobe and candidates of colbert; give one or the other")
-            reaching = self.collection.reaching(target, k, params)
-            exact, params = reaching is None, reaching or params
-        condition = None if filter is None else as_filter(filter)
-        return {"scoring": scoring, "params": params, "exact": exact, "filter": condition}
+    def encode(self, texts: Sequence[str], **search: Any) -> Queries:
+        """Queries made ready for `search` with the same parameters, which takes them in place of texts."""
+        return self._queries(self._route(search, None), [*texts])
+
+    def _queries(self, route: Route, asked: list[str] | Tokens | Queries) -> Queries:
+        """What the route needs of queries: made from their texts, or as given."""
+        if not isinstance(asked, list):
+            return asked if isinstance(asked, Queries) else Queries(asked)
+        dense, sparse = route.sides
+        if sparse and self.term_side is None:
+            raise InvalidArgument(f"mode is {route.mode!r}, and this collection holds no terms; build it with terms")
+        terms = self.term_side.queries(asked) if sparse and self.term_side else None
+        return Queries(self._encoded(asked) if dense else None, terms)
+
+    def _route(self, search: dict[str, Any], k: int | None) -> Route:
+        return route_of(search, self.system, self.collection, self.term_side.bm25 if self.term_side else None, k)
 
     def _learned(self) -> tuple[Statistics | None, np.ndarray | None]:
         with self.collection.catalog.reading() as view:
@@ -378,16 +398,3 @@ class Retriever:
         if "sampled" in arrays:
             statistics = Statistics(int(arrays["sampled"]), arrays["document_frequency"], arrays["stop_ids"])
         return statistics, arrays.get("axes")
-
-
-def as_filter(condition: Any) -> Filter:
-    """A filter, or the JSON form of one."""
-    return parse(condition) if isinstance(condition, Mapping) else condition
-
-
-def _checked(document: dict[str, Any]) -> dict[str, Any]:
-    for field in ("id", "text"):
-        if not isinstance(document.get(field), str):
-            shown = str(document)[:80]
-            raise InvalidArgument(f"a document needs {field!r} as text; this one has {document.get(field)!r}: {shown}")
-    return document

@@ -23,6 +23,7 @@ from .console import bytes_text, err, out, print_json, progress, show_explanatio
 from .options import (
     Cache,
     Candidates,
+    Depth,
     Device,
     Dim,
     DocumentLength,
@@ -33,6 +34,7 @@ from .options import (
     Json,
     KToken,
     Missing,
+    Mode,
     Nprobe,
     Pool,
     Prune,
@@ -42,6 +44,7 @@ from .options import (
     Store,
     SystemName,
     TargetRecall,
+    TermsName,
     Threads,
     read_filter,
 )
@@ -69,6 +72,7 @@ def build_command(
     prune: Prune = None,
     reduce: Reduce = None,
     dim: Dim = None,
+    terms: TermsName = None,
     store: Store = "auto",
     query_length: QueryLength = None,
     document_length: DocumentLength = None,
@@ -82,7 +86,7 @@ def build_command(
 ) -> None:
     """Encode a corpus and build a collection. Run it again after an interruption: it goes on where it stopped."""
     settings = _settings(
-        system, encoder, pool, prune, reduce, dim, store, query_length, document_length, query_expansion
+        system, encoder, pool, prune, reduce, dim, terms, store, query_length, document_length, query_expansion
     )
     machine = {"device": device, "threads": threads, "cache": cache}
     _, done = _build(data, collection, settings, machine, quiet, restart)
@@ -109,6 +113,8 @@ def search_command(
     candidates: Candidates = None,
     missing: Missing = None,
     target_recall: TargetRecall = None,
+    mode: Mode = None,
+    depth: Depth = None,
     exact: Exact = False,
     filter: Filter = None,
     device: Device = "cpu",
@@ -117,7 +123,16 @@ def search_command(
 ) -> None:
     """Search a collection."""
     retriever = Retriever(collection, device=device, threads=threads)
-    choices = _search(k_token, nprobe, candidates, missing, target_recall, exact)
+    choices = _search(
+        missing,
+        k_token=k_token,
+        nprobe=nprobe,
+        candidates=candidates,
+        target_recall=target_recall,
+        mode=mode,
+        depth=depth,
+        exact=exact or None,
+    )
     if filter:
         choices["filter"] = read_filter(filter)
     hits = retriever.search(query, k, **choices)
@@ -163,6 +178,7 @@ def eval_command(
     prune: Prune = None,
     reduce: Reduce = None,
     dim: Dim = None,
+    terms: TermsName = None,
     store: Store = "auto",
     query_length: QueryLength = None,
     document_length: DocumentLength = None,
@@ -172,6 +188,8 @@ def eval_command(
     candidates: Candidates = None,
     missing: Missing = None,
     target_recall: TargetRecall = None,
+    mode: Mode = None,
+    depth: Depth = None,
     exact: Exact = False,
     device: Device = "cpu",
     threads: Threads = None,
@@ -183,14 +201,23 @@ def eval_command(
     dataset = open_dataset(data, split)
     names = [m.strip() for m in measures.split(",")] if measures else []
     machine = {"device": device, "threads": threads, "cache": cache}
-    search = _search(k_token, nprobe, candidates, missing, target_recall, exact)
+    search = _search(
+        missing,
+        k_token=k_token,
+        nprobe=nprobe,
+        candidates=candidates,
+        target_recall=target_recall,
+        mode=mode,
+        depth=depth,
+        exact=exact or None,
+    )
     if system == "bm25":
         report = experiment.evaluate_bm25(dataset, names, run).as_json()
     elif collection is not None:
         report = _evaluate(dataset, Retriever(collection, **machine), names, run, search, quiet)
     else:
         settings = _settings(
-            system, encoder, pool, prune, reduce, dim, store, query_length, document_length, query_expansion
+            system, encoder, pool, prune, reduce, dim, terms, store, query_length, document_length, query_expansion
         )
         with tempfile.TemporaryDirectory(prefix="plait-eval-") as folder:
             retriever, built = _build(data, Path(folder) / "collection", settings, machine, quiet, False)
@@ -226,6 +253,7 @@ def _settings(
     prune: list[str] | None,
     reduce: list[str] | None,
     dim: int | None,
+    terms: str | None,
     store: str,
     query_length: int | None,
     document_length: int | None,
@@ -233,19 +261,12 @@ def _settings(
 ) -> dict[str, Any]:
     steps = [*(reduce or []), *(prune or []), *([f"pool:{pool}"] if pool and pool != "1" else [])]
     options = EncoderOptions(query_length, document_length, query_expansion)
-    return {"system": system, "encoder": encoder, "options": options, "reduce": steps, "dim": dim, "store": store}
+    named = None if encoder == "none" else encoder
+    sides = {"encoder": named, "options": options, "reduce": steps, "dim": dim, "terms": terms}
+    return {"system": system, **sides, "store": store}
 
 
-def _search(
-    k_token: int | None,
-    nprobe: int | None,
-    candidates: int | None,
-    missing: str | None,
-    target_recall: float | None,
-    exact: bool,
-) -> dict[str, Any]:
-    chosen: dict[str, Any] = {"k_token": k_token, "nprobe": nprobe, "candidates": candidates, "exact": exact or None}
-    chosen["target_recall"] = target_recall
+def _search(missing: str | None, **chosen: Any) -> dict[str, Any]:
     if missing is not None:
         try:
             chosen["missing"] = float(missing)
@@ -280,8 +301,9 @@ def _create_or_resume(folder: Path, settings: dict[str, Any], machine: dict[str,
         return Retriever.create(folder, **settings, **machine)
     retriever = Retriever(folder, **machine)
     was, encoder = retriever.settings, retriever.settings["encoder"] or {}
-    now = {**{k: settings[k] for k in ("system", "dim")}, "recipe": settings["reduce"], "encoder": settings["encoder"]}
-    then = {**{k: was[k] for k in ("system", "dim")}, "recipe": was["recipe"], "encoder": encoder.get("name")}
+    same = ("system", "dim", "terms")
+    now = {**{k: settings[k] for k in same}, "recipe": settings["reduce"], "encoder": settings["encoder"]}
+    then = {**{k: was.get(k) for k in same}, "recipe": was["recipe"], "encoder": encoder.get("name")}
     if now != then or settings["store"] != retriever.collection.store:
         raise InvalidArgument(
             f"{folder} was begun with other settings ({then}, {retriever.collection.store}); choose another folder"

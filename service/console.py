@@ -17,7 +17,7 @@ from rich.text import Text
 from ..index.calibration import Calibration
 from ..index.stores import Progress as Report
 from ..retrieval.explanation import Explanation
-from ..retrieval.retriever import Hit
+from ..retrieval.hit import Hit
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -17,7 +17,7 @@ Device = Annotated[str, typer.Option(help="Where encoder and FAISS run: cpu, or 
 SystemName = Annotated[
     str, typer.Option("--system", help="colbert (all tokens of a candidate) or xtr (retrieved tokens).")
 ]
-Encoder = Annotated[str, typer.Option(help="minilm (embedded), a checkpoint folder, or a hub id.")]
+Encoder = Annotated[str, typer.Option(help="minilm (embedded), a checkpoint folder, a hub id, or none (terms alone).")]
 Pool = Annotated[str | None, typer.Option(help="Token pooling: a factor (2), or method:factor (kmeans:3).")]
 Prune = Annotated[
     list[str] | None, typer.Option(help="Token pruning, repeatable: first:50, idf:50, idf:70%, attention:50%.")
@@ -48,6 +48,14 @@ TargetRecall = Annotated[
     float | None,
     typer.Option(help="The cheapest parameters that were measured to find this share of the exact top k."),
 ]
+TermsName = Annotated[
+    str | None, typer.Option("--terms", help="Sparse terms beside the token vectors: bm25, or bm25:LANGUAGE.")
+]
+Mode = Annotated[
+    str | None,
+    typer.Option(help="tokens (late interaction), terms (sparse), hybrid (both, fused), rerank (terms, then tokens)."),
+]
+Depth = Annotated[int | None, typer.Option(help="Documents that each side gives to hybrid, and terms to rerank.")]
 Exact = Annotated[bool, typer.Option("--exact", help="Compare with every stored token, whatever the store.")]
 Filter = Annotated[
     str | None,

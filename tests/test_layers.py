@@ -19,7 +19,7 @@ ADAPTERS = {
     "faiss": {"index/faiss_store.py"},
     "onnxruntime": {"retrieval/minilm.py"},
     "tokenizers": {"retrieval/minilm.py"},
-    "bm25s": {"eval/bm25.py"},
+    "bm25s": {"eval/bm25.py", "retrieval/analyzer.py"},
     "ir_measures": {"eval/measure.py"},
 }
 INDEX_MAY_USE = {"numpy", "scipy", "threadpoolctl", "faiss"}

@@ -1,0 +1,126 @@
+"""The routes of a query through a collection: by token vectors, by terms, or by both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..index.bm25 import Bm25
+from ..index.collection import Collection
+from ..index.errors import InvalidArgument
+from ..index.filters import Filter, parse
+from ..index.fusion import rrf
+from ..index.hits import Hits, best
+from ..index.scoring import Scoring, SearchParams
+from ..index.snapshot import Snapshot
+from ..index.terms import Terms
+from ..index.tokens import Tokens
+from .systems import System
+
+MODES = ("tokens", "terms", "hybrid", "rerank")
+_OPTIONS = ("mode", "exact", "depth", "fusion_k", "weights")
+
+
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """Queries made ready for a route: the sides that it needs."""
+
+    tokens: Tokens | None = None
+    terms: Terms | None = None
+
+    def __len__(self) -> int:
+        return len(self.terms) if self.tokens is None and self.terms is not None else len(self.tokens or ())
+
+    def one(self, query: int) -> Queries:
+        tokens = None if self.tokens is None else self.tokens.take([query])
+        return Queries(tokens, None if self.terms is None else self.terms.take([query]))
+
+
+@dataclass(frozen=True)
+class Route:
+    """Which way a query takes, and what it may spend."""
+
+    mode: str
+    """`tokens`: late interaction. `terms`: sparse. `hybrid`: both, fused by reciprocal rank. `rerank`: the best by terms,
+    scored by late interaction."""
+    scoring: Scoring
+    params: SearchParams
+    exact: bool = False
+    filter: Filter | None = None
+    bm25: Bm25 | None = None
+    depth: int = 100
+    """Documents that each side gives to `hybrid`, and terms to `rerank`; never fewer than k. Larger: recall; time grows."""
+    fusion_k: float = 60
+    """`hybrid`: larger: less between the first ranks, more for being in both (`index/fusion.py`)."""
+    weights: tuple[float, float] = (1, 1)
+    """`hybrid`: what ranks by tokens and by terms count."""
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise InvalidArgument(f"mode is {self.mode!r}; it must be one of {', '.join(MODES)}")
+        if self.depth < 1:
+            raise InvalidArgument(f"depth is {self.depth}; it must be at least 1")
+
+    @property
+    def sides(self) -> tuple[bool, bool]:
+        """Whether this route needs a query's token vectors, and its terms."""
+        return self.mode != "terms", self.mode != "tokens"
+
+
+def route_of(search: dict[str, Any], system: System, collection: Collection, bm25: Bm25 | None, k: int | None) -> Route:
+    """A search's parameters as the way it takes. Without k, for one document: a target recall changes nothing there.
+
+    Raises:
+        InvalidArgument: an unknown parameter, a value out of its bounds, two that contradict each other.
+        FailedPrecondition: a target recall where none was measured.
+    """
+    chosen = dict(search)
+    filter, target = chosen.pop("filter", None), chosen.pop("target_recall", None)
+    scoring = replace(system.scoring, missing=chosen.pop("missing", system.scoring.missing))
+    spent = {name: chosen.pop(name) for name in vars(system.params) if name in chosen}
+    if unknown := chosen.keys() - set(_OPTIONS):
+        names = ", ".join([*vars(system.params), "missing", *_OPTIONS, "target_recall", "filter"])
+        raise InvalidArgument(f"unknown search parameter in {sorted(unknown)}; known are {names}")
+    params, exact = replace(system.params, **spent), bool(chosen.pop("exact", False))
+    if target is not None and k is not None and not exact:
+        if scoring.tokens != "all" or {"nprobe", "candidates"} & spent.keys():
+            raise InvalidArgument("target_recall chooses nprobe and candidates of colbert; give one or the other")
+        reaching = collection.reaching(target, k, params)
+        exact, params = reaching is None, reaching or params
+    mode = chosen.pop("mode", None) or ("tokens" if collection.dim else "terms")
+    condition = None if filter is None else as_filter(filter)
+    return Route(mode, scoring, params, exact, condition, bm25, **chosen)
+
+
+def as_filter(condition: Any) -> Filter:
+    """A filter, or the JSON form of one."""
+    return parse(condition) if isinstance(condition, Mapping) else condition
+
+
+def find(snapshot: Snapshot, route: Route, queries: Queries, k: int) -> list[Hits]:
+    """The k best documents of every query. Scores: MaxSim, or sparse, or (hybrid) sums of reciprocal ranks."""
+    tokens, terms = queries.tokens, queries.terms
+    if route.mode == "tokens":
+        return _by_tokens(snapshot, route, tokens, k)
+    depth = k if route.mode == "terms" else max(k, route.depth)
+    sparse = snapshot.search_terms(_given(terms, "terms"), depth, route.filter, route.bm25)
+    if route.mode == "terms":
+        return sparse
+    if route.mode == "rerank":
+        given = _given(tokens, "token vectors")
+        return [best(hits.docs, snapshot.score_tokens(given.take([q]), hits.docs), k) for q, hits in enumerate(sparse)]
+    dense = _by_tokens(snapshot, route, tokens, depth)
+    fused = [rrf(pair, route.fusion_k, route.weights) for pair in zip(dense, sparse, strict=True)]
+    return [Hits(hits.docs[:k], hits.scores[:k]) for hits in fused]
+
+
+def _by_tokens(snapshot: Snapshot, route: Route, tokens: Tokens | None, k: int) -> list[Hits]:
+    given = _given(tokens, "token vectors")
+    return snapshot.search(given, k, route.scoring, route.params, route.filter, route.exact)
+
+
+def _given(side: Any, name: str) -> Any:
+    if side is None:
+        raise InvalidArgument(f"this query has no {name}; choose another mode, or give a text")
+    return side

@@ -1,0 +1,51 @@
+"""The way of a text to stored terms: an analyser whose counts BM25 weighs, or a sparse encoder's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..index.bm25 import Bm25
+from ..index.errors import InvalidArgument
+from ..index.representations import TermField
+from ..index.terms import Terms
+from .analyzer import KEYS, Analyzer
+
+
+@dataclass(frozen=True)
+class TermSide:
+    """How a collection turns texts into terms, and how it keeps them."""
+
+    name: str
+    """What loads it again."""
+    encoder: Any
+    """`Analyzer` or a `SparseEncoder`."""
+    field: TermField
+    bm25: Bm25 | None = None
+    """Weighs counts when a query comes; None: weights are the encoder's."""
+
+    def documents(self, texts: Sequence[str]) -> Terms:
+        return self.encoder.encode_documents(texts)
+
+    def queries(self, texts: Sequence[str]) -> Terms:
+        return self.encoder.encode_queries(texts)
+
+    def names(self, keys: Iterable[int], query: str) -> list[str]:
+        """What the keys of a query's terms stand for; the analyser tells from the query's text."""
+        if isinstance(self.encoder, Analyzer):
+            known = self.encoder.names(query)
+            return [known.get(int(key), f"key {key}") for key in keys]
+        return self.encoder.names(keys)
+
+
+def load_terms(name: str) -> TermSide:
+    """`bm25`, or `bm25:LANGUAGE`.
+
+    Raises:
+        InvalidArgument: no such language.
+    """
+    kind, _, language = name.partition(":")
+    if kind != "bm25":
+        raise InvalidArgument(f"terms is {name!r}; it must be bm25 or bm25:LANGUAGE")
+    return TermSide(name, Analyzer(language or "english"), TermField(KEYS), Bm25())
