@@ -45,6 +45,7 @@ def byte_scores(
     threads: int,
     out: np.ndarray,
 ) -> None: ...
+
 class Inverted:
     def __init__(
         self,

@@ -11,7 +11,7 @@ import numpy as np
 from . import kernels, postings
 from .errors import InvalidArgument
 from .hits import Hits
-from .postings import WINDOW, Postings
+from .postings import LEVELS, WINDOW, Postings
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +73,8 @@ class Inverted:
             raise InvalidArgument(
                 f"allowed is {allowed.dtype} {allowed.shape}; it must be bool ({self.postings.documents},)"
             )
+        if not np.abs(weights).sum(dtype=np.float64) * self._greatest <= np.finfo(np.float32).max:
+            raise InvalidArgument("scores may leave the range of float32; scale the query or the documents down")
         docs, scores, _ = kernels.posting_search(
             self._index, keys, weights, min(k, self.postings.documents), alpha=alpha, allowed=allowed, threads=threads
         )
@@ -84,9 +86,7 @@ class Inverted:
         *_, work = kernels.posting_search(self._index, keys, weights, k, alpha=alpha, allowed=None, threads=1)
         return work
 
-    def _query(
-        self, keys: np.ndarray, weights: np.ndarray, query_terms: int | None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _query(self, keys: np.ndarray, weights: np.ndarray, query_terms: int | None) -> tuple[np.ndarray, np.ndarray]:
         """The query by rising key, after `query_terms`."""
         keys, weights = np.asarray(keys, np.uint32), np.asarray(weights, np.float32)
         if keys.ndim != 1 or keys.shape != weights.shape:
@@ -98,13 +98,22 @@ class Inverted:
             keys, weights = keys[order], weights[order]
             twice = np.flatnonzero(keys[1:] == keys[:-1])
             if len(twice):
-                raise InvalidArgument(f"the query has the key {keys[twice[0]]} twice; give it once, with its whole weight")
+                raise InvalidArgument(
+                    f"the query has the key {keys[twice[0]]} twice; give it once, with its whole weight"
+                )
         if query_terms is None:
             return keys, weights
         if query_terms < 1:
             raise InvalidArgument(f"query_terms is {query_terms}; it must be at least 1")
         kept = np.sort(np.argsort(-np.abs(weights), kind="stable")[:query_terms])
         return keys[kept], weights[kept]
+
+    @cached_property
+    def _greatest(self) -> float:
+        """No weight of a document is further from zero."""
+        p = self.postings
+        levels = 1 if p.impacts is None else LEVELS
+        return max(float(p.scales.max(initial=0)) * levels, -float(p.lows.min(initial=0)))
 
     @cached_property
     def _index(self) -> kernels.PostingIndex:
