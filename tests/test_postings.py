@@ -160,7 +160,7 @@ def test_postings_are_the_rows_rounded_up(
             assert p.lows[t] == min(dense[:, key].min(), 0)
             for r in runs:
                 at = slice(p.starts[r], p.starts[r + 1])
-                docs = p.windows[r].astype(int) * window + p.offsets[at]
+                docs = int(p.windows[r]) * window + p.offsets[at].astype(int)
                 impacts = np.ones(len(docs), int) if p.impacts is None else p.impacts[at].astype(int)
                 assert len(docs) and (np.diff(docs) > 0).all() and p.maxima[r] == impacts.max()
                 bound, weight = impacts * p.scales[t].astype(np.float64), dense[docs, key].astype(np.float64)
@@ -176,7 +176,7 @@ def test_bytes_per_posting() -> None:
     with_impacts, alone = postings.build(rows), postings.build(rows, presence=True)
     assert with_impacts.nbytes <= 3.3 * rows.nnz
     assert alone.nbytes <= 2.3 * rows.nnz
-    assert sum(len(a) for a in (alone.offsets,)) == rows.nnz and alone.impacts is None
+    assert len(alone.offsets) == rows.nnz and alone.impacts is None
 
 
 def test_rows_of_ones_keep_no_weights() -> None:
@@ -249,8 +249,9 @@ def test_arrays_are_searched_from_files(tmp_path: Path) -> None:
         for field in dataclasses.fields(record):
             value = getattr(record, field.name)
             if isinstance(value, np.ndarray):
-                value.tofile(tmp_path / field.name)
-                value = np.memmap(tmp_path / field.name, value.dtype, "r")
+                file = tmp_path / f"{type(record).__name__}-{field.name}"
+                value.tofile(file)
+                value = np.memmap(file, value.dtype, "r")
             arrays[field.name] = value
         return type(record)(**arrays)
 
