@@ -32,11 +32,25 @@ class Rows:
 
 
 @dataclass(frozen=True, eq=False)
+class Saturation:
+    """How much frequencies count (`bm25.py`), for postings of frequencies."""
+
+    table: np.ndarray
+    """(256, 256) uint8: the impact of a frequency in a document with a length code."""
+    codes: np.ndarray
+    """(documents,) uint8."""
+    norms: np.ndarray
+    """(documents,) float32: a frequency f of document d counts as f / (f + norms[d])."""
+
+
+@dataclass(frozen=True, eq=False)
 class Inverted:
     """Everything one segment needs for the plan. Positions number its documents from 0."""
 
     postings: Postings
     rows: Rows
+    saturation: Saturation | None = None
+    """With it, the dot product is of what the frequencies count as."""
 
     def search(
         self,
@@ -117,7 +131,11 @@ class Inverted:
 
     @cached_property
     def _index(self) -> kernels.PostingIndex:
-        return kernels.posting_index(self.postings, self.rows.bounds, self.rows.keys, self.rows.values)
+        arrays = self.postings, self.rows.bounds, self.rows.keys, self.rows.values
+        s = self.saturation
+        if s is None:
+            return kernels.posting_index(*arrays)
+        return kernels.posting_index(*arrays, saturation=s.table, length_codes=s.codes, norms=s.norms)
 
 
 def build(rows: Any, *, presence: bool = False, half: bool = False, window: int = WINDOW) -> Inverted:
@@ -137,12 +155,19 @@ def build(rows: Any, *, presence: bool = False, half: bool = False, window: int 
         with np.errstate(over="ignore"):
             values = values.astype(np.float16)
         if not np.isfinite(values).all():
-            raise InvalidArgument("a weight is beyond float16 (65,504); keep float32")
-    kept = values != 0
-    bounds = np.concatenate([[0], np.cumsum(kept)])[rows.indptr].astype(np.int64)
-    keys = rows.indices.astype(np.uint32) if kept.all() else rows.indices[kept].astype(np.uint32)
-    values = values if kept.all() else values[kept]
-    rounded = type(rows)((kernels.widen(values), keys.astype(rows.indices.dtype), bounds), shape=rows.shape)
+            raise InvalidArgument("a weight is NaN or beyond float16 (65,504); keep float32 if it is finite")
+    forward = rows_of(rows, values)
+    stored = kernels.widen(values)
+    rounded = type(rows)((stored, rows.indices, rows.indptr), shape=rows.shape)
     made = postings.build(rounded, presence=presence, window=window)
-    ones = presence and bool((values == 1).all())
-    return Inverted(made, Rows(bounds, keys, None if ones else values))
+    ones = presence and bool((forward.values == 1).all())
+    return Inverted(made, Rows(forward.bounds, forward.keys, None) if ones else forward)
+
+
+def rows_of(rows: Any, values: np.ndarray) -> Rows:
+    """Forward rows of the entries of sparse rows whose given values are not zero."""
+    kept = values != 0
+    if kept.all():
+        return Rows(rows.indptr.astype(np.int64), rows.indices.astype(np.uint32), values)
+    bounds = np.concatenate([[0], np.cumsum(kept)])[rows.indptr].astype(np.int64)
+    return Rows(bounds, rows.indices[kept].astype(np.uint32), values[kept])

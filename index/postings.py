@@ -67,12 +67,43 @@ def build(rows: Any, *, presence: bool = False, window: int = WINDOW) -> Posting
     Raises:
         InvalidArgument: a window out of bounds, NaN or infinity, more than 2^32 keys.
     """
+    documents, weights, terms, keys = _by_term(rows)
+    scales, lows = _ranges(weights, _first(terms, len(keys)), 1 if presence else LEVELS)
+    impacts = None if presence else _impacts(weights, scales, terms)
+    return _assemble(rows.shape[0], window, documents, terms, keys, scales, lows, impacts)
+
+
+def build_frequencies(rows: Any, *, window: int = WINDOW) -> Postings:
+    """Inverts term frequencies for `bm25.py`: an impact is the frequency, 255 for more, and every scale 1 / 255.
+
+    Args:
+        rows, window: as for `build`; whole numbers of 0 or more.
+
+    Raises:
+        InvalidArgument: as `build`; a frequency that is negative or not whole.
+    """
+    documents, frequencies, terms, keys = _by_term(rows)
+    wrong = (frequencies < 0) | (frequencies != np.floor(frequencies))
+    if wrong.any():
+        raise InvalidArgument(f"a frequency is {frequencies[np.argmax(wrong)]}; it must be a whole number of 0 or more")
+    scales, lows = np.full(len(keys), _up(1 / LEVELS), np.float32), np.zeros(len(keys), np.float32)
+    impacts = np.minimum(frequencies, LEVELS).astype(np.uint8)
+    return _assemble(rows.shape[0], window, documents, terms, keys, scales, lows, impacts)
+
+
+def _assemble(
+    count: int,
+    window: int,
+    documents: np.ndarray,
+    terms: np.ndarray,
+    keys: np.ndarray,
+    scales: np.ndarray,
+    lows: np.ndarray,
+    impacts: np.ndarray | None,
+) -> Postings:
+    """Cuts postings, sorted by term and document, into runs."""
     if not 1 <= window <= WIDEST:
         raise InvalidArgument(f"window is {window}; it must be 1 to {WIDEST}")
-    documents, weights, terms, keys = _by_term(rows)
-    bounds = np.searchsorted(terms, np.arange(len(keys) + 1)) if len(keys) else np.zeros(1, np.int64)
-    scales, lows = _ranges(weights, bounds[:-1], 1 if presence else LEVELS)
-    impacts = None if presence else _impacts(weights, scales, terms)
     of_window = documents // window
     opens = np.ones(len(terms), bool)
     opens[1:] = (np.diff(terms) != 0) | (np.diff(of_window) != 0)
@@ -80,8 +111,9 @@ def build(rows: Any, *, presence: bool = False, window: int = WINDOW) -> Posting
     maxima = np.ones(len(starts), np.uint8)
     if impacts is not None and len(starts):
         maxima = np.maximum.reduceat(impacts, starts)
+    bounds = np.append(_first(terms, len(keys)), len(terms))
     return Postings(
-        documents=rows.shape[0],
+        documents=count,
         window=window,
         keys=keys,
         term_runs=np.searchsorted(starts, bounds).astype(np.int64),
@@ -93,6 +125,18 @@ def build(rows: Any, *, presence: bool = False, window: int = WINDOW) -> Posting
         offsets=(documents % window).astype(np.uint16),
         impacts=impacts,
     )
+
+
+def _first(terms: np.ndarray, count: int) -> np.ndarray:
+    """(count,) where each term's postings start."""
+    return np.searchsorted(terms, np.arange(count, dtype=terms.dtype))
+
+
+def _up(value: np.ndarray | float) -> np.ndarray:
+    """float32 no less than the value."""
+    exact = np.asarray(value, np.float64)
+    near = exact.astype(np.float32)
+    return np.where(near.astype(np.float64) < exact, np.nextafter(near, np.float32(np.inf)), near)
 
 
 def _by_term(rows: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -129,7 +173,7 @@ def _ranges(weights: np.ndarray, starts: np.ndarray, levels: int) -> tuple[np.nd
     if not len(starts):
         return np.zeros(0, np.float32), np.zeros(0, np.float32)
     most = np.maximum(np.maximum.reduceat(weights, starts), 0).astype(np.float64)
-    scales = (most / levels).astype(np.float32)
+    scales = _up(most / levels)
     short = scales.astype(np.float64) * levels < most
     scales[short] = np.nextafter(scales[short], np.float32(np.inf))
     return scales, np.minimum(np.minimum.reduceat(weights, starts), 0)

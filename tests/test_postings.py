@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def weights(rng: np.random.Generator, count: int, kind: str) -> np.ndarray:
     return rng.gamma(1.0, 0.5, count).clip(0.001, 8).astype(np.float16).astype(np.float32)
 
 
-def sparse_rows(rng: np.random.Generator, documents: int, keys: int, density: float, kind: str, signed: bool):
+def sparse_rows(rng: np.random.Generator, documents: int, keys: int, density: float, kind: str, signed: bool) -> Any:
     """Rows of which some are empty, some keys in none, and some stored weights zero."""
     there = rng.random((documents, keys)) < density * rng.random(keys)
     rows = sparse.csr_array(there.astype(np.float32))
@@ -37,7 +38,7 @@ def sparse_rows(rng: np.random.Generator, documents: int, keys: int, density: fl
     return rows
 
 
-def dense_search(rows, keys: np.ndarray, query: np.ndarray, k: int, allowed: np.ndarray | None) -> Hits:
+def dense_search(rows: Any, keys: np.ndarray, query: np.ndarray, k: int, allowed: np.ndarray | None) -> Hits:
     """Every dot product, then a sort: by falling score, then rising number, of the documents that share a key."""
     dense = rows.toarray().astype(np.float64)
     inside = keys < dense.shape[1]
@@ -103,7 +104,7 @@ def test_a_search_is_the_dot_product(
                 same(some.search(*query, k, allowed=allowed, threads=threads), wanted, name)
 
 
-def zipf(rng: np.random.Generator, documents: int, keys: int = 600, length: int = 40):
+def zipf(rng: np.random.Generator, documents: int, keys: int = 600, length: int = 40) -> Any:
     """Rows with frequent and rare keys; weights with all their bits."""
     key = np.minimum(rng.zipf(1.3, (documents, length)) - 1, keys - 1)
     line = np.repeat(np.arange(documents), length)
