@@ -48,6 +48,39 @@ def byte_scores(
     threads: int,
     out: np.ndarray,
 ) -> None: ...
+
+class Inverted:
+    def __init__(
+        self,
+        keys: np.ndarray,
+        term_runs: np.ndarray,
+        windows: np.ndarray,
+        starts: np.ndarray,
+        maxima: np.ndarray,
+        scales: np.ndarray,
+        lows: np.ndarray,
+        offsets: np.ndarray,
+        impacts: np.ndarray | None,
+        window: int,
+        row_bounds: np.ndarray,
+        row_keys: np.ndarray,
+        values: np.ndarray | None,
+        halves: np.ndarray | None,
+        saturation: np.ndarray | None,
+        length_codes: np.ndarray | None,
+        norms: np.ndarray | None,
+    ) -> None: ...
+    def search(
+        self,
+        keys: np.ndarray,
+        weights: np.ndarray,
+        alpha: float,
+        allowed: np.ndarray | None,
+        threads: int,
+        docs: np.ndarray,
+        scores: np.ndarray,
+    ) -> tuple[int, int, int]: ...
+
 def level() -> str: ...
 def use_level(name: str) -> bool: ...
 def levels_here() -> list[str]: ...

@@ -14,8 +14,7 @@ from .catalog import Catalog, allocate, next_segment, put_documents, put_meta, p
 from .errors import DataLoss, FailedPrecondition, InvalidArgument
 from .representations import Representations, Schema
 from .segment import SegmentWriter, seal, segment_folder, tidy
-from .stores import STORE_FILES, Progress, build_store
-from .term_store import TERM_FILES, build_terms
+from .stores import STORE_FILES, Progress, build_store, build_terms
 from .terms import Terms
 from .tokens import Tokens
 from .view import Document, View
@@ -50,7 +49,7 @@ class Builder:
         if unfinished:
             with catalog.files():
                 self._segment = SegmentWriter.resume(self._folder, schema, unfinished[0].staged)
-            for name in (*STORE_FILES, *TERM_FILES):
+            for name in STORE_FILES:
                 (self._folder / name).unlink(missing_ok=True)
 
     @property

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from . import _native
+
+if TYPE_CHECKING:
+    from .postings import Postings
+
+PostingIndex = _native.Inverted
+"""What `posting_index` makes and `posting_search` searches."""
 
 
 def widen(half: np.ndarray) -> np.ndarray:
@@ -156,6 +164,77 @@ def row_scores(
     else:
         _native.byte_scores(rows, scales, offsets, documents, query, threads, out)
     return out
+
+
+def posting_index(
+    postings: Postings,
+    bounds: np.ndarray,
+    keys: np.ndarray,
+    values: np.ndarray | None,
+    *,
+    saturation: np.ndarray | None = None,
+    length_codes: np.ndarray | None = None,
+    norms: np.ndarray | None = None,
+) -> PostingIndex:
+    """Postings and the rows they were built from, made ready for searches. The arrays are used in place.
+
+    Args:
+        bounds: (documents + 1,) int64 entries of each document.
+        keys: (entries,) uint32.
+        values: (entries,) float32 or float16. None: all are 1.
+        saturation: (256, 256) uint8 with the next two, for impacts that are term frequencies: the impact that frequency
+            f in a document with length code c counts as is saturation[f, c]. Rises with f, falls with c, at least 1.
+        length_codes: (documents,) uint8.
+        norms: (documents,) float32: a value v of document d counts as v / (v + norms[d]) in its score.
+    """
+    halves = values.view(np.uint16) if values is not None and values.dtype == np.float16 else None
+    p = postings
+    return _native.Inverted(
+        p.keys,
+        p.term_runs,
+        p.windows,
+        p.starts,
+        p.maxima,
+        p.scales,
+        p.lows,
+        p.offsets,
+        p.impacts,
+        p.window,
+        bounds,
+        keys,
+        values if halves is None else None,
+        halves,
+        saturation,
+        length_codes,
+        norms,
+    )
+
+
+def posting_search(
+    index: PostingIndex,
+    keys: np.ndarray,
+    weights: np.ndarray,
+    k: int,
+    *,
+    alpha: float,
+    allowed: np.ndarray | None,
+    threads: int,
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    """The k best documents (int64) that have a key of the query, best first, and their scores (float32).
+
+    Also how many postings were read and how many documents scored from their rows.
+
+    Args:
+        keys: (terms,) uint32, rising.
+        weights: (terms,) float32.
+        alpha: 1 is exact; below, documents bounded under the k-th best score / alpha are skipped.
+        allowed: (documents,) bool.
+        threads: the windows are split among them.
+    """
+    docs, scores = np.empty(k, np.int64), np.empty(k, np.float32)
+    mask = None if allowed is None else np.ascontiguousarray(allowed)
+    found, *work = index.search(keys, weights, alpha, mask, threads, docs, scores)
+    return docs[:found], scores[:found], (work[0], work[1])
 
 
 def simd_level() -> str:

@@ -21,8 +21,7 @@ from .errors import InvalidArgument, PlaitError
 from .growing import unpack
 from .representations import Representations, Schema, concatenate
 from .segment import Segment, SegmentWriter, seal, segment_folder, tidy
-from .stores import build_store
-from .term_store import build_terms
+from .stores import build_store, build_terms
 from .view import SegmentRow
 
 _BATCH = 4096

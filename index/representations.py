@@ -23,10 +23,14 @@ class TermField:
     """The size of the key space, at most 2^32: a vocabulary, or the range of a hash."""
     per_token: bool = False
     """False: one row for each document (BM25, SPLADE). True: one row for each of its tokens (SLIM)."""
+    counts: bool = False
+    """The weights are counts of terms, whole numbers above 0, which BM25 weighs when a query comes."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.keys <= KEYS:
             raise InvalidArgument(f"keys is {self.keys}; it must lie between 1 and 2^32")
+        if self.counts and self.per_token:
+            raise InvalidArgument("counts are of whole documents; per_token goes with weights only")
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,10 @@ class Schema:
             raise InvalidArgument(f"this collection keeps {has[field.per_token]}")
         if len(terms) != count:
             raise InvalidArgument(f"{count} ids and terms of {len(terms)} documents; the counts must agree")
-        return term_rows.from_terms(terms, field.keys)
+        rows = term_rows.from_terms(terms, field.keys)
+        if field.counts and len(rows.weights) and ((rows.weights < 0) | (rows.weights % 1 != 0)).any():
+            raise InvalidArgument("this collection keeps counts of terms; they must be whole numbers, none below 0")
+        return rows
 
     def need_tokens(self) -> None:
         """InvalidArgument: there are none here."""

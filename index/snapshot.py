@@ -22,10 +22,10 @@ from .representations import Schema
 from .scoring import Scoring, SearchParams
 from .search import Alignment, Part, explain, locate, search
 from .segment import Segment, segment_folder
-from .stores import open_store
+from .stores import open_store, open_terms
 from .term_rows import TermRows, from_terms
 from .term_search import TermMatch, TermStatistics, explain_terms, search_terms, term_statistics, weigh_queries
-from .term_store import Counts, open_terms
+from .term_store import Counts
 from .terms import Terms
 from .tokens import Tokens, check
 from .view import Document, View
@@ -204,10 +204,8 @@ class Snapshot:
         rows = self._rows(queries)
         if bm25 is None:
             return rows, None
-        if self._schema.need_terms().per_token:
-            raise InvalidArgument(
-                "BM25 weighs one row of counts for each document; this collection keeps rows per token"
-            )
+        if not self._schema.need_terms().counts:
+            raise InvalidArgument("BM25 weighs counts of terms; create the collection with TermField(counts=True)")
         return weigh_queries(self.state.parts, rows, bm25)
 
     def _rows(self, queries: Terms) -> TermRows:

@@ -15,18 +15,20 @@ from pathlib import Path
 
 import numpy as np
 
-from . import coded, faiss_params, faiss_store, pq4
+from . import coded, faiss_params, faiss_store, posting_store, pq4
 from .catalog import Catalog, put_resource
 from .errors import InvalidArgument
 from .exact import ExactStore
 from .kernels import widen
 from .search import TokenStore
 from .segment import Segment, SegmentWriter
+from .term_store import ExactTerms, TermStore
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(stage, done, total)."""
 
-STORE_FILES = (faiss_store.FILE, *coded.FILES)
+TOKEN_FILES = (faiss_store.FILE, *coded.FILES)
+STORE_FILES = (*TOKEN_FILES, *posting_store.FILES)
 """Every file that some store may add to a segment."""
 _CODED = ("flat", "lists")
 _FLAT_FROM, _LISTS_FROM = 1 << 15, 1 << 18
@@ -72,7 +74,7 @@ def token_bytes(store: str, tokens: int, dim: int) -> float:
 
 def open_store(segment: Segment, device: str, threads: int | None) -> TokenStore:
     """The store of a segment, told by its files. Fresh documents and empty segments are always exact."""
-    if segment.folder is None or not set(STORE_FILES) & set(segment.files):
+    if segment.folder is None or not set(TOKEN_FILES) & set(segment.files):
         return ExactStore(segment)
     if coded.CODES in segment.files:
         opened = coded.open_lists if coded.CENTROIDS in segment.files else coded.open_flat
@@ -127,6 +129,24 @@ def build_store(
     blocks = (widen(vectors[start : start + _ROWS]) for start in range(0, len(vectors), _ROWS))
     faiss_store.build(codebook, blocks, file, device=device, threads=threads, progress=done)
     return (faiss_store.FILE,), faiss_store.residual(codebook, drifted)
+
+
+def build_terms(segment: SegmentWriter) -> tuple[str, ...]:
+    """Adds postings to a segment that is about to be sealed, where it has one row of terms for each document."""
+    rows, field = segment.terms(), segment.schema.terms
+    if rows is None or field is None or field.per_token or not len(rows.keys):
+        return ()
+    return posting_store.build(segment.folder, rows, field.counts)
+
+
+def open_terms(segment: Segment) -> TermStore | None:
+    """The term store of a segment, told by its files. None: the collection has no terms."""
+    if segment.terms is None:
+        return None
+    exact = ExactTerms(segment.documents, segment.terms)
+    if segment.folder is None or posting_store.FILES[0] not in segment.files:
+        return exact
+    return posting_store.PostingTerms.open(segment.folder, exact)
 
 
 def _train(store: str, vectors: np.ndarray, device: str, threads: int | None) -> bytes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .bm25 import Bm25
+from .bm25 import Bm25, idf
 from .errors import InvalidArgument
 from .exact import merge
 from .hits import Hits
@@ -62,8 +62,9 @@ def search_terms(parts: list[Part], queries: TermRows, k: int, counts: Counts | 
 def weigh_queries(parts: list[Part], queries: TermRows, bm25: Bm25) -> tuple[TermRows, Counts]:
     """Counts of query terms as BM25 weights, by what the living documents of all parts hold."""
     known = term_statistics(parts, queries.keys)
-    weights = queries.weights * bm25.idf(known.frequencies, known.documents)
-    return replace(queries, weights=weights.astype(np.float32)), Counts(bm25, known.weight / max(1, known.documents))
+    weights = queries.weights * idf(known.documents, known.frequencies)
+    average = known.weight / known.documents if known.weight else 1.0
+    return replace(queries, weights=weights.astype(np.float32)), Counts(bm25, average)
 
 
 def explain_terms(parts: list[Part], query: TermRows, doc: int, counts: Counts | None = None) -> TermMatch:

@@ -1,4 +1,4 @@
-"""Sparse scoring: what a sealed segment gets for its terms, and how they are searched. One store for now, the exact one.
+"""Sparse scoring: what a term store is, and the exact one, which reads every key.
 
 score(q, d) = sum_i max_j q_i . d_j over the rows of query and document: a dot product where each has one row (BM25,
 SPLADE), SLIM's sparse MaxSim (arXiv 2302.06587) where rows are per token. A row without a common key counts 0; a document
@@ -16,11 +16,8 @@ import numpy as np
 from .bm25 import Bm25
 from .errors import InvalidArgument
 from .hits import Hits, best
-from .segment import Segment, SegmentWriter
 from .term_rows import TermRows
 
-TERM_FILES: tuple[str, ...] = ()
-"""Every file that `build_terms` may add to a segment."""
 _BLOCK = 1 << 20
 
 
@@ -50,19 +47,6 @@ class TermStore(Protocol):
     def weight(self, allowed: np.ndarray | None = None) -> float:
         """The sum of all weights of (allowed) documents."""
         ...
-
-
-def build_terms(segment: SegmentWriter) -> tuple[str, ...]:
-    """Adds what the terms of a segment that is about to be sealed are searched by. Returns the names of the files.
-
-    Nothing yet: the exact store reads the rows themselves (`segment.terms()`).
-    """
-    return ()
-
-
-def open_terms(segment: Segment) -> TermStore | None:
-    """The term store of a segment. Fresh documents are always exact; None: the collection has no terms."""
-    return None if segment.terms is None else ExactTerms(segment.documents, segment.terms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,11 +80,12 @@ class ExactTerms:
 
 
 def weighed(rows: TermRows, counts: Counts) -> TermRows:
-    """One row per document of term counts as what they weigh by BM25."""
+    """One row per document of term counts as what they weigh by BM25, in float64."""
     owners = np.repeat(np.arange(len(rows)), np.diff(rows.bounds))
-    norms = counts.bm25.norms(np.bincount(owners, rows.weights, len(rows)), counts.mean)
-    weights = rows.weights / (rows.weights + norms[owners])
-    return replace(rows, weights=weights.astype(np.float32))
+    lengths = np.bincount(owners, rows.weights, len(rows))
+    norms = counts.bm25.norms(lengths, counts.mean).astype(np.float64)
+    values = rows.weights.astype(np.float64)
+    return replace(rows, weights=values / (values + norms[owners]))
 
 
 def score(rows: TermRows, query: TermRows) -> tuple[np.ndarray, np.ndarray]:

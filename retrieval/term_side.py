@@ -48,4 +48,4 @@ def load_terms(name: str) -> TermSide:
     kind, _, language = name.partition(":")
     if kind != "bm25":
         raise InvalidArgument(f"terms is {name!r}; it must be bm25 or bm25:LANGUAGE")
-    return TermSide(name, Analyzer(language or "english"), TermField(KEYS), Bm25())
+    return TermSide(name, Analyzer(language or "english"), TermField(KEYS, counts=True), Bm25())

@@ -58,6 +58,47 @@ struct ListKernels {
                          std::uint16_t floor, std::uint32_t count, std::uint32_t* found, std::uint32_t* gains);
 };
 
+// A query as a hash table: a key is sought from slot (key * factor) mod 2^32 >> shift on, to the first slot without
+// weight; in a perfect table it can only be in the first one.
+struct QueryTable {
+    struct Slot {
+        std::uint32_t key = 0;
+        float weight = 0;
+    };
+    const Slot* slots;
+    std::size_t size;  // 2^(32 - shift)
+    std::uint32_t factor;
+    unsigned shift;
+    bool perfect;
+};
+
+// Windows of the posting lists, see postings.h. Sums wrap at 2^16.
+struct PostingKernels {
+    // sums[offsets[p]] += (factor * impacts[p] + constant) >> 8 for n postings; impacts nullptr: all are 1.
+    void (*add)(const std::uint16_t* offsets, const std::uint8_t* impacts, std::size_t n, std::uint32_t factor,
+                std::uint32_t constant, std::uint16_t* sums);
+
+    // The same with impacts saturation[frequencies[p]][length_codes[offsets[p]]] and the constant 255.
+    void (*add_saturated)(const std::uint16_t* offsets, const std::uint8_t* frequencies, std::size_t n,
+                          std::uint32_t factor, const std::uint8_t* saturation, const std::uint8_t* length_codes,
+                          std::uint16_t* sums);
+
+    // How many of n sums are at least `least`.
+    std::size_t (*count_from)(const std::uint16_t* sums, std::size_t n, std::uint16_t least);
+
+    // Which they are, rising; found has room for n.
+    std::size_t (*find_from)(const std::uint16_t* sums, std::size_t n, std::uint16_t least, std::uint16_t* found);
+
+    // Sets the sums of documents that are not allowed to zero.
+    void (*keep_allowed)(const bool* allowed, std::size_t n, std::uint16_t* sums);
+
+    // The sum of weights times values over those of n keys that are in the table, and whether there is one; values
+    // nullptr: all are 1. With a norm of 0 or more, a value v counts as v / (v + norm). In double, equal on all
+    // instruction sets.
+    double (*row_score)(const std::uint32_t* keys, const float* values, std::size_t n, double norm,
+                        const QueryTable& table, bool* found);
+};
+
 // One row of the dispatch table.
 struct Kernels {
     const char* name;
@@ -65,9 +106,11 @@ struct Kernels {
     const Pq4Kernels& pq4;
     const RowKernels& rows;
     const ListKernels& lists;
+    const PostingKernels& postings;
 };
 
 extern const RaggedKernels ragged_scalar, ragged_avx2, ragged_avx512, ragged_neon;
 extern const Pq4Kernels pq4_scalar, pq4_avx2, pq4_avx512, pq4_neon;
 extern const RowKernels rows_scalar, rows_avx2, rows_avx512, rows_neon;
 extern const ListKernels lists_scalar, lists_avx2, lists_avx512, lists_neon;
+extern const PostingKernels postings_scalar, postings_avx2, postings_avx512, postings_neon;

@@ -3,16 +3,19 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "dispatch.h"
 #include "lists.h"
+#include "postings.h"
 #include "pq4.h"
 #include "rows.h"
 #include "select.h"
@@ -142,7 +145,93 @@ static void row_scores(Array<const T, 2> rows, std::optional<Array<const float, 
     row_scan(scan, threads, out.data());
 }
 
+template <typename T>
+using Vector = Array<const T, 1>;
+template <typename T>
+using Optional = std::optional<Vector<T>>;
+
+template <typename T>
+static const T* data(const Optional<T>& array) {
+    return array ? array->data() : nullptr;
+}
+
+// Checked once: walking all bounds of an index would cost more than a search of it. Keeps its arrays alive.
+class Inverted {
+  public:
+    Inverted(Vector<std::uint32_t> keys, Vector<std::int64_t> term_runs, Vector<std::uint32_t> windows,
+             Vector<std::int64_t> starts, Vector<std::uint8_t> maxima, Vector<float> scales, Vector<float> lows,
+             Vector<std::uint16_t> offsets, Optional<std::uint8_t> impacts, std::size_t window,
+             Vector<std::int64_t> row_bounds, Vector<std::uint32_t> row_keys, Optional<float> values,
+             Optional<std::uint16_t> halves, std::optional<Array<const std::uint8_t, 2>> saturation,
+             Optional<std::uint8_t> length_codes, Optional<float> norms)
+        : kept_{nb::cast(keys), nb::cast(term_runs), nb::cast(windows), nb::cast(starts), nb::cast(maxima),
+                nb::cast(scales), nb::cast(lows), nb::cast(offsets), nb::cast(impacts), nb::cast(row_bounds),
+                nb::cast(row_keys), nb::cast(values), nb::cast(halves), nb::cast(saturation), nb::cast(length_codes),
+                nb::cast(norms)} {
+        const std::size_t terms = keys.shape(0), runs = windows.shape(0), entries = row_keys.shape(0);
+        if (!row_bounds.shape(0)) throw std::invalid_argument("offsets: wrong length");
+        const std::size_t documents = row_bounds.shape(0) - 1;
+        if (scales.shape(0) != terms || lows.shape(0) != terms || maxima.shape(0) != runs ||
+            (impacts && impacts->shape(0) != offsets.shape(0)) || (values && values->shape(0) != entries) ||
+            (halves && halves->shape(0) != entries) || (values && halves) || !window || window > most_window)
+            throw std::invalid_argument("Inverted: shapes do not fit");
+        if (saturation.has_value() != norms.has_value() || norms.has_value() != length_codes.has_value() ||
+            (norms && (!impacts || norms->shape(0) != documents || length_codes->shape(0) != documents ||
+                       saturation->shape(0) != 256 || saturation->shape(1) != 256)))
+            throw std::invalid_argument("Inverted: the saturation does not fit");
+        check_offsets(term_runs, terms, runs);
+        check_offsets(starts, runs, offsets.shape(0));
+        check_offsets(row_bounds, documents, entries);
+        for (std::size_t t = 1; t < terms; ++t)
+            if (keys.data()[t - 1] >= keys.data()[t]) throw std::invalid_argument("Inverted: the keys do not rise");
+        index_ = {keys.data(), term_runs.data(), windows.data(), starts.data(), maxima.data(), scales.data(),
+                  lows.data(), offsets.data(), data(impacts), saturation ? saturation->data() : nullptr,
+                  data(length_codes), data(norms), terms, documents, window, row_bounds.data(), row_keys.data(),
+                  data(values), data(halves)};
+    }
+
+    std::tuple<std::size_t, std::int64_t, std::int64_t> search(
+        Vector<std::uint32_t> keys, Vector<float> weights, double alpha, Optional<bool> allowed, unsigned threads,
+        Array<std::int64_t, 1> docs, Array<float, 1> scores) const {
+        if (weights.shape(0) != keys.shape(0) || scores.shape(0) != docs.shape(0) ||
+            (allowed && allowed->shape(0) != index_.documents))
+            throw std::invalid_argument("search: shapes do not fit");
+        if (!(alpha > 0)) throw std::invalid_argument("search: alpha must be above 0");
+        for (std::size_t t = 1; t < keys.shape(0); ++t)
+            if (keys.data()[t - 1] >= keys.data()[t]) throw std::invalid_argument("search: the keys do not rise");
+        const PostingQuery query{keys.data(), weights.data(), keys.shape(0), docs.shape(0), alpha, data(allowed)};
+        PostingWork work;
+        nb::gil_scoped_release release;
+        const std::size_t found = posting_search(index_, query, threads, docs.data(), scores.data(), &work);
+        return {found, work.postings, work.rescored};
+    }
+
+  private:
+    std::vector<nb::object> kept_;
+    PostingIndex index_;
+};
+
+static void inverted(nb::module_& m) {
+    nb::class_<Inverted>(m, "Inverted")
+        .def(nb::init<Vector<std::uint32_t>, Vector<std::int64_t>, Vector<std::uint32_t>, Vector<std::int64_t>,
+                      Vector<std::uint8_t>, Vector<float>, Vector<float>, Vector<std::uint16_t>,
+                      Optional<std::uint8_t>, std::size_t, Vector<std::int64_t>, Vector<std::uint32_t>,
+                      Optional<float>, Optional<std::uint16_t>, std::optional<Array<const std::uint8_t, 2>>,
+                      Optional<std::uint8_t>, Optional<float>>(),
+             nb::arg("keys").noconvert(), nb::arg("term_runs").noconvert(), nb::arg("windows").noconvert(),
+             nb::arg("starts").noconvert(), nb::arg("maxima").noconvert(), nb::arg("scales").noconvert(),
+             nb::arg("lows").noconvert(), nb::arg("offsets").noconvert(), nb::arg("impacts").noconvert().none(),
+             nb::arg("window"), nb::arg("row_bounds").noconvert(), nb::arg("row_keys").noconvert(),
+             nb::arg("values").noconvert().none(), nb::arg("halves").noconvert().none(),
+             nb::arg("saturation").noconvert().none(), nb::arg("length_codes").noconvert().none(),
+             nb::arg("norms").noconvert().none())
+        .def("search", &Inverted::search, nb::arg("keys").noconvert(), nb::arg("weights").noconvert(),
+             nb::arg("alpha"), nb::arg("allowed").noconvert().none(), nb::arg("threads"),
+             nb::arg("docs").noconvert(), nb::arg("scores").noconvert());
+}
+
 NB_MODULE(_native, m) {
+    inverted(m);
     m.def("widen", widen, nb::arg("half").noconvert(), nb::arg("out").noconvert());
     m.def("segmented_max", segmented_max, nb::arg("scores").noconvert(), nb::arg("offsets").noconvert(),
           nb::arg("out").noconvert());

@@ -1,0 +1,173 @@
+"""`Inverted`: exact search over postings and the rows they were built from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from . import kernels, postings
+from .errors import InvalidArgument
+from .hits import Hits
+from .postings import LEVELS, WINDOW, Postings
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The true weights by document, CSR. Flat arrays, to be written and mapped as they are."""
+
+    bounds: np.ndarray
+    """(documents + 1,) int64: document d has the entries bounds[d] to bounds[d + 1] - 1."""
+    keys: np.ndarray
+    """(entries,) uint32, none twice in a document."""
+    values: np.ndarray | None
+    """(entries,) float32 or float16, not zero. None: all are 1."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return self.bounds.nbytes + self.keys.nbytes + (0 if self.values is None else self.values.nbytes)
+
+
+@dataclass(frozen=True, eq=False)
+class Saturation:
+    """How much frequencies count (`bm25.py`), for postings of frequencies."""
+
+    table: np.ndarray
+    """(256, 256) uint8: the impact of a frequency in a document with a length code."""
+    codes: np.ndarray
+    """(documents,) uint8."""
+    norms: np.ndarray
+    """(documents,) float32: a frequency f of document d counts as f / (f + norms[d])."""
+
+
+@dataclass(frozen=True, eq=False)
+class Inverted:
+    """Everything one segment needs for the plan. Positions number its documents from 0."""
+
+    postings: Postings
+    rows: Rows
+    saturation: Saturation | None = None
+    """With it, the dot product is of what the frequencies count as."""
+
+    def search(
+        self,
+        keys: np.ndarray,
+        weights: np.ndarray,
+        k: int,
+        *,
+        allowed: np.ndarray | None = None,
+        threads: int = 1,
+        query_terms: int | None = None,
+        alpha: float = 1,
+    ) -> Hits:
+        """The k documents of the greatest dot product with one query, of those that share a key with it.
+
+        Exact: the dot product of the rows' weights in float64, rounded to float32. Weights of either sign count;
+        negative ones cost more, because they bound less.
+
+        Args:
+            keys: (terms,) uint32, in any order, none twice.
+            weights: (terms,) float32; a key of weight 0 is not of the query.
+            allowed: (documents,) bool; the others are not hits. If they are few, they are scored one by one.
+            threads: the windows are split among them; the answer is the same for any number, but for alpha below 1.
+            query_terms: drops all terms but that many of the greatest absolute weight (the lowest keys of equals).
+            alpha: below 1, documents are left out whose bound is under the k-th best score so far / alpha. What is
+                found has its exact score; what is missed is not known.
+
+        Raises:
+            InvalidArgument: a value out of its bounds, arrays that do not fit, NaN or infinity, scores beyond float32.
+        """
+        if k < 1 or threads < 1 or not 0 < alpha <= 1:
+            raise InvalidArgument(f"k is {k}, threads {threads}, alpha {alpha}; at least 1, 1, and above 0 to 1")
+        keys, weights = self._query(keys, weights, query_terms)
+        if allowed is not None and (allowed.dtype != np.bool_ or allowed.shape != (self.postings.documents,)):
+            raise InvalidArgument(
+                f"allowed is {allowed.dtype} {allowed.shape}; it must be bool ({self.postings.documents},)"
+            )
+        if not np.abs(weights).sum(dtype=np.float64) * self._greatest <= np.finfo(np.float32).max:
+            raise InvalidArgument("scores may leave the range of float32; scale the query or the documents down")
+        docs, scores, _ = kernels.posting_search(
+            self._index, keys, weights, min(k, self.postings.documents), alpha=alpha, allowed=allowed, threads=threads
+        )
+        return Hits(docs, scores)
+
+    def work(self, keys: np.ndarray, weights: np.ndarray, k: int, *, alpha: float = 1) -> tuple[int, int]:
+        """How many postings such a search reads and how many documents it scores from their rows."""
+        keys, weights = self._query(keys, weights, None)
+        *_, work = kernels.posting_search(self._index, keys, weights, k, alpha=alpha, allowed=None, threads=1)
+        return work
+
+    def _query(self, keys: np.ndarray, weights: np.ndarray, query_terms: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """The query by rising key, after `query_terms`."""
+        keys, weights = np.asarray(keys, np.uint32), np.asarray(weights, np.float32)
+        if keys.ndim != 1 or keys.shape != weights.shape:
+            raise InvalidArgument(f"keys are {keys.shape}, weights {weights.shape}; one weight for each key")
+        if not np.isfinite(weights).all():
+            raise InvalidArgument("a query weight is NaN or infinite")
+        if len(keys) > 1 and not (keys[1:] > keys[:-1]).all():
+            order = np.argsort(keys, kind="stable")
+            keys, weights = keys[order], weights[order]
+            twice = np.flatnonzero(keys[1:] == keys[:-1])
+            if len(twice):
+                raise InvalidArgument(
+                    f"the query has the key {keys[twice[0]]} twice; give it once, with its whole weight"
+                )
+        if query_terms is None:
+            return keys, weights
+        if query_terms < 1:
+            raise InvalidArgument(f"query_terms is {query_terms}; it must be at least 1")
+        kept = np.sort(np.argsort(-np.abs(weights), kind="stable")[:query_terms])
+        return keys[kept], weights[kept]
+
+    @cached_property
+    def _greatest(self) -> float:
+        """No weight of a document is further from zero."""
+        p = self.postings
+        levels = 1 if p.impacts is None else LEVELS
+        return max(float(p.scales.max(initial=0)) * levels, -float(p.lows.min(initial=0)))
+
+    @cached_property
+    def _index(self) -> kernels.PostingIndex:
+        arrays = self.postings, self.rows.bounds, self.rows.keys, self.rows.values
+        s = self.saturation
+        if s is None:
+            return kernels.posting_index(*arrays)
+        return kernels.posting_index(*arrays, saturation=s.table, length_codes=s.codes, norms=s.norms)
+
+
+def build(rows: Any, *, presence: bool = False, half: bool = False, window: int = WINDOW) -> Inverted:
+    """Postings and forward rows of sparse rows, a row per document.
+
+    Args:
+        rows, presence, window: as for `postings.build`.
+        half: keep the weights as float16; what is searched are the rounded weights.
+
+    With `presence`, rows whose weights are all 1 keep none.
+
+    Raises:
+        InvalidArgument: as `postings.build`; a weight beyond float16.
+    """
+    values = np.asarray(rows.data, np.float32)
+    if half:
+        with np.errstate(over="ignore"):
+            values = values.astype(np.float16)
+        if not np.isfinite(values).all():
+            raise InvalidArgument("a weight is NaN or beyond float16 (65,504); keep float32 if it is finite")
+    forward = rows_of(rows, values)
+    stored = kernels.widen(values)
+    rounded = type(rows)((stored, rows.indices, rows.indptr), shape=rows.shape)
+    made = postings.build(rounded, presence=presence, window=window)
+    ones = presence and bool((forward.values == 1).all())
+    return Inverted(made, Rows(forward.bounds, forward.keys, None) if ones else forward)
+
+
+def rows_of(rows: Any, values: np.ndarray) -> Rows:
+    """Forward rows of the entries of sparse rows whose given values are not zero."""
+    kept = values != 0
+    if kept.all():
+        return Rows(rows.indptr.astype(np.int64), rows.indices.astype(np.uint32), values)
+    bounds = np.concatenate([[0], np.cumsum(kept)])[rows.indptr].astype(np.int64)
+    return Rows(bounds, rows.indices[kept].astype(np.uint32), values[kept])

@@ -1,0 +1,123 @@
+"""The terms of a sealed segment as postings: their files, and the segment seen through them.
+
+The weights themselves stay where they are, in the segment's columns; postings add two or three bytes for each. Scores are
+those of the exact store to the bit, which serves what postings cannot: rows per token, and queries of several rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import bm25, postings
+from .hits import Hits
+from .inverted import Inverted, Rows
+from .postings import Postings
+from .term_rows import TermRows
+from .term_store import Counts, ExactTerms
+
+_ARRAYS = {
+    "keys": "<u4",
+    "term_runs": "<i8",
+    "windows": "<u4",
+    "starts": "<i8",
+    "maxima": "|u1",
+    "scales": "<f4",
+    "lows": "<f4",
+    "offsets": "<u2",
+    "impacts": "|u1",
+}
+_LENGTHS = {"lengths": "<u4", "edges": "<u4", "codes": "|u1"}
+FILES = tuple(f"postings.{name}" for name in (*_ARRAYS, *_LENGTHS))
+
+
+def build(folder: Path, rows: TermRows, counts: bool) -> tuple[str, ...]:
+    """Inverts the rows of a segment, one per document, and writes the arrays. Returns the names of the files.
+
+    Args:
+        counts: the weights are counts of terms: postings of frequencies, to be weighed by BM25.
+    """
+    matrix = rows.terms().rows
+    made: dict[str, Any] = {}
+    if counts:
+        stored = bm25.build(matrix)
+        made |= {name: getattr(stored, name) for name in _LENGTHS}
+        made |= vars(stored.postings)
+    else:
+        made |= vars(postings.build(matrix))
+    written = []
+    for name, dtype in {**_ARRAYS, **_LENGTHS}.items():
+        if made.get(name) is not None:
+            np.ascontiguousarray(made[name], dtype).tofile(folder / f"postings.{name}")
+            written.append(f"postings.{name}")
+    return tuple(written)
+
+
+@dataclass(frozen=True, eq=False)
+class PostingTerms:
+    """Finds documents through postings, whose bounds leave out all that cannot be among the best."""
+
+    exact: ExactTerms
+    arrays: dict[str, np.ndarray]
+    """The files, mapped."""
+
+    @classmethod
+    def open(cls, folder: Path, exact: ExactTerms) -> PostingTerms:
+        """Maps the arrays of a segment."""
+        arrays = {}
+        for name, dtype in {**_ARRAYS, **_LENGTHS}.items():
+            path = folder / f"postings.{name}"
+            if path.exists():
+                empty = not path.stat().st_size
+                arrays[name] = np.zeros(0, dtype) if empty else np.memmap(path, dtype, "r").view(np.ndarray)
+        return cls(exact, arrays)
+
+    def search(self, query: TermRows, k: int, allowed: np.ndarray | None = None, counts: Counts | None = None) -> Hits:
+        if len(query.offsets) != 2 or ("lengths" in self.arrays) != (counts is not None):
+            return self.exact.search(query, k, allowed, counts)
+        inverted = self._plain if counts is None else self._weighed(counts)
+        hits = inverted.search(query.keys, query.weights, k, allowed=allowed)
+        return Hits(self.exact.documents[hits.docs], hits.scores)
+
+    def frequencies(self, keys: np.ndarray, allowed: np.ndarray | None = None) -> np.ndarray:
+        stored = self._postings
+        at = np.minimum(np.searchsorted(stored.keys, keys), max(0, len(stored.keys) - 1))
+        counts = np.zeros(len(keys), np.int64)
+        if len(stored.keys):
+            ends = stored.starts[stored.term_runs]
+            counts = np.where(stored.keys[at] == keys, ends[at + 1] - ends[at], 0)
+        if allowed is None or allowed.all():
+            return counts
+        dead = self.exact.rows.take(np.flatnonzero(~allowed))
+        return counts - ExactTerms(np.arange(len(dead)), dead).frequencies(keys)
+
+    def weight(self, allowed: np.ndarray | None = None) -> float:
+        return self.exact.weight(allowed)
+
+    @cached_property
+    def _rows(self) -> Rows:
+        rows = self.exact.rows
+        return Rows(rows.offsets, rows.keys, rows.weights)
+
+    @cached_property
+    def _postings(self) -> Postings:
+        own = {name: self.arrays.get(name) for name in _ARRAYS}
+        return Postings(documents=len(self.exact.documents), window=postings.WINDOW, **own)  # type: ignore[arg-type]
+
+    @cached_property
+    def _plain(self) -> Inverted:
+        return Inverted(self._postings, self._rows)
+
+    def _weighed(self, counts: Counts) -> Inverted:
+        """The postings under the statistics of now; those of the last query are kept."""
+        known = self.__dict__.get("_last")
+        if known is None or known[0] != counts:
+            frequencies = bm25.Frequencies(
+                self._postings, self._rows, *(self.arrays[name] for name in ("lengths", "edges", "codes"))
+            )
+            known = self.__dict__["_last"] = (counts, frequencies.scored(counts.mean, counts.bm25))
+        return known[1]
