@@ -1,10 +1,12 @@
 """Exact sparse search beside other engines: CPU time per query, recall, build time, bytes and memory.
 
     python benchmarks/sparse.py [--documents N] [--queries N] [--terms N] [-k N] [--rounds N] [--window N]
-                                [--without seismic,...] [--peers FOLDER] [--json FILE]
+                                [--presence] [--without seismic,...] [--peers FOLDER] [--json FILE]
+
+With --presence all weights of documents are 1, and plait stores presence only.
 
 Engines, in one process and interleaved round by round in rotating order, one thread: plait (float32 and float16 rows,
-presence on the same data with weights of 1), splade-index (numba), Seismic with several settings, scipy's product.
+exact and with its options), splade-index (numba), Seismic with several settings, scipy's product.
 FOLDER holds those that are not installed (pip install --no-deps --target FOLDER splade-index==0.2.0 numba llvmlite tqdm
 pyseismic-lsr==0.5.4); an engine that cannot be imported is left out. Queries are in each engine's own form before the
 clock starts. Memory is what the resident set grew by during the build, not a peak of the search.
@@ -65,11 +67,13 @@ def query_rows(queries: Any) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(queries.indices[a:b], queries.data[a:b].astype(np.float32)) for a, b in pairwise(bounds)]
 
 
-def plait_engines(documents: Any, queries: Any, k: int, window: int) -> list[Engine]:
+def plait_engines(documents: Any, queries: Any, k: int, window: int, presence: bool) -> list[Engine]:
     asked = [(keys.astype(np.uint32), weights) for keys, weights in query_rows(queries)]
     out = []
-    for half in (False, True):
-        some, seconds, grown = clocked(lambda half=half: inverted.build(documents, half=half, window=window))
+    for half in (False,) if presence else (False, True):
+        some, seconds, grown = clocked(
+            lambda half=half: inverted.build(documents, presence=presence, half=half, window=window)
+        )
         count = len(some.postings.offsets)
         sizes = some.postings.nbytes / count, some.rows.nbytes / count
         settings: list[dict[str, Any]] = [{}, *([] if half else [{"alpha": 0.8}, {"query_terms": 12}])]
@@ -207,6 +211,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--window", type=int, default=inverted.WINDOW)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--presence", action="store_true")
     parser.add_argument("--without", default="")
     parser.add_argument("--peers", type=Path)
     parser.add_argument("--json", type=Path)
@@ -215,6 +220,8 @@ def main() -> None:
         sys.path.append(str(options.peers))
     mixture = Mixture(options.seed)
     documents, topics = mixture.documents(options.documents)
+    if options.presence:
+        documents.data[:] = 1
     queries = mixture.queries(options.queries, documents, topics, options.terms)
     best = exact(documents, queries, options.k)
     frequencies = np.bincount(documents.indices, minlength=documents.shape[1])
@@ -223,7 +230,7 @@ def main() -> None:
         f"{options.documents} documents of {documents.nnz / options.documents:.1f} entries, {options.queries} queries of"
         f" {queries.nnz / options.queries:.1f} terms with {touched:.0f} postings, k {options.k}"
     )
-    engines = plait_engines(documents, queries, options.k, options.window)
+    engines = plait_engines(documents, queries, options.k, options.window, options.presence)
     for name, make in {"splade-index": splade_index, "scipy": scipy_product, "seismic": seismic}.items():
         if name not in options.without.split(","):
             try:

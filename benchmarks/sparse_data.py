@@ -15,6 +15,8 @@ from scipy import sparse
 KEYS = 30_000
 TOPICS = 2_000
 TOPIC_KEYS = 180
+CHUNK = 100_000
+"""Documents that are drawn at a time."""
 
 
 class Mixture:
@@ -31,6 +33,10 @@ class Mixture:
 
     def documents(self, count: int, length: float = 150) -> tuple[Any, np.ndarray]:
         """CSR rows of about 117 entries each, and every document's main topic."""
+        parts = [self._chunk(min(CHUNK, count - start), length) for start in range(0, count, CHUNK)]
+        return sparse.vstack([rows for rows, _ in parts], format="csr"), np.concatenate([topics for _, topics in parts])
+
+    def _chunk(self, count: int, length: float) -> tuple[Any, np.ndarray]:
         rng = self.rng
         lengths = np.clip(rng.lognormal(np.log(length), 0.35, count), 20, 400).astype(int)
         topics = self._draw(self._popular, (2, count))

@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::size_t most_terms = 8192;  // of a query in windows: rounding each up by one must leave sums their 16 bits
 constexpr double above = 1 + 1e-9, below = 1 - 1e-6;  // more than double and float rounding can take
-constexpr std::size_t ahead = 8;  // candidates whose rows are fetched early; twice as many whose bounds are
+constexpr std::size_t entry_cost = 4;  // of scoring a row, in postings added for each of its entries: measured
 
 struct Hit {
     float score;
@@ -73,17 +73,6 @@ class Scorer {
         bool found;
         *out = float(kernels_.postings.row_score(index_.row_keys + begin, values, n, norm, table_, &found));
         return found;
-    }
-
-    void fetch_bounds(std::size_t document) const { __builtin_prefetch(index_.row_bounds + document); }
-
-    void fetch(std::size_t document) const {
-        const std::int64_t begin = index_.row_bounds[document], end = index_.row_bounds[document + 1];
-        for (std::int64_t e = begin; e < end; e += 16) {
-            __builtin_prefetch(index_.row_keys + e);
-            if (index_.values) __builtin_prefetch(index_.values + e);
-            if (index_.halves) __builtin_prefetch(index_.halves + e);
-        }
     }
 
   private:
@@ -160,7 +149,7 @@ class Walk {
     Walk(const PostingIndex& index, const PostingQuery& query, const Plan& plan)
         : index_(index), query_(query), plan_(plan), k_(kernels().postings), best_(std::min(query.k, index.documents)),
           scorer_(index, query), sums_(board(0)), found_(board(1)) {
-        row_cost_ = index.documents ? std::size_t(index.row_bounds[index.documents]) / index.documents + 1 : 1;
+        if (index.documents) row_cost_ += std::size_t(index.row_bounds[index.documents]) / index.documents * entry_cost;
     }
 
     void every_allowed(std::size_t first, std::size_t last) {
@@ -179,7 +168,6 @@ class Walk {
                 if (t.run == t.last_run || index_.windows[t.run] != w) continue;
                 const std::uint32_t top = (t.factor * greatest_impact(index_, t.run) + t.constant) >> 8;
                 parts.push_back({index_.starts[t.run], index_.starts[t.run + 1], t.factor, t.constant, top});
-                fetch(parts.back());
                 ++t.run;
             }
             if (!parts.empty()) window(w, parts);
@@ -195,12 +183,6 @@ class Walk {
         std::uint32_t factor, constant, top;
         std::size_t size() const { return std::size_t(end - begin); }
     };
-
-    void fetch(const Part& p) const {
-        __builtin_prefetch(index_.offsets + p.begin);
-        __builtin_prefetch(index_.offsets + p.begin + 32);
-        if (index_.impacts) __builtin_prefetch(index_.impacts + p.begin);
-    }
 
     // The memory stays with the thread.
     static std::uint16_t* board(int which) {
@@ -242,7 +224,7 @@ class Walk {
             if (rest >= need || since < size / 16 || left < size / 8) continue;
             since = 0;
             if (allowed) k_.keep_allowed(allowed, size, sums_);
-            if (k_.count_from(sums_, size, std::uint16_t(need - rest)) * row_cost_ * 4 < left) break;
+            if (k_.count_from(sums_, size, std::uint16_t(need - rest)) * row_cost_ < left) break;
         }
         if (allowed) k_.keep_allowed(allowed, size, sums_);
         candidates(begin, size, rest);
@@ -281,11 +263,7 @@ class Walk {
 
     void score_from(std::size_t begin, std::size_t size, std::int64_t least, std::int64_t under, std::int64_t rest) {
         const std::size_t count = k_.find_from(sums_, size, std::uint16_t(least), found_);
-        for (std::size_t i = 0; i < std::min(count, 2 * ahead); ++i) scorer_.fetch_bounds(begin + found_[i]);
-        for (std::size_t i = 0; i < std::min(count, ahead); ++i) scorer_.fetch(begin + found_[i]);
         for (std::size_t i = 0; i < count; ++i) {
-            if (i + 2 * ahead < count) scorer_.fetch_bounds(begin + found_[i + 2 * ahead]);
-            if (i + ahead < count) scorer_.fetch(begin + found_[i + ahead]);
             const std::int64_t sum = sums_[found_[i]];
             if (sum < under && sum + rest >= needed()) rescore(begin + found_[i]);
         }
@@ -298,7 +276,7 @@ class Walk {
     Best best_;
     Scorer scorer_;
     std::uint16_t *sums_, *found_;
-    std::size_t row_cost_;
+    std::size_t row_cost_ = entry_cost;
     PostingWork work_;
 };
 
