@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..index.errors import FailedPrecondition, InvalidArgument
+from ..index.errors import InvalidArgument
 from ..index.hits import Hits, best
+from ..retrieval.analyzer import terms
 
 if TYPE_CHECKING:
     from bm25s import BM25
@@ -52,15 +53,3 @@ def search(index: BM25, queries: Sequence[str], k: int) -> list[Hits]:
         found = np.flatnonzero(scores > 0)
         results.append(best(found, scores[found], k))
     return results
-
-
-def terms(texts: Iterable[str]) -> list[list[str]]:
-    """Lower-cased words of two or more characters without stop words, stemmed."""
-    try:
-        import bm25s
-        import Stemmer
-    except ImportError as error:
-        raise FailedPrecondition("BM25 needs bm25s and PyStemmer: pip install 'plait[eval]'") from error
-    stemmer = Stemmer.Stemmer("english")
-    tokens = bm25s.tokenize(list(texts), stopwords="english", stemmer=stemmer, return_ids=False, show_progress=False)
-    return tokens  # pyright: ignore[reportReturnType]
