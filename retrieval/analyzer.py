@@ -7,9 +7,10 @@ freely. Two of a million different terms share a key with probability 2^-32, a g
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import sparse
@@ -43,7 +44,7 @@ class Analyzer:
 
     def names(self, text: str) -> dict[int, str]:
         """The terms of a text by key."""
-        return {key(term): term for term in words([text], self.language)[0]}
+        return {key_of(term): term for term in words([text], self.language)[0]}
 
 
 def words(texts: Iterable[str], language: str = "english") -> list[list[str]]:
@@ -62,14 +63,15 @@ def words(texts: Iterable[str], language: str = "english") -> list[list[str]]:
     return tokens  # pyright: ignore[reportReturnType]
 
 
-def key(term: str) -> int:
-    """A term's key: CRC-32 of its UTF-8 bytes."""
-    return zlib.crc32(term.encode())
+@lru_cache(maxsize=1 << 18)
+def key_of(term: str) -> int:
+    """A term's key: the first four bytes of its BLAKE2b digest, the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(term.encode(), digest_size=4).digest(), "little")
 
 
 def counts(documents: Sequence[Sequence[str]]) -> Terms:
     """(documents, 2^32) float32: how often each term occurs."""
-    rows = [np.unique(np.array([key(t) for t in terms], np.int64), return_counts=True) for terms in documents]
+    rows = [np.unique(np.array([key_of(t) for t in terms], np.int64), return_counts=True) for terms in documents]
     indptr = np.concatenate([[0], np.cumsum([len(keys) for keys, _ in rows])]).astype(np.int64)
     keys = np.concatenate([np.zeros(0, np.int64), *(k for k, _ in rows)])
     values = np.concatenate([np.zeros(0, np.float32), *(c.astype(np.float32) for _, c in rows)])

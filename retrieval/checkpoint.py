@@ -11,7 +11,10 @@ from typing import Any
 
 from ..index.errors import FailedPrecondition, InvalidArgument, NotFound
 from .encoder import Encoder, EncoderOptions
+from .sparse import SparseOptions
 
+COIL = "model.pt"
+"""COIL's projections, beside its encoder."""
 _CONTENT = (".json", ".txt", ".model", ".safetensors", ".bin")
 _T5 = ("t5", "mt5", "umt5")
 _OTHER_RUNTIMES = ("onnx", "openvino")
@@ -29,10 +32,23 @@ def load_checkpoint(name: str, options: EncoderOptions, *, device: str = "cpu", 
         NotFound: neither a folder nor a hub id that can be had.
         InvalidArgument: no family that plait knows, a projection is missing, or an option contradicts the checkpoint.
     """
-    try:
-        import torch
+    ready(device, threads)
+    folder = locate(name)
+    family = detect(folder)
+    if family == "coil":
+        from .coil import Coil as Loaded
+    else:
+        from .multivector import CheckpointEncoder as Loaded
+    return Loaded(
+        folder, name=name, family=family, options=options, device=device, fingerprint=fingerprint(folder, options)
+    )
 
-        from .multivector import CheckpointEncoder
+
+def ready(device: str, threads: int | None) -> None:
+    """Sets torch's threads. FailedPrecondition: torch, sentence-transformers or the device is missing."""
+    try:
+        import sentence_transformers.multi_vector_encoder  # noqa: F401
+        import torch
     except ImportError as error:
         raise FailedPrecondition(
             f"checkpoints need torch and sentence-transformers>=6 ({error}); pip install 'plait[encoders]'"
@@ -41,11 +57,6 @@ def load_checkpoint(name: str, options: EncoderOptions, *, device: str = "cpu", 
         raise FailedPrecondition(f"device is {device}, but torch sees no CUDA device; use cpu")
     if threads is not None:
         torch.set_num_threads(threads)
-    folder = locate(name)
-    family = detect(folder)
-    return CheckpointEncoder(
-        folder, name=name, family=family, options=options, device=device, fingerprint=fingerprint(folder, options)
-    )
 
 
 def locate(name: str) -> Path:
@@ -85,8 +96,10 @@ def detect(folder: Path) -> str:
         return "pylate"
     if saved_as == "MultiVectorEncoder" or "MultiVectorMask" in types:
         return "sentence-transformers"
-    if saved_as in ("SparseEncoder", "CrossEncoder") or "Splade" in types:
+    if saved_as == "CrossEncoder" or is_sparse_modules(folder):
         raise InvalidArgument(f"{folder} holds a {saved_as or 'sparse'} model, which gives no token vectors")
+    if (folder / COIL).exists() and not modules:
+        return "coil"
     if any(architecture.endswith("ForRetrieval") for architecture in architectures):
         raise InvalidArgument(f"{folder} holds {architectures[0]}, a model of page images; plait encodes text")
     if config.get("model_type") in _T5 and not modules:
@@ -100,7 +113,14 @@ def detect(folder: Path) -> str:
     raise InvalidArgument(f"{folder} has neither config.json nor modules.json: no checkpoint")
 
 
-def fingerprint(folder: Path, options: EncoderOptions) -> str:
+def is_sparse_modules(folder: Path) -> bool:
+    """Whether sentence-transformers saved a sparse model there."""
+    types = " ".join(str(module.get("type")) for module in _json(folder / "modules.json", []))
+    saved_as = _json(folder / "config_sentence_transformers.json", {}).get("model_type")
+    return saved_as == "SparseEncoder" or "Splade" in types or "SparseStatic" in types
+
+
+def fingerprint(folder: Path, options: EncoderOptions | SparseOptions) -> str:
     """SHA-256 over weights, tokenizer and configuration files, and the options that differ from their defaults."""
     changed = {key: value for key, value in asdict(options).items() if value is not None and value is not False}
     digest = hashlib.sha256(json.dumps(changed, sort_keys=True).encode())
@@ -118,7 +138,7 @@ def _content(folder: Path) -> Iterator[Path]:
             continue
         # Where both exist, the safetensors file is the one that is loaded.
         unread = path.suffix == ".bin" and any(path.parent.glob("*.safetensors"))
-        if path.is_file() and not unread and (path.suffix in _CONTENT or path.name == "artifact.metadata"):
+        if path.is_file() and not unread and (path.suffix in _CONTENT or path.name in ("artifact.metadata", COIL)):
             yield path
 
 

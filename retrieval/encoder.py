@@ -45,7 +45,7 @@ class EncoderSpec:
 
     name: str
     family: str
-    """minilm, stanford, pylate, sentence-transformers, xtr or plain."""
+    """minilm, stanford, pylate, sentence-transformers, xtr, plain or coil."""
     dim: int
     query_length: int
     document_length: int
@@ -58,7 +58,8 @@ class EncoderSpec:
 
 
 class Encoder(Protocol):
-    """Text to token vectors: unit rows, float32, with ids, spans and roles; `globals_` where the model has a single vector."""
+    """Text to token vectors: unit rows (but for COIL), float32, with ids, spans and roles; `globals_` where the model has a
+    single vector."""
 
     @property
     def spec(self) -> EncoderSpec: ...

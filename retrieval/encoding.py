@@ -53,6 +53,26 @@ class Encoding:
             self.axes is not None or not self.dim
         )
 
+    def learned(self) -> dict[str, bytes]:
+        """What `fit` learned, as it is stored."""
+        out: dict[str, bytes] = {}
+        if self.statistics is not None:
+            out["document_frequency"] = projection.to_bytes(self.statistics.document_frequency)
+            out["stop_ids"] = projection.to_bytes(self.statistics.stop_ids)
+            out["sampled"] = projection.to_bytes(np.array(self.statistics.documents))
+        if self.axes is not None:
+            out["axes"] = projection.to_bytes(self.axes)
+        return out
+
+    def restored(self, resource: Callable[[str], bytes | None]) -> Encoding:
+        """With what was learned and stored before, read by name."""
+        stored = {k: resource(k) for k in ("document_frequency", "stop_ids", "sampled", "axes")}
+        arrays = {k: projection.from_bytes(v) for k, v in stored.items() if v is not None}
+        statistics = None
+        if "sampled" in arrays:
+            statistics = Statistics(int(arrays["sampled"]), arrays["document_frequency"], arrays["stop_ids"])
+        return replace(self, statistics=statistics, axes=arrays.get("axes"))
+
     def documents(self, texts: Sequence[str]) -> Tokens:
         """Tokens ready to be stored. FailedPrecondition: not fitted yet."""
         if not self.fitted:

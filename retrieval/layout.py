@@ -18,8 +18,8 @@ from .encoder import EncoderOptions
 _LENGTHS = {"plain": (160, 256), "xtr": (512, 512)}
 # The longest text that `EncoderOptions` admits.
 _UNBOUNDED = 8192
-# Their position 0 lies behind the padding index, so two rows of the position table carry no token.
-_OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
+OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
+"""Their position 0 lies behind the padding index, so two rows of the position table carry no token."""
 
 
 def open_model(folder: Path, family: str, *, device: str, attention: bool) -> MultiVectorEncoder | SentenceTransformer:
@@ -115,4 +115,4 @@ def _check(transformer: Any, query: int, document: int, fill: int) -> None:
 
 def _positions(transformer: Any) -> int:
     positions = getattr(transformer.config, "max_position_embeddings", None) or _UNBOUNDED
-    return positions - 2 if transformer.config.model_type in _OFFSET_POSITIONS else positions
+    return positions - 2 if transformer.config.model_type in OFFSET_POSITIONS else positions

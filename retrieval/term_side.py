@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..index.bm25 import Bm25
-from ..index.errors import InvalidArgument
 from ..index.representations import TermField
 from ..index.terms import Terms
 from .analyzer import KEYS, Analyzer
+from .sparse import load_sparse_encoder
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class TermSide:
     field: TermField
     bm25: Bm25 | None = None
     """Weighs counts when a query comes; None: weights are the encoder's."""
+    fingerprint: str = ""
+    """Of a checkpoint's weights, tokenizer and settings."""
 
     def documents(self, texts: Sequence[str]) -> Terms:
         return self.encoder.encode_documents(texts)
@@ -39,13 +41,17 @@ class TermSide:
         return self.encoder.names(keys)
 
 
-def load_terms(name: str) -> TermSide:
-    """`bm25`, or `bm25:LANGUAGE`.
+def load_terms(name: str, device: str = "cpu", threads: int | None = None) -> TermSide:
+    """`bm25`, `bm25:LANGUAGE`, `binary`, or a folder or hub id of a sparse checkpoint (`sparse.py`).
 
     Raises:
-        InvalidArgument: no such language.
+        InvalidArgument: no such language; a checkpoint of no sparse family.
+        NotFound: no such folder or checkpoint.
+        FailedPrecondition: the extra that carries it is not installed.
     """
     kind, _, language = name.partition(":")
-    if kind != "bm25":
-        raise InvalidArgument(f"terms is {name!r}; it must be bm25 or bm25:LANGUAGE")
-    return TermSide(name, Analyzer(language or "english"), TermField(KEYS, counts=True), Bm25())
+    if kind == "bm25":
+        return TermSide(name, Analyzer(language or "english"), TermField(KEYS, counts=True), Bm25())
+    encoder = load_sparse_encoder(name, device=device, threads=threads)
+    field = TermField(encoder.spec.vocabulary, per_token=encoder.spec.family == "slim")
+    return TermSide(name, encoder, field, fingerprint=encoder.spec.fingerprint)

@@ -301,9 +301,10 @@ def _create_or_resume(folder: Path, settings: dict[str, Any], machine: dict[str,
         return Retriever.create(folder, **settings, **machine)
     retriever = Retriever(folder, **machine)
     was, encoder = retriever.settings, retriever.settings["encoder"] or {}
-    same = ("system", "dim", "terms")
-    now = {**{k: settings[k] for k in same}, "recipe": settings["reduce"], "encoder": settings["encoder"]}
-    then = {**{k: was.get(k) for k in same}, "recipe": was["recipe"], "encoder": encoder.get("name")}
+    same = ("system", "dim")
+    terms = {"terms": (was.get("terms") or {}).get("name")}
+    now = {**{k: settings[k] for k in (*same, "terms")}, "recipe": settings["reduce"], "encoder": settings["encoder"]}
+    then = {**{k: was[k] for k in same}, **terms, "recipe": was["recipe"], "encoder": encoder.get("name")}
     if now != then or settings["store"] != retriever.collection.store:
         raise InvalidArgument(
             f"{folder} was begun with other settings ({then}, {retriever.collection.store}); choose another folder"

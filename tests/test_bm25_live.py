@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plait.index.bm25 import Bm25
 from plait.index.collection import Collection
-from plait.index.errors import FailedPrecondition, InvalidArgument
+from plait.index.errors import FailedPrecondition, InvalidArgument, NotFound
 from plait.index.filters import Range
 from plait.index.fusion import rrf
 from plait.index.representations import TermField
@@ -176,8 +176,8 @@ def test_wrong_routes_are_refused(both: plait.Retriever, tmp_path: Path) -> None
         both.search("moon", mode="rerank", depth=0)
     with pytest.raises(InvalidArgument, match="language is 'klingon'"):
         plait.create(tmp_path / "k", terms="bm25:klingon")
-    with pytest.raises(InvalidArgument, match="terms is 'tfidf'"):
-        plait.create(tmp_path / "t", terms="tfidf")
+    with pytest.raises(NotFound, match="nowhere"):
+        plait.create(tmp_path / "t", terms="./nowhere")
     plain = plait.create(tmp_path / "p")
     with pytest.raises(InvalidArgument, match="holds no terms"):
         plain.search("moon", mode="hybrid")

@@ -18,8 +18,29 @@ MAY_IMPORT = {
 ADAPTERS = {
     "faiss": {"index/faiss_store.py"},
     "onnxruntime": {"retrieval/minilm.py"},
-    "tokenizers": {"retrieval/minilm.py"},
+    "tokenizers": {"retrieval/vocabulary.py"},
     "bm25s": {"eval/bm25.py", "retrieval/analyzer.py"},
+    "Stemmer": {"retrieval/analyzer.py"},
+    "torch": {
+        "retrieval/checkpoint.py",
+        "retrieval/multivector.py",
+        "retrieval/weights.py",
+        "retrieval/forward.py",
+        # Families: one formula each over `forward.py`.
+        "retrieval/token_weight.py",
+        "retrieval/svdr.py",
+        "retrieval/dupmae.py",
+        "retrieval/coil.py",
+        "retrieval/sparse_modules.py",
+    },
+    "transformers": {"retrieval/layout.py", "retrieval/weights.py", "retrieval/sparse_modules.py"},
+    "sentence_transformers": {
+        "retrieval/checkpoint.py",
+        "retrieval/layout.py",
+        "retrieval/multivector.py",
+        "retrieval/sparse_modules.py",
+    },
+    "safetensors": {"retrieval/weights.py"},
     "ir_measures": {"eval/measure.py"},
 }
 INDEX_MAY_USE = {"numpy", "scipy", "threadpoolctl", "faiss"}
