@@ -26,22 +26,9 @@ KEYS = 1 << 32
 """The size of the key space. Rows over it must not be transposed or turned into columns: that allocates 32 GiB."""
 
 # Stop lists that bm25s has, by their Snowball stemmer's name.
-_STOP_LISTS = frozenset(
-    [
-        "english",
-        "german",
-        "dutch",
-        "french",
-        "spanish",
-        "portuguese",
-        "italian",
-        "russian",
-        "swedish",
-        "norwegian",
-        "danish",
-        "turkish",
-    ]
-)
+_STOP_LISTS = """
+english german dutch french spanish portuguese italian russian swedish norwegian danish turkish
+"""
 
 
 def analyze(texts: Iterable[str], language: str = "english") -> tuple[Terms, np.ndarray]:
@@ -85,7 +72,7 @@ def terms(texts: Iterable[str], language: str = "english") -> list[list[str]]:
         raise InvalidArgument(f"no stemmer for {language!r}; choose one of {', '.join(sorted(Stemmer.algorithms()))}")
     lines = bm25s.tokenize(
         list(texts),
-        stopwords=language if language in _STOP_LISTS else [],
+        stopwords=language if language in _STOP_LISTS.split() else [],
         stemmer=Stemmer.Stemmer(language),
         return_ids=False,
         show_progress=False,
