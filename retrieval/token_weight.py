@@ -24,154 +24,15 @@ _EXPANDER_LENGTH = 128
 # The passage indicator that TILDE was trained with stands in the place of [CLS].
 _PASSAGE = 1
 # NLTK's English stop words that are one WordPiece: the list of the published code, without its question words.
-_STOP_WORDS = [
-    "a",
-    "about",
-    "above",
-    "after",
-    "again",
-    "against",
-    "ain",
-    "all",
-    "am",
-    "an",
-    "and",
-    "any",
-    "are",
-    "aren",
-    "as",
-    "at",
-    "be",
-    "because",
-    "been",
-    "before",
-    "being",
-    "below",
-    "between",
-    "both",
-    "but",
-    "by",
-    "can",
-    "couldn",
-    "d",
-    "did",
-    "didn",
-    "do",
-    "does",
-    "doesn",
-    "doing",
-    "don",
-    "down",
-    "during",
-    "each",
-    "few",
-    "for",
-    "from",
-    "further",
-    "had",
-    "hadn",
-    "has",
-    "hasn",
-    "have",
-    "haven",
-    "having",
-    "he",
-    "her",
-    "here",
-    "hers",
-    "herself",
-    "him",
-    "himself",
-    "his",
-    "i",
-    "if",
-    "in",
-    "into",
-    "is",
-    "isn",
-    "it",
-    "its",
-    "itself",
-    "just",
-    "ll",
-    "m",
-    "ma",
-    "me",
-    "mightn",
-    "more",
-    "most",
-    "mustn",
-    "my",
-    "myself",
-    "needn",
-    "no",
-    "nor",
-    "not",
-    "now",
-    "o",
-    "of",
-    "off",
-    "on",
-    "once",
-    "only",
-    "or",
-    "other",
-    "our",
-    "ours",
-    "ourselves",
-    "out",
-    "over",
-    "own",
-    "re",
-    "s",
-    "same",
-    "shan",
-    "she",
-    "should",
-    "shouldn",
-    "so",
-    "some",
-    "such",
-    "t",
-    "than",
-    "that",
-    "the",
-    "their",
-    "theirs",
-    "them",
-    "themselves",
-    "then",
-    "there",
-    "these",
-    "they",
-    "this",
-    "those",
-    "through",
-    "to",
-    "too",
-    "under",
-    "until",
-    "up",
-    "ve",
-    "very",
-    "was",
-    "wasn",
-    "we",
-    "were",
-    "weren",
-    "while",
-    "whom",
-    "will",
-    "with",
-    "won",
-    "wouldn",
-    "y",
-    "you",
-    "your",
-    "yours",
-    "yourself",
-    "yourselves",
-]
+_STOP_WORDS = """
+a about above after again against ain all am an and any are aren as at be because been before being below between both
+but by can couldn d did didn do does doesn doing don down during each few for from further had hadn has hasn have
+haven having he her here hers herself him himself his i if in into is isn it its itself just ll m ma me mightn more
+most mustn my myself needn no nor not now o of off on once only or other our ours ourselves out over own re s same
+shan she should shouldn so some such t than that the their theirs them themselves then there these they this those
+through to too under until up ve very was wasn we were weren while whom will with won wouldn y you your yours yourself
+yourselves
+"""
 _QUESTION_WORDS = ["where", "how", "what", "when", "which", "why", "who"]
 
 
@@ -199,7 +60,7 @@ def tildev2(folder: Path, options: SparseOptions, device: str) -> Loaded:
     """
     model, vocabulary, keys, limit = _model(folder, device)
     lengths = min(options.query_length or 128, limit), min(options.document_length or 192, limit)
-    stop = stop_ids(vocabulary, _STOP_WORDS)
+    stop = stop_ids(vocabulary, _STOP_WORDS.split())
     pool = _weighted(keys, "max", np.array(sorted(stop | vocabulary.special)))
     expand = None if options.expander is None else _expander(Path(options.expander).expanduser(), options, device, keys)
 
@@ -264,7 +125,7 @@ def _expander(folder: Path, options: SparseOptions, device: str, keys: int) -> A
         raise InvalidArgument(
             f"expander {folder} has {head.config.vocab_size} vocabulary ids; the checkpoint has {keys}"
         )
-    stop = stop_ids(read_vocabulary(folder, keys), [*_STOP_WORDS, *_QUESTION_WORDS, "definition"])
+    stop = stop_ids(read_vocabulary(folder, keys), [*_STOP_WORDS.split(), *_QUESTION_WORDS, "definition"])
 
     def run(ids: Tensor, mask: Tensor) -> Tensor:
         hidden = head.base_model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
