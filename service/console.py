@@ -139,6 +139,13 @@ def show_explanation(why: Explanation) -> None:
         for (start, end), colour in colours.items():
             body.stylize(f"bold {colour}", start, end)
         out.print(body)
+    if why.matches:
+        _show_matches(why, colours)
+    if why.terms_score is not None:
+        _show_terms(why)
+
+
+def _show_matches(why: Explanation, colours: dict[tuple[int, int], str]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, side in (("query token", "left"), ("met", "left"), ("similarity", "right"), ("contribution", "right")):
         table.add_column(name, justify=side)  # type: ignore[arg-type]
@@ -149,4 +156,15 @@ def show_explanation(why: Explanation) -> None:
             Text(match.query.text, colour), Text(met, colour), f"{match.similarity:.4f}", f"{match.contribution:.4f}"
         )
     table.add_row("", "", Text("score", "bold"), Text(f"{why.score:.4f}", "bold"))
+    out.print(table)
+
+
+def _show_terms(why: Explanation) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("term", "query weight", "document weight", "contribution"):
+        table.add_column(name, justify="left" if name == "term" else "right")  # type: ignore[arg-type]
+    for match in why.terms:
+        weights = f"{match.query_weight:.4f}", f"{match.document_weight:.4f}", f"{match.contribution:.4f}"
+        table.add_row(Text(match.term), *weights)
+    table.add_row(Text("score by terms", "bold"), "", "", Text(f"{why.terms_score:.4f}", "bold"))
     out.print(table)
