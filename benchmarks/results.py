@@ -42,12 +42,14 @@ SYSTEMS = {
 
 
 def measure(data: Path, name: str, options: str, cache: Path | None, threads: int) -> dict:
-    """One run of `plait eval`, or what an earlier one printed."""
+    """One run of `plait eval`, or what an earlier one printed. The exact store unless the options name another."""
     done = [json.loads(line) for line in KEPT.read_text().splitlines()] if KEPT.exists() else []
     for row in done:
         if (row["collection"], row["options"]) == (name, options):
             return row
     command = [sys.executable, "-c", "from plait.service.cli import main; main()", "eval", str(data / name), "--json"]
+    if "--store" not in options and "bm25" not in options:
+        command += ["--store", "exact"]
     command += ["--threads", str(threads), *options.split(), *(["--cache", str(cache)] if cache else [])]
     print(f"{name}: plait eval {name} {options}", file=sys.stderr, flush=True)
     report = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
