@@ -77,7 +77,7 @@ def evaluate_retriever(
         if progress:
             progress("search", min(first + _QUERIES, len(ids)), len(ids))
     info = retriever.info()
-    system = {k: info[k] for k in ("system", "store", "recipe", "dim", "encoder", "term encoder")}
+    system = {k: info[k] for k in ("system", "store", "recipe", "dim", "encoder", "term_encoder")}
     system |= {"k": depth, **vars(retriever.system.params), **vars(retriever.system.scoring), **search}
     return _report(dataset, names, run, run_file, system, cpu, info["tokens"], info["bytes"]["total"])
 

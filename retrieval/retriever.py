@@ -364,7 +364,7 @@ class Retriever:
             "system": self.system.name,
             "recipe": self.settings["recipe"],
             "encoder": self.settings["encoder"],
-            "term encoder": (self.settings.get("terms") or {}).get("name"),
+            "term_encoder": (self.settings.get("terms") or {}).get("name"),
             "recall": measured.to_json() if measured else None,
         }
 
