@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from .errors import FailedPrecondition, InvalidArgument
-from .exact import ExactStore, merge
+from .exact import merge
 from .hits import Hits
 from .scoring import Scoring, SearchParams
 from .snapshot import Snapshot
 from .tokens import Tokens, concatenate, from_matrices
+from .view import View
 
 DEPTHS = (10, 100)
 """Depths k that a calibration measures unless told otherwise."""
@@ -57,7 +58,9 @@ class Calibration:
     source: str
     """`given`, or `drawn`: runs of tokens of the collection's own documents."""
     documents: int
-    """How many there were: with many more, or other ones, calibrate again."""
+    """How many there were."""
+    coded: int
+    """How many of them lay in segments whose search may miss something."""
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "points": [asdict(p) for p in self.points]}
@@ -70,11 +73,8 @@ class Calibration:
         """The cheapest setting whose recall was at least the target at the next measured depth; None: only exact search is.
 
         Raises:
-            InvalidArgument: the target is not within (0, 1].
             FailedPrecondition: k is deeper than anything measured.
         """
-        if not 0 < target_recall <= 1:
-            raise InvalidArgument(f"target_recall is {target_recall}; it must be above 0 and at most 1")
         depths = sorted({p.k for p in self.points if p.k >= k})
         if not depths:
             deepest = max((p.k for p in self.points), default=0)
@@ -93,7 +93,7 @@ def calibrate(
 ) -> Calibration:
     """Measures every setting of the store's grid on one state of the collection.
 
-    Nothing need be tried where every segment is exact: any setting finds everything.
+    Nothing is tried where every segment is exact: any setting finds everything.
 
     Args:
         queries: held-out ones, the best there is; None draws runs of 16 tokens from the documents, and leaves the document
@@ -107,10 +107,12 @@ def calibrate(
     if not depths or min(depths) < 1:
         raise InvalidArgument(f"depths are {list(depths)}; at least one, none below 1")
     source = "drawn" if queries is None else "given"
+    documents, coded = snapshot.view.count(), coded_documents(snapshot.view)
+    if not coded:
+        return Calibration((), 0, source, documents, coded)
     queries, owners = draw(snapshot) if queries is None else (queries, [-1] * len(queries))
-    documents = snapshot.view.count()
     if not len(queries):
-        return Calibration((), 0, source, documents)
+        return Calibration((), 0, source, documents, coded)
     spare = 1 if source == "drawn" else 0
     truth = _without(owners, snapshot.search(queries, max(depths) + spare, exact=True))
     measured, grid = [], [(k, params) for k in sorted(set(depths)) for params in _grid(snapshot, k)]
@@ -126,7 +128,12 @@ def calibrate(
         if progress:
             progress(done + 1, len(grid))
     points = tuple(p for k in sorted(set(depths)) for p in frontier([m for m in measured if m.k == k]))
-    return Calibration(points, len(queries), source, documents)
+    return Calibration(points, len(queries), source, documents, coded)
+
+
+def coded_documents(view: View) -> int:
+    """Documents in segments whose search may miss something: those with a codebook, and so a drift."""
+    return sum(row.documents for row in view.segments() if row.published and row.drift is not None)
 
 
 def frontier(points: Iterable[Point]) -> list[Point]:
@@ -161,10 +168,7 @@ def draw(snapshot: Snapshot, count: int = DRAWN, seed: int = 0) -> tuple[Tokens,
 
 def _grid(snapshot: Snapshot, k: int) -> list[SearchParams]:
     """Settings to try, by what the segments' stores heed."""
-    stores = [part.store for part in snapshot.parts()]
-    if all(isinstance(store, ExactStore) for store in stores):
-        return [SearchParams(candidates=_SHARES[0] * k)]
-    probing = any(store.probes for store in stores)
+    probing = any(part.store.probes for part in snapshot.parts())
     probes = _NPROBE if probing else (SearchParams().nprobe,)
     return [SearchParams(nprobe=n, candidates=share * k) for n in probes for share in _SHARES]
 

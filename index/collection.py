@@ -16,7 +16,7 @@ from typing import Any
 from threadpoolctl import ThreadpoolController
 
 from .builder import Builder, sweep
-from .calibration import DEPTHS, Calibration, calibrate
+from .calibration import DEPTHS, Calibration, calibrate, coded_documents
 from .catalog import TERMS_FORMAT, Catalog
 from .errors import DataLoss, FailedPrecondition, InvalidArgument, Unavailable
 from .filters import check_declared, index_sql
@@ -231,12 +231,22 @@ class Collection:
         """The cheapest parameters that were measured to reach a recall at depth k; None: exact search alone does.
 
         Raises:
-            FailedPrecondition: nothing was measured yet, or not as deep as k.
+            FailedPrecondition: nothing was measured yet, not as deep as k, or when the collection was half as large.
             InvalidArgument: the target is not within (0, 1].
         """
+        if not 0 < target_recall <= 1:
+            raise InvalidArgument(f"target_recall is {target_recall}; it must be above 0 and at most 1")
+        with self.catalog.reading() as view:
+            coded = coded_documents(view)
         measured = self.calibration
+        if not coded:
+            return None
         if measured is None:
             raise FailedPrecondition(f"the recall of {self.path} was never measured; calibrate it first")
+        if coded > 2 * measured.coded:
+            raise FailedPrecondition(
+                f"recall was measured with {measured.coded} coded documents, and {coded} are there now; calibrate again"
+            )
         return measured.choose(target_recall, k, params)
 
     def stats(self) -> dict[str, Any]:

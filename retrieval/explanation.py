@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ..index import term_search
 from ..index.search import Alignment
+from ..index.term_search import TermMatch
 from ..index.tokens import Role, Tokens
 
 
@@ -33,7 +33,7 @@ class Match:
 
 
 @dataclass(frozen=True)
-class TermMatch:
+class TermContribution:
     """A term that query and document share, and what it adds to the sparse score."""
 
     term: str
@@ -51,7 +51,7 @@ class Explanation:
     matches: list[Match]
     text: str
     """The document's text, which the spans index into; empty when it was added as token vectors."""
-    terms: list[TermMatch] = field(default_factory=list)
+    terms: list[TermContribution] = field(default_factory=list)
     """Where the search went by terms too: those in common, the greatest contribution first."""
     terms_score: float | None = None
     """The sum of the terms' contributions."""
@@ -74,10 +74,10 @@ def explanation(id: str, query: Tokens, query_text: str, alignment: Alignment, t
     return Explanation(id, alignment.score, matches, text)
 
 
-def with_terms(why: Explanation, match: term_search.TermMatch, names: Sequence[str]) -> Explanation:
+def with_terms(why: Explanation, match: TermMatch, names: Sequence[str]) -> Explanation:
     """The explanation with what the terms contribute; it is the whole score where there are no token matches."""
     columns = zip(names, match.query_weights, match.document_weights, match.contributions, strict=True)
-    found = [TermMatch(name, float(q), float(d), float(c)) for name, q, d, c in columns]
+    found = [TermContribution(name, float(q), float(d), float(c)) for name, q, d, c in columns]
     found.sort(key=lambda m: (-m.contribution, m.term))
     score = why.score if why.matches else match.score
     return replace(why, score=score, terms=found, terms_score=match.score)

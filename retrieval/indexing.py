@@ -59,16 +59,21 @@ def estimate(retriever: Retriever, surveyed: Survey) -> Estimate:
 
 
 def build(
-    retriever: Retriever, corpus: Corpus, progress: Progress | None = None, announce: Any = None, restart: bool = False
+    retriever: Retriever,
+    corpus: Corpus,
+    progress: Progress | None = None,
+    announce: Any = None,
+    restart: bool = False,
+    measure: bool = True,
 ) -> dict[str, Any]:
     """Fills an empty collection from a corpus; goes on where an interrupted build of the same corpus stopped.
 
-    Ends by measuring the recall of search parameters with queries drawn from the documents.
 
     Args:
         progress: called as progress(stage, done, total) while working.
         announce: called once with the `Estimate`, before anything is encoded at length.
         restart: drop what an interrupted build left.
+        measure: end by measuring the recall of search parameters with queries drawn from the documents.
 
     Raises:
         InvalidArgument: the corpus is empty.
@@ -89,7 +94,7 @@ def build(
             announce(expected)
         resumed = _stream(retriever, builder, corpus, surveyed.documents, progress)
         added = builder.publish(progress)
-    if retriever.has_tokens and retriever.system.scoring.tokens == "all":
+    if measure and retriever.has_tokens and retriever.system.scoring.tokens == "all":
         retriever.calibrate(progress=progress and partial(progress, "measure"))
     return {"documents": added, "resumed_after": resumed, "estimate": asdict(expected)}
 

@@ -83,14 +83,17 @@ def route_of(search: dict[str, Any], system: System, collection: Collection, bm2
         names = ", ".join([*vars(system.params), "missing", *_OPTIONS, "target_recall", "filter"])
         raise InvalidArgument(f"unknown search parameter in {sorted(unknown)}; known are {names}")
     params, exact = replace(system.params, **spent), bool(chosen.pop("exact", False))
-    if target is not None and k is not None and not exact:
-        if scoring.tokens != "all" or {"nprobe", "candidates"} & spent.keys():
-            raise InvalidArgument("target_recall chooses nprobe and candidates of colbert; give one or the other")
-        reaching = collection.reaching(target, k, params)
-        exact, params = reaching is None, reaching or params
     mode = chosen.pop("mode", None) or ("tokens" if collection.dim else "terms")
     condition = None if filter is None else as_filter(filter)
-    return Route(mode, scoring, params, exact, condition, bm25, **chosen)
+    route = Route(mode, scoring, params, exact, condition, bm25, **chosen)
+    if target is None or k is None or exact:
+        return route
+    if scoring.tokens != "all" or mode not in ("tokens", "hybrid") or {"nprobe", "candidates"} & spent.keys():
+        raise InvalidArgument(
+            "target_recall chooses nprobe and candidates of colbert's search by tokens; give one or the other"
+        )
+    reaching = collection.reaching(target, k if mode == "tokens" else max(k, route.depth), params)
+    return replace(route, exact=reaching is None, params=reaching or params)
 
 
 def as_filter(condition: Any) -> Filter:

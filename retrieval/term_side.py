@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ..index.bm25 import Bm25
 from ..index.representations import TermField
 from ..index.terms import Terms
 from .analyzer import KEYS, Analyzer
-from .sparse import load_sparse_encoder
+from .sparse import FAMILIES, SparseEncoder, SparseOptions, load_sparse_encoder
 
 
 @dataclass(frozen=True)
@@ -19,8 +18,7 @@ class TermSide:
 
     name: str
     """What loads it again."""
-    encoder: Any
-    """`Analyzer` or a `SparseEncoder`."""
+    encoder: Analyzer | SparseEncoder
     field: TermField
     bm25: Bm25 | None = None
     """Weighs counts when a query comes; None: weights are the encoder's."""
@@ -44,14 +42,18 @@ class TermSide:
 def load_terms(name: str, device: str = "cpu", threads: int | None = None) -> TermSide:
     """`bm25`, `bm25:LANGUAGE`, `binary`, or a folder or hub id of a sparse checkpoint (`sparse.py`).
 
+    `FAMILY:` before a checkpoint says how to read it where its files cannot tell: `slim:FOLDER`, `splade-doc:FOLDER`.
+
     Raises:
         InvalidArgument: no such language; a checkpoint of no sparse family.
         NotFound: no such folder or checkpoint.
         FailedPrecondition: the extra that carries it is not installed.
     """
-    kind, _, language = name.partition(":")
+    kind, _, rest = name.partition(":")
     if kind == "bm25":
-        return TermSide(name, Analyzer(language or "english"), TermField(KEYS, counts=True), Bm25())
-    encoder = load_sparse_encoder(name, device=device, threads=threads)
+        return TermSide(name, Analyzer(rest or "english"), TermField(KEYS, counts=True), Bm25())
+    named = rest and kind in FAMILIES
+    options = SparseOptions(family=kind if named else None)
+    encoder = load_sparse_encoder(rest if named else name, options, device=device, threads=threads)
     field = TermField(encoder.spec.vocabulary, per_token=encoder.spec.family == "slim")
     return TermSide(name, encoder, field, fingerprint=encoder.spec.fingerprint)

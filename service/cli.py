@@ -49,6 +49,8 @@ from .options import (
     read_filter,
 )
 
+_SPENT = ("k_token", "nprobe", "candidates", "target_recall", "mode", "depth")
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
@@ -123,16 +125,7 @@ def search_command(
 ) -> None:
     """Search a collection."""
     retriever = Retriever(collection, device=device, threads=threads)
-    choices = _search(
-        missing,
-        k_token=k_token,
-        nprobe=nprobe,
-        candidates=candidates,
-        target_recall=target_recall,
-        mode=mode,
-        depth=depth,
-        exact=exact or None,
-    )
+    choices = _search(missing, exact, k_token, nprobe, candidates, target_recall, mode, depth)
     if filter:
         choices["filter"] = read_filter(filter)
     hits = retriever.search(query, k, **choices)
@@ -201,16 +194,7 @@ def eval_command(
     dataset = open_dataset(data, split)
     names = [m.strip() for m in measures.split(",")] if measures else []
     machine = {"device": device, "threads": threads, "cache": cache}
-    search = _search(
-        missing,
-        k_token=k_token,
-        nprobe=nprobe,
-        candidates=candidates,
-        target_recall=target_recall,
-        mode=mode,
-        depth=depth,
-        exact=exact or None,
-    )
+    search = _search(missing, exact, k_token, nprobe, candidates, target_recall, mode, depth)
     if system == "bm25":
         report = experiment.evaluate_bm25(dataset, names, run).as_json()
     elif collection is not None:
@@ -220,7 +204,9 @@ def eval_command(
             system, encoder, pool, prune, reduce, dim, terms, store, query_length, document_length, query_expansion
         )
         with tempfile.TemporaryDirectory(prefix="plait-eval-") as folder:
-            retriever, built = _build(data, Path(folder) / "collection", settings, machine, quiet, False)
+            retriever, built = _build(
+                data, Path(folder) / "collection", settings, machine, quiet, measure=target_recall is not None
+            )
             report = _evaluate(dataset, retriever, names, run, search, quiet)
             report["cpu_s"]["build"] = built["cpu_s"]
     if as_json:
@@ -266,7 +252,9 @@ def _settings(
     return {"system": system, **sides, "store": store}
 
 
-def _search(missing: str | None, **chosen: Any) -> dict[str, Any]:
+def _search(missing: str | None, exact: bool, *numbers: Any) -> dict[str, Any]:
+    """Search parameters that were given, under their names; `numbers` as in `_SPENT`."""
+    chosen: dict[str, Any] = {"exact": exact or None, **dict(zip(_SPENT, numbers, strict=True))}
     if missing is not None:
         try:
             chosen["missing"] = float(missing)
@@ -276,7 +264,13 @@ def _search(missing: str | None, **chosen: Any) -> dict[str, Any]:
 
 
 def _build(
-    data: str, folder: Path, settings: dict[str, Any], machine: dict[str, Any], quiet: bool, restart: bool
+    data: str,
+    folder: Path,
+    settings: dict[str, Any],
+    machine: dict[str, Any],
+    quiet: bool,
+    restart: bool = False,
+    measure: bool = True,
 ) -> tuple[Retriever, dict[str, Any]]:
     corpus = open_corpus(data)
     retriever = _create_or_resume(folder, settings, machine)
@@ -290,7 +284,7 @@ def _build(
 
     start = time.process_time()
     with progress(quiet) as report:
-        done = build(retriever, corpus, report, announce, restart)
+        done = build(retriever, corpus, report, announce, restart, measure)
     cpu = round(time.process_time() - start, 2)
     return retriever, {**done, "cpu_s": cpu, "collection": retriever.info()}
 

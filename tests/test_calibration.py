@@ -75,8 +75,12 @@ def test_what_cannot_be_promised_is_refused(lists: Collection, tmp_path: Path):
     for depths in ([], [0]):
         with pytest.raises(InvalidArgument, match="depths"):
             lists.calibrate(queries(3), depths)
+    unmeasured = Collection.create(tmp_path / "new", 4, "flat:8")
+    with unmeasured.builder() as builder:
+        builder.add(["a"], oracle.normal(np.random.default_rng(0), [2], 4))
+        builder.publish()
     with pytest.raises(FailedPrecondition, match="never measured"):
-        Collection.create(tmp_path / "new", 4).reaching(0.9, 3, SearchParams())
+        unmeasured.reaching(0.9, 3, SearchParams())
 
 
 def test_without_queries_some_are_drawn_from_living_documents(lists: Collection):
@@ -97,13 +101,35 @@ def test_the_document_that_a_query_came_from_does_not_count(lists: Collection):
     assert lists.calibrate(depths=[1]).points[0].recall < 1
 
 
-def test_an_empty_or_exact_collection_needs_nothing(tmp_path: Path):
+def test_an_exact_collection_reaches_any_recall_unmeasured(tmp_path: Path):
     collection = Collection.create(tmp_path / "c", 4)
     assert collection.calibrate().points == ()
     with collection.builder() as builder:
         builder.add(["a", "b"], oracle.normal(np.random.default_rng(0), [2, 3], 4))
         builder.publish()
-    assert [(p.k, p.recall) for p in collection.calibrate(depths=[2]).points] == [(2, 1.0)]
+    assert collection.calibrate().points == () and collection.reaching(1.0, 500, SearchParams()) is None
+
+
+def test_what_was_measured_on_a_smaller_collection_is_not_promised(tmp_path: Path):
+    """Segments become coded as a collection grows: the recall of what was there before says nothing of them."""
+    collection = Collection.create(tmp_path / "c", 16, "flat:8")
+
+    def grow(batch: int) -> None:
+        with collection.builder() as builder:
+            documents = oracle.normal(np.random.default_rng(batch), [2] * 10, 16)
+            builder.add([f"{batch}-{i}" for i in range(10)], documents)
+            builder.publish()
+
+    collection.calibrate(queries(4), [3])
+    grow(0)
+    with pytest.raises(FailedPrecondition, match="0 coded documents, and 10 are there now"):
+        collection.reaching(0.1, 3, SearchParams())
+    collection.calibrate(queries(4), [3])
+    grow(1)
+    assert collection.reaching(0.1, 3, SearchParams())
+    grow(2)
+    with pytest.raises(FailedPrecondition, match="calibrate again"):
+        collection.reaching(0.1, 3, SearchParams())
 
 
 def test_the_frontier_leaves_out_what_another_beats():
@@ -111,5 +137,5 @@ def test_the_frontier_leaves_out_what_another_beats():
         Point(1, n, 1, recall, 0, cpu) for n, recall, cpu in ((1, 0.5, 1), (2, 0.4, 2), (3, 0.9, 3), (4, 0.9, 4))
     )
     assert frontier([d, b, c, a]) == [a, c]
-    kept = Calibration((a, c), 3, "given", 7)
+    kept = Calibration((a, c), 3, "given", 7, 7)
     assert Calibration.from_json(kept.to_json()) == kept
