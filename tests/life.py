@@ -24,6 +24,7 @@ DIM = 6
 KEYS = np.array([0, 1, 2, 1007, (1 << 31) - 1, 1 << 31, (1 << 32) - 1])
 QUERY = from_matrices([np.random.default_rng(7).standard_normal((3, DIM)).astype(np.float32)])
 EVERYTHING = SearchParams(k_token=999, nprobe=99, candidates=999)
+PER_TOKEN = TermField(per_token=True)
 Operation = tuple[str, Any]
 Documents = dict[str, tuple[int, dict[str, Any]]]
 """By id: the seed of the tokens, the payload."""
@@ -215,3 +216,32 @@ def same_terms(collection: Collection, snapshot: Snapshot, documents: Documents)
     pairs = [(snapshot.terms(snapshot.view.by_id(i).number), sparse(s, field)) for i, (s, _) in documents.items()]
     columns = "indptr", "indices", "data"
     return all(np.array_equal(getattr(a.rows, c), getattr(b.rows, c)) for a, b in pairs for c in columns)
+
+
+def dense(terms: Terms) -> np.ndarray:
+    """(rows, KEYS) float64."""
+    rows = terms.rows
+    out = np.zeros((rows.shape[0], len(KEYS)))
+    for row in range(len(out)):
+        for at in range(rows.indptr[row], rows.indptr[row + 1]):
+            out[row, KEYS.tolist().index(int(rows.indices[at]))] = rows.data[at]
+    return out
+
+
+def write(dim: int, field: TermField, seeds: list[int]) -> dict[str, Any]:
+    """The representations of documents, as `add` and `upsert` take them."""
+    tokens = concatenate([document(seed) for seed in seeds]) if dim else None
+    return {"tokens": tokens, "terms": joined([sparse(seed, field) for seed in seeds])}
+
+
+def filled(path: Path, field: TermField = TermField(), dim: int = DIM) -> Collection:
+    """One segment sealed, one built in bulk, fresh documents, a dead one in each."""
+    collection = Collection.create(path, dim, terms=field)
+    collection.live.upsert([f"a{i}" for i in range(7)], **write(dim, field, list(range(7))))
+    collection.seal()
+    with collection.builder() as builder:
+        builder.add([f"b{i}" for i in range(7)], **write(dim, field, list(range(10, 17))))
+        builder.publish()
+    collection.live.upsert([f"c{i}" for i in range(7)], **write(dim, field, list(range(20, 27))))
+    collection.live.delete(["a2", "b3", "c4"])
+    return collection

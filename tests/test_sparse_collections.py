@@ -1,0 +1,84 @@
+"""Sparse checkpoints in collections: text in, the ranking of the encoder's own rows by brute force out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="extra encoders is not installed")
+pytest.importorskip("transformers", reason="extra encoders is not installed")
+
+import sparse_checkpoints as tiny  # noqa: E402
+from plait.index.errors import FailedPrecondition, InvalidArgument  # noqa: E402
+from plait.retrieval import slim  # noqa: E402
+
+import plait  # noqa: E402
+
+QUERY = "what is the red planet"
+TEXTS = dict(zip("abcdef", tiny.TEXTS, strict=True))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "checkpoint"
+    tiny.masked().save_pretrained(path)
+    tiny.tokenizer(path)
+    return path
+
+
+def filled(path: Path, terms: str) -> plait.Retriever:
+    """Two documents in bulk, two sealed, the rest fresh."""
+    retriever = plait.create(path, encoder=None, terms=terms, policy=None)
+    documents = [{"id": id, "text": text} for id, text in TEXTS.items()]
+    retriever.add(documents[:2])
+    retriever.upsert(documents[2:4])
+    retriever.collection.seal()
+    retriever.upsert(documents[4:])
+    return retriever
+
+
+def ranked(scores: np.ndarray) -> dict[str, float]:
+    return {id: float(s) for id, s in zip(TEXTS, scores, strict=True) if s > 0}
+
+
+def test_splade_ranks_by_dot_products(folder: Path, tmp_path: Path) -> None:
+    retriever, encoder = filled(tmp_path / "c", str(folder)), tiny.load(folder)
+    documents = encoder.encode_documents(list(TEXTS.values())).rows.toarray().astype(float)
+    query = encoder.encode_queries([QUERY]).rows.toarray().astype(float)
+    hits = retriever.search(QUERY)
+    assert {h.id: h.score for h in hits} == pytest.approx(ranked((documents @ query.T)[:, 0]), rel=1e-4)
+    assert len(hits) > 2 and [h.score for h in hits] == sorted((h.score for h in hits), reverse=True)
+    why = hits[0].explain()
+    assert why.score == hits[0].score and {t.term for t in why.terms} <= set(tiny.VOCABULARY)
+
+
+def test_slim_ranks_by_sparse_maxsim(folder: Path, tmp_path: Path) -> None:
+    retriever = filled(tmp_path / "c", f"slim:{folder}")
+    encoder = tiny.load(folder, family="slim")
+    documents, query = encoder.encode_documents(list(TEXTS.values())), encoder.encode_queries([QUERY])
+    truth = ranked(slim.maxsim(query, documents))
+    hits = retriever.search(QUERY)
+    assert {h.id: h.score for h in hits} == pytest.approx(truth, rel=1e-4) and len(hits) > 2
+    retriever.collection.compact()
+    assert [(h.id, h.score) for h in retriever.search(QUERY)] == [(h.id, h.score) for h in hits]
+
+
+def test_the_binary_index_needs_no_model(tmp_path: Path) -> None:
+    retriever = plait.create(tmp_path / "c", encoder=None, terms="binary")
+    retriever.add([{"id": "a", "text": "the red planet mars"}, {"id": "b", "text": "rings of saturn"}])
+    assert [(h.id, h.score) for h in retriever.search("mars is a red world")] == [("a", 2.0)]
+
+
+def test_another_checkpoint_is_noticed_and_coil_is_refused(folder: Path, tmp_path: Path) -> None:
+    filled(tmp_path / "c", str(folder)).close()
+    tiny.masked(seed=8).save_pretrained(folder)
+    with pytest.raises(FailedPrecondition, match="has changed"):
+        plait.open(tmp_path / "c").search(QUERY)
+    coil = tmp_path / "coil"
+    tiny.plain().save_pretrained(coil)
+    tiny.tokenizer(coil)
+    torch.save({"tok_proj.weight": tiny.random(1, 8, 32), "tok_proj.bias": tiny.random(2, 8)}, coil / "model.pt")
+    with pytest.raises(InvalidArgument, match="equal id only"):
+        plait.create(tmp_path / "d", encoder=str(coil))
