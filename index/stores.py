@@ -32,7 +32,7 @@ STORE_FILES = (*TOKEN_FILES, *posting_store.FILES)
 """Every file that some store may add to a segment."""
 _CODED = ("flat", "lists")
 _FLAT_FROM, _LISTS_FROM = 1 << 15, 1 << 18
-"""Tokens from which `auto` codes a segment, and groups the codes by centroid: about where each begins to be faster."""
+"""Tokens from which `auto` codes a segment, and groups the codes by centroid: below, the simpler plan takes a few milliseconds."""
 _ROWS = 1 << 16
 _TRAIN_ROWS = 1 << 15
 _DRIFT_ROWS = 1 << 14

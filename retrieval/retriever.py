@@ -98,7 +98,9 @@ class Retriever:
         """
         system_named(system)
         steps = parse_recipe(reduce)
-        side = load_terms(terms, machine.get("device", "cpu"), machine.get("threads")) if terms else None
+        lengths = {"query_length": options.query_length, "document_length": options.document_length}
+        place = {"device": machine.get("device", "cpu"), "threads": machine.get("threads")}
+        side = load_terms(terms, **lengths, **place) if terms else None
         if encoder is None:
             if (dim is None and side is None) or steps:
                 raise InvalidArgument(
@@ -107,7 +109,7 @@ class Retriever:
             width, stored, loaded = dim or 0, None, None
         else:
             options = replace(options, attention=options.attention or needs_attention(steps))
-            loaded = load_encoder(encoder, options, device=machine.get("device", "cpu"), threads=machine.get("threads"))
+            loaded = load_encoder(encoder, options, **place)
             spec = loaded.spec
             if spec.family == "coil":
                 raise InvalidArgument(
@@ -117,7 +119,7 @@ class Retriever:
                 raise InvalidArgument(f"dim is {dim}; it must lie between 1 and the encoder's {spec.dim} dimensions")
             width, stored = dim or spec.dim, {"name": encoder, "options": asdict(options), "spec": asdict(spec)}
         settings = {"system": system, "encoder": stored, "recipe": [s.spec for s in steps], "dim": dim}
-        settings |= {"terms": {"name": terms, "fingerprint": side.fingerprint} if side else None}
+        settings |= {"terms": {"name": terms, **lengths, "fingerprint": side.fingerprint} if side else None}
         kept = side.field if side else None
         Collection.create(Path(path), width, store, {"retrieval": settings}, fields, kept).close()
         retriever = cls(path, **machine)
@@ -162,7 +164,8 @@ class Retriever:
         stored = self.settings.get("terms")
         if stored is None:
             return None
-        side = load_terms(stored["name"], self.device, self.threads)
+        wanted = {k: v for k, v in stored.items() if k != "fingerprint"}
+        side = load_terms(**wanted, device=self.device, threads=self.threads)
         if side.fingerprint != stored["fingerprint"]:
             raise FailedPrecondition(
                 f"the encoder {side.name} has changed since this collection was built; restore it, or build anew"

@@ -39,10 +39,17 @@ class TermSide:
         return self.encoder.names(keys)
 
 
-def load_terms(name: str, device: str = "cpu", threads: int | None = None) -> TermSide:
+def load_terms(
+    name: str,
+    query_length: int | None = None,
+    document_length: int | None = None,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> TermSide:
     """`bm25`, `bm25:LANGUAGE`, `binary`, or a folder or hub id of a sparse checkpoint (`sparse.py`).
 
-    `FAMILY:` before a checkpoint says how to read it where its files cannot tell: `slim:FOLDER`, `splade-doc:FOLDER`.
+    The lengths are tokens that a checkpoint keeps (None: as it says); BM25 keeps all words. `FAMILY:` before a checkpoint says how to read it where its files cannot tell: `slim:FOLDER`, `splade-doc:FOLDER`.
 
     Raises:
         InvalidArgument: no such language; a checkpoint of no sparse family.
@@ -53,7 +60,7 @@ def load_terms(name: str, device: str = "cpu", threads: int | None = None) -> Te
     if kind == "bm25":
         return TermSide(name, Analyzer(rest or "english"), TermField(KEYS, counts=True), Bm25())
     named = rest and kind in FAMILIES
-    options = SparseOptions(family=kind if named else None)
+    options = SparseOptions(kind if named else None, query_length, document_length)
     encoder = load_sparse_encoder(rest if named else name, options, device=device, threads=threads)
     field = TermField(encoder.spec.vocabulary, per_token=encoder.spec.family == "slim")
     return TermSide(name, encoder, field, fingerprint=encoder.spec.fingerprint)

@@ -49,7 +49,10 @@ TargetRecall = Annotated[
     typer.Option(help="The cheapest parameters that were measured to find this share of the exact top k."),
 ]
 TermsName = Annotated[
-    str | None, typer.Option("--terms", help="Sparse terms beside the token vectors: bm25, or bm25:LANGUAGE.")
+    str | None,
+    typer.Option(
+        "--terms", help="Sparse terms beside the token vectors: bm25, bm25:LANGUAGE, a sparse checkpoint, or binary."
+    ),
 ]
 Mode = Annotated[
     str | None,

@@ -82,3 +82,14 @@ def test_another_checkpoint_is_noticed_and_coil_is_refused(folder: Path, tmp_pat
     torch.save({"tok_proj.weight": tiny.random(1, 8, 32), "tok_proj.bias": tiny.random(2, 8)}, coil / "model.pt")
     with pytest.raises(InvalidArgument, match="equal id only"):
         plait.create(tmp_path / "d", encoder=str(coil))
+
+
+def test_lengths_are_the_terms_too(folder: Path, tmp_path: Path) -> None:
+    options = plait.EncoderOptions(query_length=4, document_length=6)
+    retriever = plait.create(tmp_path / "c", encoder=None, terms=str(folder), options=options)
+    retriever.add([{"id": id, "text": text} for id, text in TEXTS.items()])
+    encoder = tiny.load(folder, query_length=4, document_length=6)
+    documents = encoder.encode_documents(list(TEXTS.values())).rows.toarray().astype(float)
+    truth = ranked(documents @ encoder.encode_queries([QUERY]).rows.toarray()[0])
+    for opened in (retriever, plait.open(tmp_path / "c")):
+        assert {h.id: h.score for h in opened.search(QUERY)} == pytest.approx(truth, rel=1e-4)
