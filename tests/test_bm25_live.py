@@ -111,6 +111,15 @@ def test_only_counts_are_weighed_by_bm25(tmp_path: Path) -> None:
             Bm25(k1, b)
 
 
+def test_counts_may_be_searched_as_they_are(tmp_path: Path) -> None:
+    collection = Collection.create(tmp_path / "c", 0, terms=TermField(16, counts=True))
+    collection.live.upsert(["a", "b"], None, terms=terms([[1, 1, 1, 2], [1, 2, 2, 2, 2, 3]]))
+    collection.seal()
+    with collection.snapshot() as snapshot:
+        hits = snapshot.search_terms(terms([[1, 2, 2]]))[0]
+    assert hits.docs.tolist() == [1, 0] and hits.scores.tolist() == [9, 5]
+
+
 TEXTS = {
     "bread": "Bread rises because yeast ferments the flour.",
     "tides": "The moon pulls the sea and makes the tides.",
@@ -147,7 +156,11 @@ def test_a_text_takes_every_route(both: plait.Retriever) -> None:
     assert {h.id: h.score for h in reranked} == pytest.approx(
         {h.id: h.score for h in dense if h.id in {r.id for r in reranked}}
     )
-    assert [h.id for h in both.search(query, 1, mode="rerank", depth=1)] == [sparse_hits[0].id]
+    # Only what is among the first by terms is scored: here that is not the best by tokens.
+    asked = "how do bakers make dough rise with yeast"
+    first, best = both.search(asked, 1, mode="terms")[0].id, both.search(asked, 1, mode="rerank")[0].id
+    assert first != best == both.search(asked, 1)[0].id
+    assert [h.id for h in both.search(asked, 1, mode="rerank", depth=1)] == [first]
 
 
 def test_an_explanation_has_both_sides(both: plait.Retriever) -> None:
