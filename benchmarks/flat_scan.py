@@ -24,8 +24,9 @@ from typing import NamedTuple
 
 import numpy as np
 from plait.index import clustering, kernels, lists, pq4
+from plait.index.codecs import PRECISIONS, codec
 from plait.index.exact import maxsim
-from plait.index.flat import Flat, Rows, quantize
+from plait.index.flat import Flat
 from plait.index.hits import Hits, best
 from plait.index.lists import Lists
 from threadpoolctl import threadpool_limits
@@ -75,9 +76,9 @@ def build(vectors: np.ndarray, offsets: np.ndarray, size: int) -> tuple[dict[str
     fitted = time.process_time()
     codes = pq4.encode(codebook, vectors)
     encoded = time.process_time()
-    plans = {"int8": Flat(codebook, codes, offsets, quantize(vectors, codebook.square_rotation))}
-    seconds = {"fit_s": fitted - start, "encode_s": encoded - fitted, "quantize_s": time.process_time() - encoded}
-    return plans | {"float16": Flat(codebook, codes, offsets, Rows(vectors))}, seconds
+    kept = [codec(precision, vectors.shape[1]) for precision in PRECISIONS]
+    plans = {some.precision: Flat(codebook, codes, offsets, some, some.encode(vectors)) for some in kept}
+    return plans, {"fit_s": fitted - start, "encode_s": encoded - fitted, "records_s": time.process_time() - encoded}
 
 
 def build_lists(
@@ -91,7 +92,10 @@ def build_lists(
     postings = lists.build(plans["float16"].codebook, centroids, vectors, offsets)
     seconds = {"cluster_s": fitted - start, "postings_s": time.process_time() - fitted}
     files = postings.codes, postings.documents, postings.bounds, centroids
-    built = {kind: Lists(plan.codebook, centroids, postings, offsets, plan.rows) for kind, plan in plans.items()}
+    built = {
+        kind: Lists(plan.codebook, centroids, postings, offsets, plan.codec, plan.records)
+        for kind, plan in plans.items()
+    }
     return built, seconds, sum(file.nbytes for file in files) / len(vectors)
 
 

@@ -32,7 +32,6 @@ def probes(scores: np.ndarray, k: int, lists: np.ndarray, rows: np.ndarray, leas
 def multiply(query: np.ndarray, panels: np.ndarray, out: np.ndarray) -> None: ...
 def half_scores(
     rows: np.ndarray,
-    scales: None,
     offsets: np.ndarray,
     documents: np.ndarray,
     query: np.ndarray,
@@ -47,6 +46,15 @@ def byte_scores(
     query: np.ndarray,
     threads: int,
     out: np.ndarray,
+) -> None: ...
+def record_scores(
+    records: np.ndarray,
+    offsets: np.ndarray,
+    documents: np.ndarray,
+    query: np.ndarray,
+    threads: int,
+    out: np.ndarray,
+    errors: np.ndarray | None,
 ) -> None: ...
 
 class Inverted:

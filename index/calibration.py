@@ -159,9 +159,9 @@ def draw(snapshot: Snapshot, count: int = DRAWN, seed: int = 0) -> tuple[Tokens,
         which = int(np.searchsorted(np.cumsum(sizes), chosen, side="right"))
         part, full = parts[which]
         position = int(full[chosen - int(sizes[:which].sum())])
-        document = part.segment.tokens.take([position])
+        document = part.segment.document(position)
         first = int(rng.integers(0, max(1, len(document.vectors) - _LENGTH + 1)))
-        queries.append(from_matrices([np.asarray(document.vectors[first : first + _LENGTH])]))
+        queries.append(from_matrices([document.vectors[first : first + _LENGTH]]))
         owners.append(int(part.segment.documents[position]))
     return concatenate(queries), owners
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from .errors import NotFound
-from .flat import Rows, rerank
 from .search import Part
 from .term_rows import TermRows
 from .term_store import score
@@ -19,7 +18,8 @@ def token_scores(parts: list[Part], query: np.ndarray, docs: np.ndarray, threads
     for part, places, positions in _spread(parts, docs):
         tokens = part.segment.tokens
         if len(tokens.vectors):
-            scores[places] = rerank(query, Rows(tokens.vectors), tokens.offsets, positions, threads=threads)
+            codec = part.segment.codec
+            scores[places] = codec.scores(tokens.vectors, tokens.offsets, positions, query, threads)
     return scores
 
 

@@ -20,9 +20,10 @@ from typing import Any
 from .errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from .view import COUNTERS, DISK, Document, View, checksum, damaged
 
-FORMAT = 2
-TERMS_FORMAT = 2
-"""Collections with terms have this format; all others keep format 1, which every plait reads."""
+FORMAT = 3
+TERMS_FORMAT, PRECISION_FORMAT = 2, 3
+"""Collections with terms, and those of another precision than float16, have these formats; all others keep format 1, which
+every plait reads."""
 FILE = "catalog.db"
 
 _SCHEMA = """

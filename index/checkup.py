@@ -122,7 +122,7 @@ def _documents(view: View, schema: Schema) -> list[str]:
         problems.append(str(error))
     for number, blob in view.growing():
         try:
-            if (unpack(blob).terms is None) != (schema.terms is None):
+            if (unpack(blob, schema.codec).terms is None) != (schema.terms is None):
                 problems.append(
                     f"{view.path}: document number {number} has terms and the collection none, or the reverse"
                 )

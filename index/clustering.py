@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import kernels
+from .codecs import Vectors
 from .errors import InvalidArgument
 
 _ROUNDS = 5
@@ -46,7 +47,7 @@ def fit(sample: np.ndarray, lists: int, seed: int = 0) -> np.ndarray:
     return centroids * (points * centroids[assign(centroids, points)]).sum(axis=1).mean()
 
 
-def assign(centroids: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+def assign(centroids: np.ndarray, vectors: Vectors) -> np.ndarray:
     """(n,) int64: the list of every vector (n, dim), whose centroid has the largest product with it.
 
     Of more than 2,048 centroids only those of the 8 nearest groups are looked at, so that the work grows with the square
@@ -62,7 +63,7 @@ def assign(centroids: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return out
 
 
-def _assign_by_groups(centroids: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+def _assign_by_groups(centroids: np.ndarray, vectors: Vectors) -> np.ndarray:
     """As `assign`, within the groups whose own centroids are nearest to a vector."""
     size = round(len(centroids) ** 0.5)
     tops = fit(centroids, size)

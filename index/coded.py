@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from . import clustering, kernels, lists, pq4
+from .codecs import Vectors
 from .exact import search_tokens
-from .flat import Flat, Rows
+from .flat import Flat
 from .hits import Hits, best
 from .lists import Lists, Postings
 from .scoring import SearchParams
@@ -56,7 +57,7 @@ def open_flat(folder: Path, segment: Segment, threads: int) -> CodedStore:
     """Maps the codes of a segment, in the order of its tokens."""
     book, tokens = _codebook(folder), segment.tokens
     codes = _mapped(folder / CODES, "|u1", (-1, book.bytes_per_token, pq4.BLOCK))
-    flat = Flat(book, codes, tokens.offsets, Rows(tokens.vectors))
+    flat = Flat(book, codes, tokens.offsets, segment.codec, tokens.vectors)
 
     def plan(query: np.ndarray, k: int, params: SearchParams, allowed: np.ndarray | None) -> Hits:
         return flat.search(query, k, max(params.candidates, 4 * k), allowed=allowed, threads=threads)
@@ -73,7 +74,7 @@ def open_lists(folder: Path, segment: Segment, threads: int) -> CodedStore:
         _mapped(folder / OWNERS, "<u4", (-1,)),
     )
     centroids = _mapped(folder / CENTROIDS, "<f4", (-1, segment.dim))
-    inverted = Lists(book, centroids, postings, tokens.offsets, Rows(tokens.vectors))
+    inverted = Lists(book, centroids, postings, tokens.offsets, segment.codec, tokens.vectors)
 
     def plan(query: np.ndarray, k: int, params: SearchParams, allowed: np.ndarray | None) -> Hits:
         candidates, nprobe = max(params.candidates, 4 * k), min(params.nprobe, len(centroids))
@@ -82,7 +83,7 @@ def open_lists(folder: Path, segment: Segment, threads: int) -> CodedStore:
     return CodedStore(segment, plan, probes=True)
 
 
-def build_flat(folder: Path, codebook: bytes, vectors: np.ndarray, done: Callable[[int], None]) -> tuple[str, ...]:
+def build_flat(folder: Path, codebook: bytes, vectors: Vectors, done: Callable[[int], None]) -> tuple[str, ...]:
     """Codes all tokens in blocks of bounded size. Returns the names of the files written."""
     book = pq4.Codebook.from_bytes(codebook)
     (folder / CODEBOOK).write_bytes(codebook)
@@ -96,7 +97,7 @@ def build_flat(folder: Path, codebook: bytes, vectors: np.ndarray, done: Callabl
 
 
 def build_lists(
-    folder: Path, codebook: bytes, vectors: np.ndarray, offsets: np.ndarray, done: Callable[[int], None]
+    folder: Path, codebook: bytes, vectors: Vectors, offsets: np.ndarray, done: Callable[[int], None]
 ) -> tuple[str, ...]:
     """Clusters the segment's own tokens and writes their lists. Returns the names of the files written."""
     book, number = pq4.Codebook.from_bytes(codebook), lists.count(len(vectors))
@@ -121,7 +122,7 @@ def distortion(codebook: bytes, vectors: np.ndarray) -> float:
     return float(np.linalg.norm(vectors - decoded, axis=1).mean())
 
 
-def sample(vectors: np.ndarray, size: int, seed: int = 0) -> np.ndarray:
+def sample(vectors: Vectors, size: int, seed: int = 0) -> np.ndarray:
     """(at most size, dim) float32 rows, drawn without replacement, in their order."""
     rows = np.random.default_rng(seed).choice(len(vectors), min(len(vectors), size), replace=False)
     return kernels.widen(vectors[np.sort(rows)])

@@ -17,7 +17,8 @@ from threadpoolctl import ThreadpoolController
 
 from .builder import Builder, sweep
 from .calibration import DEPTHS, Calibration, calibrate, coded_documents
-from .catalog import TERMS_FORMAT, Catalog
+from .catalog import Catalog
+from .codecs import DEFAULT, codec
 from .errors import DataLoss, FailedPrecondition, InvalidArgument, Unavailable
 from .filters import check_declared, index_sql
 from .live import LiveWriter
@@ -64,7 +65,7 @@ class Collection:
             self.store = str(view.meta("store"))
             self.declared: list[str] = view.meta("fields", [])
         self._device, self._threads, self._policy = device, threads, policy
-        self._loader = Loader(self.path, device, threads, verify)
+        self._loader = Loader(self.path, self.schema.codec, device, threads, verify)
         self.maintenance = Maintenance(self.path, self.catalog, self.schema, self.store, device, threads)
         self._lock: weakref.finalize | None = None
         self._locking = threading.RLock()
@@ -79,6 +80,7 @@ class Collection:
         meta: dict[str, Any] | None = None,
         fields: Sequence[str] = (),
         terms: bool | TermField | None = None,
+        precision: str = DEFAULT,
         **machine: Any,
     ) -> Collection:
         """Makes an empty collection in a new or empty folder.
@@ -90,6 +92,8 @@ class Collection:
             meta: further JSON values to keep with the collection.
             fields: payload fields to index, so that filters on them are fast; any field can be filtered.
             terms: every document has sparse terms too: a `TermField` says how, True takes its defaults.
+            precision: how vectors are kept, `float16` or `int8`: half the bytes, faster reranking, and on real embeddings
+                0.998 of the float16 rows' top 10 (codecs.py).
         """
         sparse = TermField() if terms is True else terms or None
         if not (1 <= dim <= MAX_DIM or (dim == 0 and sparse)):
@@ -99,10 +103,10 @@ class Collection:
             raise InvalidArgument(f"store is {store!r}, for token vectors, and dim is 0; leave the store out")
         for field in fields:
             check_declared(field)
-        values = {"dim": dim, "store": store, "fields": list(fields), **(meta or {})}
-        if sparse:
-            # A plait that knows no terms would drop them when it merges: it must not open this one.
-            values |= {"terms": asdict(sparse), "format": TERMS_FORMAT}
+        if precision != DEFAULT and not dim:
+            raise InvalidArgument(f"precision is {precision!r}, for token vectors, and dim is 0; leave it out")
+        schema = Schema(dim, sparse, codec(precision, dim).precision)
+        values = {**schema.meta, "store": store, "fields": list(fields), **(meta or {})}
         Catalog.create(Path(path), values, [index_sql(f) for f in fields]).close()
         return cls(path, **machine)
 
@@ -280,6 +284,7 @@ class Collection:
                 ],
                 "dim": self.dim,
                 "store": self.store,
+                "precision": self.schema.precision,
                 "fields": self.declared,
                 **self._term_stats(snapshot),
                 "bytes": {**sizes, "catalog": catalog, "total": total},

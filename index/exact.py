@@ -1,4 +1,4 @@
-"""The exact store: float16 rows, scored by one BLAS product per block. The oracle, and the plan for small collections."""
+"""The exact store: all stored rows, scored by one BLAS product per block. The oracle, and the plan for small collections."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _BLOCK = 1 << 21
 def scan(segment: Segment, allowed: np.ndarray | None, queries: Tokens, k: int) -> list[Hits]:
     """The k best documents of a segment for every query by MaxSim: score(q, d) = sum_i max_j q_i . d_j.
 
-    `allowed` is a (documents,) bool mask, or None for all. Products and sums are float32 over the stored float16 rows. A
+    `allowed` is a (documents,) bool mask, or None for all. Products and sums are float32 over what the stored records stand for. A
     document without tokens is never returned.
     """
     vectors = widen(queries.vectors)
     found: list[list[Hits]] = [[] for _ in range(len(queries))]
     for positions in _blocks(segment, allowed, len(vectors)):
         block, offsets = segment.gather(positions)
-        matches = segmented_max(widen(block) @ vectors.T, offsets)
+        matches = segmented_max(block @ vectors.T, offsets)
         scores = np.add.reduceat(matches, queries.offsets[:-1], axis=1)
         for q, some in enumerate(found):
             some.append(best(segment.documents[positions], scores[:, q], k))
@@ -42,7 +42,7 @@ def merge(parts: list[Hits], k: int) -> Hits:
 
 
 def maxsim(query: np.ndarray, vectors: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Scores (documents,) of one query (q, dim) float32 against packed documents (n, dim); minus infinity without tokens."""
+    """Scores (documents,) of one query (q, dim) float32 against packed documents (n, dim) float32 or float16; minus infinity without tokens."""
     return segmented_max(widen(vectors) @ query.T, offsets).sum(axis=1)
 
 
@@ -53,22 +53,22 @@ def search_tokens(
 
     Equal scores by rising row. k is at most the number of tokens; `rows` (tokens,) bool lets only these be found.
     """
-    vectors, step = segment.tokens.vectors, _rows(segment, len(queries))
+    records, step = segment.tokens.vectors, _rows(segment, len(queries))
     kept = [(np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64))]
     cut = np.full((len(queries), 1), -np.inf, np.float32)
-    for start in range(0, len(vectors), step):
-        numbers = np.arange(start, min(start + step, len(vectors)))
-        block = vectors[start : start + step]
+    for start in range(0, len(records), step):
+        numbers = np.arange(start, min(start + step, len(records)))
+        block = records[start : start + step]
         if rows is not None:
             mine = rows[start : start + step]
             numbers, block = numbers[mine], block[mine]
-        kept.append(_above(queries @ widen(block).T, numbers, cut))
+        kept.append(_above(queries @ segment.codec.floats(block).T, numbers, cut))
         # Sorting pays once as many new tokens wait as are wanted; until then the old cut lets a few too many pass.
         if sum(s.shape[1] for s, _ in kept[1:]) >= max(k_token, 4096):
             kept = [_sorted(kept, k_token)]
             if kept[0][0].shape[1] == k_token:
                 cut = kept[0][0][:, -1:]
-    return _sorted(kept, min(k_token, len(vectors)))
+    return _sorted(kept, min(k_token, len(records)))
 
 
 def _sorted(parts: list[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,51 +13,13 @@ from functools import cached_property
 import numpy as np
 
 from . import kernels, pq4
+from .codecs import Codec, rerank
 from .errors import InvalidArgument
 from .hits import Hits, best
 from .tokens import ragged_rows
 
 _PROBES = 32
 """Documents, and tokens of each, on which the usual match of a query token is measured."""
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Token vectors for reranking, in float16 or in one byte per dimension."""
-
-    values: np.ndarray
-    """(n, dim) float16, or int8 with scales."""
-    scales: np.ndarray | None = None
-    """(n,) float32: row r stands for scales[r] * values[r]."""
-    rotation: np.ndarray | None = None
-    """(dim, dim) float32 orthonormal, where the rows are stored rotated: vector @ rotation."""
-
-
-def quantize(vectors: np.ndarray, rotation: np.ndarray | None = None) -> Rows:
-    """int8 rows of (n, dim) vectors: each is scaled so that its largest value is 127; off by at most half a scale.
-
-    A random rotation spreads large dimensions over all, so that scales, and with them errors, become smaller.
-    """
-    wide = kernels.widen(vectors)
-    if rotation is not None:
-        wide = wide @ rotation
-    scales = np.abs(wide).max(axis=1, initial=0) / np.float32(127)
-    return Rows(np.rint(wide / np.where(scales > 0, scales, 1)[:, None]).astype(np.int8), scales, rotation)
-
-
-def rerank(
-    query: np.ndarray, rows: Rows, offsets: np.ndarray, positions: np.ndarray, *, threads: int = 1
-) -> np.ndarray:
-    """(positions,) float32: MaxSim of one query (q, dim) float32 with the documents at these positions.
-
-    Exact for the rows as they are stored (float32 products and sums), which are read in place. Minus infinity for a
-    document without tokens.
-    """
-    if threads < 1:
-        raise InvalidArgument(f"threads is {threads}; it must be at least 1")
-    if rows.rotation is not None:
-        query = query @ rows.rotation
-    return kernels.row_scores(rows.values, rows.scales, offsets, positions, query, threads=threads)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +31,9 @@ class Flat:
     """(blocks, bytes, 32) uint8 from `pq4.encode`."""
     offsets: np.ndarray
     """(documents + 1,) int64."""
-    rows: Rows
+    codec: Codec
+    records: np.ndarray
+    """(tokens, width), as the codec has encoded them."""
 
     def search(
         self,
@@ -98,7 +62,7 @@ class Flat:
         chosen = best(scored, scores[scored], candidates).docs
         # By position: reads go through the rows in one direction.
         chosen.sort()
-        return best(chosen, rerank(query, self.rows, self.offsets, chosen, threads=threads), k)
+        return rerank(self.codec, self.records, self.offsets, chosen, query, k, threads=threads)
 
     def _scan(self, query: np.ndarray, leaders: int, allowed: np.ndarray | None, threads: int) -> np.ndarray:
         """Approximate scores of at least the `leaders` best documents by the rarest third of the query."""

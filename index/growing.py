@@ -8,22 +8,23 @@ import zlib
 import numpy as np
 
 from .catalog import FILE
+from .codecs import Codec
 from .errors import DataLoss
 from .representations import Representations, concatenate
 from .segment import Segment
 from .term_rows import TermRows
 from .tokens import Tokens
 
-_HEADER = struct.Struct("<IIIIB")  # CRC-32 of the rest, rows, dim, spans, which columns
+_HEADER = struct.Struct("<IIIIB")  # CRC-32 of the rest, rows, width of a record, spans, which columns
 _COLUMNS = (("ids", "<u4", 1), ("roles", "|u1", 2), ("spans", "<u4", 4), ("span_offsets", "<i8", 8))
 _TERMS, _PER_TOKEN = 16, 32
 _TERM_HEADER = struct.Struct("<II")  # rows, weights
 
 
-def pack(document: Representations) -> bytes:
-    """One document as bytes: float16 vectors and the columns that a segment stores, then its sparse rows."""
+def pack(document: Representations, codec: Codec) -> bytes:
+    """One document as bytes: its vectors' records and the columns that a segment stores, then its sparse rows."""
     tokens, terms = document.tokens, document.terms
-    parts = [np.ascontiguousarray(tokens.vectors, "<f2").tobytes()]
+    parts = [np.ascontiguousarray(tokens.vectors, codec.dtype).tobytes()]
     present = 0
     for name, dtype, flag in _COLUMNS:
         column = getattr(tokens, name)
@@ -36,21 +37,21 @@ def pack(document: Representations) -> bytes:
         columns = (terms.offsets, "<i8"), (terms.keys, "<u4"), (terms.weights, "<f4")
         parts += [np.ascontiguousarray(column, dtype).tobytes() for column, dtype in columns]
     body = b"".join(parts)
-    n, dim = tokens.vectors.shape
+    n, width = tokens.vectors.shape
     spans = 0 if tokens.spans is None else len(tokens.spans)
-    head = _HEADER.pack(0, n, dim, spans, present)[4:]
+    head = _HEADER.pack(0, n, width, spans, present)[4:]
     return struct.pack("<I", zlib.crc32(head + body)) + head + body
 
 
-def unpack(blob: bytes) -> Representations:
+def unpack(blob: bytes, codec: Codec) -> Representations:
     """DataLoss: the bytes are not what was packed."""
     if len(blob) < _HEADER.size or zlib.crc32(blob[4:]) != struct.unpack_from("<I", blob)[0]:
         raise DataLoss(f"{FILE}: a fresh document has changed since it was written; restore the catalog from a copy")
-    _, n, dim, spans, present = _HEADER.unpack_from(blob)
+    _, n, width, spans, present = _HEADER.unpack_from(blob)
     at = _HEADER.size
     columns: dict[str, np.ndarray] = {}
     shapes = {"ids": (n,), "roles": (n,), "spans": (spans, 2), "span_offsets": (n + 1,)}
-    vectors = np.frombuffer(blob, "<f2", n * dim, at).reshape(n, dim)
+    vectors = np.frombuffer(blob, codec.dtype, n * width, at).reshape(n, width)
     at += vectors.nbytes
     for name, dtype, flag in _COLUMNS:
         if present & flag:
@@ -70,20 +71,20 @@ def _unpack_terms(blob: bytes, at: int, per_token: bool) -> TermRows:
     return TermRows(offsets, keys, weights, np.array([0, rows], np.int64) if per_token else None)
 
 
-def in_memory(numbers: np.ndarray, contents: Representations) -> Segment:
+def in_memory(numbers: np.ndarray, contents: Representations, codec: Codec) -> Segment:
     """Fresh documents as a segment without files."""
-    return Segment(None, contents.tokens.dim, numbers, contents.tokens, {}, contents.terms)
+    return Segment(None, codec, numbers, contents.tokens, {}, contents.terms)
 
 
-def extend(chunks: list[Segment], rows: list[tuple[int, bytes]]) -> list[Segment]:
+def extend(chunks: list[Segment], rows: list[tuple[int, bytes]], codec: Codec) -> list[Segment]:
     """The chunks with more documents, joined so that their sizes fall at least by halves: few parts, each document moved
     a logarithmic number of times."""
     if not rows:
         return chunks
     numbers = np.array([n for n, _ in rows], np.int64)
-    grown = [*chunks, in_memory(numbers, concatenate([unpack(blob) for _, blob in rows]))]
+    grown = [*chunks, in_memory(numbers, concatenate([unpack(blob, codec) for _, blob in rows]), codec)]
     while len(grown) > 1 and grown[-2].contents.size < 2 * grown[-1].contents.size + 1:
         a, b = grown[-2:]
         joined = concatenate([a.contents, b.contents])
-        grown[-2:] = [in_memory(np.concatenate([a.documents, b.documents]), joined)]
+        grown[-2:] = [in_memory(np.concatenate([a.documents, b.documents]), joined, codec)]
     return grown

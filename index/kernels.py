@@ -160,10 +160,33 @@ def row_scores(
     query, offsets = np.ascontiguousarray(query), np.ascontiguousarray(offsets)
     documents = np.ascontiguousarray(documents, np.int64)
     if scales is None:
-        _native.half_scores(rows.view(np.uint16), None, offsets, documents, query, threads, out)
+        _native.half_scores(rows.view(np.uint16), offsets, documents, query, threads, out)
     else:
         _native.byte_scores(rows, scales, offsets, documents, query, threads, out)
     return out
+
+
+def record_scores(
+    records: np.ndarray, offsets: np.ndarray, documents: np.ndarray, query: np.ndarray, *, threads: int = 1
+) -> np.ndarray:
+    """As `row_scores`, of records (n, dim + 4) uint8: dim int8 values, then the float32 scale that they are times of."""
+    out = np.empty(len(documents), np.float32)
+    offsets, documents = np.ascontiguousarray(offsets), np.ascontiguousarray(documents, np.int64)
+    _native.record_scores(records, offsets, documents, np.ascontiguousarray(query), threads, out, None)
+    return out
+
+
+def record_estimates(
+    records: np.ndarray, offsets: np.ndarray, documents: np.ndarray, query: np.ndarray, *, threads: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """(documents,) float32 twice: scores and how far those of `record_scores` may lie from them, in half of its time.
+
+    The query is rounded to 16 bits, so that integers can be multiplied. Minus infinity and 0 without tokens.
+    """
+    out, errors = np.empty((2, len(documents)), np.float32)
+    offsets, documents = np.ascontiguousarray(offsets), np.ascontiguousarray(documents, np.int64)
+    _native.record_scores(records, offsets, documents, np.ascontiguousarray(query), threads, out, errors)
+    return out, errors
 
 
 def posting_index(

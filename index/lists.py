@@ -18,9 +18,9 @@ from functools import cached_property
 import numpy as np
 
 from . import clustering, kernels, pq4
+from .codecs import Codec, Vectors, rerank
 from .errors import InvalidArgument
-from .flat import Rows, rerank
-from .hits import Hits, best
+from .hits import Hits
 
 _CHUNK = 1 << 14
 """Tokens that are encoded at a time."""
@@ -45,7 +45,7 @@ def count(tokens: int) -> int:
     return 1 << round(np.log2(max(tokens, 1)) / 2)
 
 
-def build(codebook: pq4.Codebook, centroids: np.ndarray, vectors: np.ndarray, offsets: np.ndarray) -> Postings:
+def build(codebook: pq4.Codebook, centroids: np.ndarray, vectors: Vectors, offsets: np.ndarray) -> Postings:
     """Assigns and encodes all tokens of packed documents: vectors (n, dim), offsets (documents + 1,) int64."""
     nearest = clustering.assign(centroids, vectors)
     sizes = np.bincount(nearest, minlength=len(centroids))
@@ -74,7 +74,9 @@ class Lists:
     postings: Postings
     offsets: np.ndarray
     """(documents + 1,) int64."""
-    rows: Rows
+    codec: Codec
+    records: np.ndarray
+    """(tokens, width), as the codec has encoded them."""
 
     def search(
         self,
@@ -106,7 +108,7 @@ class Lists:
             chosen = kernels.greatest(gains, candidates, open=open_)
         else:
             chosen = np.flatnonzero(open_)
-        return best(chosen, rerank(query, self.rows, self.offsets, chosen, threads=threads), k)
+        return rerank(self.codec, self.records, self.offsets, chosen, query, k, threads=threads)
 
     def gains(
         self, query: np.ndarray, nprobe: int, *, allowed: np.ndarray | None = None, threads: int = 1

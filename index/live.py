@@ -58,8 +58,9 @@ class LiveWriter:
         if len(set(ids)) < len(ids):
             twice = next(id for i, id in enumerate(ids) if id in ids[:i])
             raise InvalidArgument(f"the id {twice!r} occurs twice in this batch; which of the two is meant?")
+        codec = self._schema.codec
         sizes, now = batch.sizes.tolist(), time.time()
-        blobs = [pack(batch.take([i])) for i in range(len(ids))]
+        blobs = [pack(batch.take([i]), codec) for i in range(len(ids))]
         with self._writing(durable) as (view, seq):
             agree(view, batch.tokens)
             bury(view, [d.number for d in view.by_ids(ids).values()])

@@ -75,7 +75,10 @@ class Maintenance:
             return 0
         number = next_segment(self._catalog)
         batches = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
-        unpacked = ((np.array([n for n, _ in b], np.int64), concatenate([unpack(t) for _, t in b])) for b in batches)
+        codec = self._schema.codec
+        unpacked = (
+            (np.array([n for n, _ in b], np.int64), concatenate([unpack(t, codec) for _, t in b])) for b in batches
+        )
         with self._write(number, unpacked) as written:
             with self._catalog.writing() as view:
                 put_segment(view, number, *written.row)

@@ -47,11 +47,6 @@ class Codebook:
     def bytes_per_token(self) -> int:
         return len(self.centroids) // 2
 
-    @property
-    def square_rotation(self) -> np.ndarray:
-        """(dim, dim) float32: the rotation without the columns of zeros."""
-        return np.ascontiguousarray(self.rotation[:, self.rotation.any(axis=0)])
-
     @cached_property
     def columns(self) -> np.ndarray:
         """The centroids in the space of the vectors, the first of every sub-space first, as columns to be multiplied with."""

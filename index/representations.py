@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from . import term_rows, tokens
+from .catalog import PRECISION_FORMAT, TERMS_FORMAT
+from .codecs import DEFAULT, Codec, codec
 from .errors import DataLoss, InvalidArgument
 from .term_rows import KEYS, TermRows
 from .terms import Terms
@@ -40,14 +43,29 @@ class Schema:
     dim: int
     """Dimensions of every token vector; 0: none, terms alone."""
     terms: TermField | None = None
+    precision: str = DEFAULT
+    """How vectors are kept (codecs.py)."""
+
+    @property
+    def codec(self) -> Codec:
+        return codec(self.precision, self.dim)
 
     @classmethod
     def of(cls, view: View) -> Schema:
-        """What a catalog says. DataLoss: it had terms, as its format tells, and does not say so any more."""
-        terms = view.meta("terms")
-        if terms is None and view.meta("format") > 1:
-            raise DataLoss(f"{view.path}: 'terms' is gone; restore it from a copy")
-        return cls(int(view.meta("dim")), None if terms is None else TermField(**terms))
+        """What a catalog says. DataLoss: it does not say any more what it must, as its format tells."""
+        terms, precision = view.meta("terms"), view.meta("precision")
+        for key, value, since in (("terms", terms, TERMS_FORMAT), ("precision", precision, PRECISION_FORMAT)):
+            if value is None and view.meta("format") >= since:
+                raise DataLoss(f"{view.path}: {key!r} is gone; restore it from a copy")
+        return cls(int(view.meta("dim")), TermField(**terms) if terms else None, precision or DEFAULT)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What a catalog is to say. A plait that knows no terms, or no other precision, must not open such a collection."""
+        terms = asdict(self.terms) if self.terms else False
+        if self.precision != DEFAULT:
+            return {"dim": self.dim, "terms": terms, "precision": self.precision, "format": PRECISION_FORMAT}
+        return {"dim": self.dim, "terms": terms, "format": TERMS_FORMAT} if terms else {"dim": self.dim}
 
     def check(self, given: Tokens | None, terms: Terms | None, count: int) -> Representations:
         """Refuses what does not fit this collection: InvalidArgument. `count`: the documents that there should be."""
@@ -61,7 +79,8 @@ class Schema:
             self.need_terms()
         elif self.terms:
             raise InvalidArgument("this collection holds terms; give terms, empty rows if need be")
-        vectors = _no_tokens(count) if given is None else tokens.check(given, self.dim)
+        checked = _no_tokens(count) if given is None else tokens.check(given, self.dim)
+        vectors = checked.with_vectors(self.codec.encode(checked.vectors)) if self.dim else checked
         return Representations(vectors, None if terms is None else self.rows(terms, count))
 
     def rows(self, terms: Terms, count: int) -> TermRows:
@@ -97,7 +116,7 @@ class Representations:
     """Those of some documents. All documents of a collection have the same kinds."""
 
     tokens: Tokens
-    """Of dimension 0, without any vector, where a collection holds terms alone."""
+    """Their vectors are records (codecs.py); of dimension 0 where a collection holds terms alone."""
     terms: TermRows | None = None
 
     def __len__(self) -> int:

@@ -79,7 +79,7 @@ class Alignment:
     matches: np.ndarray
     """(q,) int64 position of the matched token within the document; -1: imputed."""
     document: Tokens
-    """The document's tokens as stored."""
+    """The document's tokens as stored, their vectors as float32."""
 
 
 def search(parts: list[Part], queries: Tokens, k: int, scoring: Scoring, params: SearchParams) -> list[Hits]:
@@ -125,12 +125,12 @@ def explain(parts: list[Part], query: np.ndarray, doc: int, scoring: Scoring, pa
     With `retrieved` scoring a document none of whose tokens is retrieved has every cell imputed.
     """
     part, position = locate(parts, doc)
-    document = part.segment.tokens.take([position])
+    document = part.segment.document(position)
     first = int(part.segment.tokens.offsets[position])
     if scoring.tokens == "all":
         if not len(document.vectors):
             raise InvalidArgument("this document has no tokens, so nothing aligns with it")
-        similarity = widen(document.vectors) @ query.T
+        similarity = document.vectors @ query.T
         matches = similarity.argmax(axis=0)
         met = similarity[matches, np.arange(len(query))]
         return Alignment(float(met.sum()), met, met, matches, document)

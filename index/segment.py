@@ -13,21 +13,25 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from .codecs import DEFAULT, Codec, Decoded, Vectors
+from .codecs import codec as codec_of
 from .errors import DataLoss, FailedPrecondition, InvalidArgument
 from .representations import Representations, Schema
 from .term_rows import TermRows
 from .tokens import Tokens, ragged_rows
 
-FORMAT = 1
+FORMAT = 2
+"""Segments of another precision than float16 have this format; all others keep format 1, which every plait reads."""
 MANIFEST = "segment.json"
 
 _COLUMNS: dict[str, str] = {
     "documents": "<i8",  # (documents,) collection-wide document numbers, rising
     "offsets": "<i8",  # (documents + 1,)
-    "vectors": "<f2",  # (tokens, dim)
+    "vectors": "",  # (tokens, width) records; codecs.py says of what type
     "ids": "<u4",  # (tokens,) vocabulary ids
     "roles": "|u1",  # (tokens,)
     "spans": "<u4",  # (spans, 2)
@@ -121,9 +125,10 @@ class SegmentWriter:
         sync(self.folder)
         return {name: file.tell() for name, file in self._files.items()}
 
-    def vectors(self) -> np.ndarray:
-        """(tokens, dim) float16 of all that was synced, memory-mapped."""
-        return _map(self.folder / "vectors", "<f2", (self._tokens, self.schema.dim))
+    def vectors(self) -> Vectors:
+        """(tokens, dim) of all that was synced, memory-mapped."""
+        codec = self.schema.codec
+        return Decoded(codec, _map(self.folder / "vectors", codec.dtype, (self._tokens, codec.width)))
 
     def offsets(self) -> np.ndarray:
         """(documents + 1,) int64 token offsets of all that was synced, memory-mapped."""
@@ -170,7 +175,8 @@ def seal(writer: SegmentWriter, extra: tuple[str, ...] = ()) -> int:
     )
     if plain:
         arrays.pop("span_offsets", None)
-    width = {"vectors": writer.schema.dim, "spans": 2}
+    codec = writer.schema.codec
+    width = {"vectors": codec.width, "spans": 2}
     for name in extra:
         sync(folder / name)
     files = {
@@ -181,7 +187,10 @@ def seal(writer: SegmentWriter, extra: tuple[str, ...] = ()) -> int:
         }
         for name, (dtype, count) in arrays.items()
     } | {name: _digest(folder / name) for name in extra}
-    text = json.dumps({"format": FORMAT, "dim": writer.schema.dim, "files": files}, indent=1, sort_keys=True).encode()
+    manifest: dict[str, Any] = {"format": 1, "dim": codec.dim, "files": files}
+    if codec.precision != DEFAULT:
+        manifest |= {"format": FORMAT, "precision": codec.precision}
+    text = json.dumps(manifest, indent=1, sort_keys=True).encode()
     with open(folder / MANIFEST, "wb") as out:
         out.write(text)
         out.flush()
@@ -204,7 +213,8 @@ class Segment:
 
     folder: Path | None
     """None: fresh documents in memory, never written as a segment."""
-    dim: int
+    codec: Codec
+    """Of the records that `tokens.vectors` holds."""
     documents: np.ndarray
     """(documents,) int64 collection-wide numbers, rising."""
     tokens: Tokens
@@ -249,9 +259,9 @@ class Segment:
         arrays = {
             n: _map(folder / n, f["dtype"], tuple(f["shape"])) for n, f in manifest["files"].items() if "dtype" in f
         }
-        dim = manifest["dim"]
+        codec = codec_of(manifest.get("precision", DEFAULT), manifest["dim"])
         tokens = Tokens(
-            arrays.get("vectors", np.zeros((0, dim), np.float16)),
+            arrays.get("vectors", np.zeros((0, codec.width), codec.dtype)),
             arrays["offsets"],
             arrays.get("ids"),
             arrays.get("spans"),
@@ -259,7 +269,7 @@ class Segment:
             roles=arrays.get("roles"),
         )
         numbers = arrays.get("documents", np.zeros(0, np.int64))
-        return cls(folder, dim, numbers, tokens, manifest["files"], _term_rows(arrays))
+        return cls(folder, codec, numbers, tokens, manifest["files"], _term_rows(arrays))
 
     def verify(self) -> None:
         """Reads every byte. DataLoss names the file whose checksum differs."""
@@ -272,18 +282,27 @@ class Segment:
             if found != {"bytes": file["bytes"], "crc32": file["crc32"]}:
                 raise DataLoss(f"{self.folder / name} has changed since it was written; restore it from a copy")
 
+    def document(self, position: int) -> Tokens:
+        """The tokens of one document, their vectors as (n, dim) float32."""
+        tokens = self.tokens.take([position])
+        return tokens.with_vectors(self.codec.floats(tokens.vectors))
+
     def owners_of(self, rows: np.ndarray) -> np.ndarray:
         """The position of the document that owns each token row."""
         return np.searchsorted(self.tokens.offsets, rows, side="right") - 1
 
+    @property
+    def dim(self) -> int:
+        return self.codec.dim
+
     def gather(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Token vectors (n, dim) float16 and offsets of the documents at these rising positions; a view where they adjoin."""
+        """Token vectors (n, dim) float32 and offsets of the documents at these rising positions."""
         all_offsets = self.tokens.offsets
         if len(positions) and positions[-1] - positions[0] == len(positions) - 1:
             offsets = all_offsets[positions[0] : positions[-1] + 2]
-            return self.tokens.vectors[offsets[0] : offsets[-1]], offsets - offsets[0]
+            return self.codec.floats(self.tokens.vectors[offsets[0] : offsets[-1]]), offsets - offsets[0]
         rows, offsets = ragged_rows(self.tokens.offsets, positions)
-        return self.tokens.vectors[rows], offsets
+        return self.codec.floats(self.tokens.vectors[rows]), offsets
 
     def blocks(self, rows: int) -> Iterator[tuple[int, int]]:
         """Document ranges [first, last) of about `rows` tokens each; a longer document stands alone."""
@@ -309,10 +328,11 @@ def sync(path: Path) -> None:
 
 
 def _columns(schema: Schema) -> dict[str, str]:
+    columns = {**_COLUMNS, "vectors": schema.codec.dtype}
     if schema.terms is None:
-        return _COLUMNS
+        return columns
     rows_only = set() if schema.terms.per_token else {"term_row_offsets"}
-    return {**_COLUMNS, **{name: dtype for name, dtype in _TERM_COLUMNS.items() if name not in rows_only}}
+    return {**columns, **{name: dtype for name, dtype in _TERM_COLUMNS.items() if name not in rows_only}}
 
 
 def _term_rows(arrays: dict[str, np.ndarray]) -> TermRows | None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from .bm25 import Bm25
 from .candidates import term_scores, token_scores
+from .codecs import Codec
 from .errors import InvalidArgument
 from .exact import ExactStore
 from .filters import Filter, compile
@@ -53,8 +54,8 @@ class State:
 class Loader:
     """Brings the state up to date with the catalog, opening only what is new. Shared by the threads of a process."""
 
-    def __init__(self, path: Path, device: str, threads: int | None, verify: bool):
-        self._path, self._device, self._threads, self._verify = path, device, threads, verify
+    def __init__(self, path: Path, codec: Codec, device: str, threads: int | None, verify: bool):
+        self._path, self._codec, self._device, self._threads, self._verify = path, codec, device, threads, verify
         self._lock = threading.Lock()
         self._state = State(-1, -1, {}, [], np.zeros(0, np.int64))
 
@@ -89,7 +90,7 @@ class Loader:
         sealed = view.meta("sealed")
         fresh = [s for s in state.fresh if s.documents[0] > sealed]
         last = max([sealed, *(int(s.documents[-1]) for s in fresh)])
-        return State(seq, sealed, published, extend(fresh, view.growing(after=last)), dead)
+        return State(seq, sealed, published, extend(fresh, view.growing(after=last), self._codec), dead)
 
 
 class Snapshot:
@@ -181,9 +182,9 @@ class Snapshot:
         return [replace(p, store=ExactStore(p.segment)) for p in parts] if exact else parts
 
     def tokens(self, number: int) -> Tokens:
-        """The stored tokens of one document."""
+        """The stored tokens of one document, their vectors as float32."""
         part, position = locate(self.state.parts, number)
-        return part.segment.tokens.take([position])
+        return part.segment.document(position)
 
     def terms(self, number: int) -> Terms:
         """The stored terms of one document."""

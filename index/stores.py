@@ -17,9 +17,9 @@ import numpy as np
 
 from . import coded, faiss_params, faiss_store, posting_store, pq4
 from .catalog import Catalog, put_resource
+from .codecs import Codec, Vectors
 from .errors import InvalidArgument
 from .exact import ExactStore
-from .kernels import widen
 from .search import TokenStore
 from .segment import Segment, SegmentWriter
 from .term_store import ExactTerms, TermStore
@@ -61,15 +61,16 @@ def plan(store: str, tokens: int, dim: int) -> str:
     return f"{'flat' if tokens < _LISTS_FROM else 'lists'}:{max(16, size)}"
 
 
-def token_bytes(store: str, tokens: int, dim: int) -> float:
-    """Bytes on disk that a store takes for each token of a segment of so many, its float16 row included."""
-    store = plan(store, tokens, dim)
+def token_bytes(store: str, tokens: int, codec: Codec) -> float:
+    """Bytes on disk that a store takes for each token of a segment of so many, its record included."""
+    store, dim = plan(store, tokens, codec.dim), codec.dim
     kind, _, rest = store.partition(":")
+    record = codec.width * np.dtype(codec.dtype).itemsize
     if kind == "faiss":
-        return 2 * dim + faiss_params.code_bytes(faiss_params.parse(rest, dim), dim)
+        return record + faiss_params.code_bytes(faiss_params.parse(rest, dim), dim)
     size = _code_bytes(store) if kind in _CODED else 0
     # Lists are filled up to whole blocks, and every place in them names its document.
-    return 2 * dim + (1.1 * (size + 4) if kind == "lists" else size)
+    return record + (1.1 * (size + 4) if kind == "lists" else size)
 
 
 def open_store(segment: Segment, device: str, threads: int | None) -> TokenStore:
@@ -126,7 +127,7 @@ def build_store(
     old = [(folder / faiss_store.FILE, rows) for folder, rows in sources if len(rows)]
     if old and not retrain and faiss_store.splice(codebook, old, file):
         return (faiss_store.FILE,), faiss_store.residual(codebook, drifted)
-    blocks = (widen(vectors[start : start + _ROWS]) for start in range(0, len(vectors), _ROWS))
+    blocks = (vectors[start : start + _ROWS] for start in range(0, len(vectors), _ROWS))
     faiss_store.build(codebook, blocks, file, device=device, threads=threads, progress=done)
     return (faiss_store.FILE,), faiss_store.residual(codebook, drifted)
 
@@ -149,7 +150,7 @@ def open_terms(segment: Segment) -> TermStore | None:
     return posting_store.PostingTerms.open(segment.folder, exact)
 
 
-def _train(store: str, vectors: np.ndarray, device: str, threads: int | None) -> bytes:
+def _train(store: str, vectors: Vectors, device: str, threads: int | None) -> bytes:
     if store.startswith(_CODED):
         return pq4.fit(coded.sample(vectors, _TRAIN_ROWS), _code_bytes(store)).to_bytes()
     params = faiss_params.parse(store.partition(":")[2], vectors.shape[1])

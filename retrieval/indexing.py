@@ -49,7 +49,7 @@ def estimate(retriever: Retriever, surveyed: Survey) -> Estimate:
         whole, encoded = (len(retriever.encoding.encoder.tokenize(some).vectors) for some in (texts, probe))
         scale = share * whole / max(1, encoded)
         count = int(len(tokens.vectors) * scale)
-        columns = token_bytes(retriever.collection.store, count, tokens.dim) + 5
+        columns = token_bytes(retriever.collection.store, count, retriever.collection.schema.codec) + 5
         size += int(count * (columns + 8 * (1 if tokens.span_offsets is None else 2)))
     else:
         scale = surveyed.documents / max(1, len(probe))

@@ -78,6 +78,7 @@ class Retriever:
         dim: int | None = None,
         terms: str | None = None,
         store: str = "auto",
+        precision: str = "float16",
         fields: Sequence[str] = (),
         **machine: Any,
     ) -> Retriever:
@@ -93,6 +94,7 @@ class Retriever:
             terms: what makes sparse terms of a text, beside its token vectors: `bm25`, `bm25:german`, ..., a sparse checkpoint, or
                 `binary` (`term_side.py`). None: nothing.
             store: `auto` (by the size of each segment), `exact`, `flat`, `lists` or `faiss:FACTORY` (index/stores.py).
+            precision: how token vectors are kept, `float16` or `int8` (index/codecs.py).
             fields: payload fields with an index, so that filters on them are fast; any field can be filtered.
             **machine: as for opening: `device`, `threads`, `cache`, `policy`, `verify`.
         """
@@ -121,7 +123,7 @@ class Retriever:
         settings = {"system": system, "encoder": stored, "recipe": [s.spec for s in steps], "dim": dim}
         settings |= {"terms": {"name": terms, **lengths, "fingerprint": side.fingerprint} if side else None}
         kept = side.field if side else None
-        Collection.create(Path(path), width, store, {"retrieval": settings}, fields, kept).close()
+        Collection.create(Path(path), width, store, {"retrieval": settings}, fields, kept, precision).close()
         retriever = cls(path, **machine)
         if loaded is not None:
             # A large encoder need not be loaded twice.

@@ -13,6 +13,7 @@ import typer
 
 from ..eval import experiment
 from ..eval.dataset import Dataset, open_dataset
+from ..index.codecs import DEFAULT
 from ..index.errors import InvalidArgument, NotFound, PlaitError
 from ..retrieval.corpus import open_corpus
 from ..retrieval.encoder import EMBEDDED, EncoderOptions
@@ -37,6 +38,7 @@ from .options import (
     Mode,
     Nprobe,
     Pool,
+    Precision,
     Prune,
     QueryLength,
     Quiet,
@@ -76,6 +78,7 @@ def build_command(
     dim: Dim = None,
     terms: TermsName = None,
     store: Store = "auto",
+    precision: Precision = DEFAULT,
     query_length: QueryLength = None,
     document_length: DocumentLength = None,
     query_expansion: Expansion = None,
@@ -88,7 +91,18 @@ def build_command(
 ) -> None:
     """Encode a corpus and build a collection. Run it again after an interruption: it goes on where it stopped."""
     settings = _settings(
-        system, encoder, pool, prune, reduce, dim, terms, store, query_length, document_length, query_expansion
+        system,
+        encoder,
+        pool,
+        prune,
+        reduce,
+        dim,
+        terms,
+        store,
+        precision,
+        query_length,
+        document_length,
+        query_expansion,
     )
     machine = {"device": device, "threads": threads, "cache": cache}
     _, done = _build(data, collection, settings, machine, quiet, restart)
@@ -173,6 +187,7 @@ def eval_command(
     dim: Dim = None,
     terms: TermsName = None,
     store: Store = "auto",
+    precision: Precision = DEFAULT,
     query_length: QueryLength = None,
     document_length: DocumentLength = None,
     query_expansion: Expansion = None,
@@ -201,7 +216,18 @@ def eval_command(
         report = _evaluate(dataset, Retriever(collection, **machine), names, run, search, quiet)
     else:
         settings = _settings(
-            system, encoder, pool, prune, reduce, dim, terms, store, query_length, document_length, query_expansion
+            system,
+            encoder,
+            pool,
+            prune,
+            reduce,
+            dim,
+            terms,
+            store,
+            precision,
+            query_length,
+            document_length,
+            query_expansion,
         )
         with tempfile.TemporaryDirectory(prefix="plait-eval-") as folder:
             retriever, built = _build(
@@ -241,6 +267,7 @@ def _settings(
     dim: int | None,
     terms: str | None,
     store: str,
+    precision: str,
     query_length: int | None,
     document_length: int | None,
     query_expansion: int | None,
@@ -249,7 +276,7 @@ def _settings(
     options = EncoderOptions(query_length, document_length, query_expansion)
     named = None if encoder == "none" else encoder
     sides = {"encoder": named, "options": options, "reduce": steps, "dim": dim, "terms": terms}
-    return {"system": system, **sides, "store": store}
+    return {"system": system, **sides, "store": store, "precision": precision}
 
 
 def _search(missing: str | None, exact: bool, *numbers: Any) -> dict[str, Any]:
@@ -296,13 +323,12 @@ def _create_or_resume(folder: Path, settings: dict[str, Any], machine: dict[str,
     retriever = Retriever(folder, **machine)
     was, encoder = retriever.settings, retriever.settings["encoder"] or {}
     same = ("system", "dim")
-    terms = {"terms": (was.get("terms") or {}).get("name")}
-    now = {**{k: settings[k] for k in (*same, "terms")}, "recipe": settings["reduce"], "encoder": settings["encoder"]}
-    then = {**{k: was[k] for k in same}, **terms, "recipe": was["recipe"], "encoder": encoder.get("name")}
-    if now != then or settings["store"] != retriever.collection.store:
-        raise InvalidArgument(
-            f"{folder} was begun with other settings ({then}, {retriever.collection.store}); choose another folder"
-        )
+    kept = retriever.collection
+    other = {"terms": (was.get("terms") or {}).get("name"), "store": kept.store, "precision": kept.schema.precision}
+    now = {**{k: settings[k] for k in (*same, *other)}, "recipe": settings["reduce"], "encoder": settings["encoder"]}
+    then = {**{k: was[k] for k in same}, **other, "recipe": was["recipe"], "encoder": encoder.get("name")}
+    if now != then:
+        raise InvalidArgument(f"{folder} was begun with other settings ({then}); choose another folder")
     return retriever
 
 

@@ -54,7 +54,7 @@ def sparse_rows(*names: str) -> Terms:
 
 
 def make_golden(folder: Path, store: str) -> None:
-    """Since version 2 with terms. Two segments (one sealed, one built in bulk), dead documents in each and among the fresh, payloads, a late patch.
+    """Since version 2 with terms, since 3 in int8. Two segments (one sealed, one built in bulk), dead documents in each and among the fresh, payloads, a late patch.
 
     `python -c "import test_format as t; t.regenerate()"` in this folder writes the current version's again; do so only
     before that version is released.
@@ -65,7 +65,7 @@ def make_golden(folder: Path, store: str) -> None:
         tokens = concatenate([document(name) for name in names])
         return {"ids": list(names), "tokens": tokens, "payloads": payloads, "terms": sparse_rows(*names)}
 
-    with Collection.create(folder, DIM, store, fields=["n"], terms=True, threads=1) as collection:
+    with Collection.create(folder, DIM, store, fields=["n"], terms=True, threads=1, precision="int8") as collection:
         collection.live.upsert(**batch("a0", "a1", "a2", "a3", "a4", "a5"))
         collection.seal()
         with collection.builder() as builder:
@@ -108,19 +108,25 @@ def test_golden_collections_open_and_hold_what_they_held(tmp_path: Path, version
     assert check_collection(path) == []
 
 
+def kept(collection: Collection, name: str) -> Tokens:
+    """A document as the collection's precision leaves it."""
+    tokens, codec = document(name), collection.schema.codec
+    return tokens.with_vectors(codec.floats(codec.encode(tokens.vectors)))
+
+
 def assert_golden(collection: Collection) -> None:
     with collection.snapshot() as snapshot:
         for name in LIVING:
             stored = snapshot.view.by_id(name)
             text = f"Dokument {name}, Größe"
             assert stored.payload == {"n": 41 if name == "b1" else int(name[1:]), "text": text}
-            got, wanted = snapshot.tokens(stored.number), document(name)
+            got, wanted = snapshot.tokens(stored.number), kept(collection, name)
             for column in ("vectors", "offsets", "ids", "roles", "spans", "span_offsets"):
                 np.testing.assert_array_equal(getattr(got, column), getattr(wanted, column))
         assert [d.id for d in snapshot.view.page("", 99)] == LIVING
         for filter, names in ((None, LIVING), (Range("n", gte=3), ["a4", "a5", "b1", "b3", "b4"])):
             (hits,) = snapshot.search(QUERY, 99, params=EVERYTHING, filter=filter)
-            scores = {n: oracle.maxsim(QUERY.vectors, document(n).vectors) for n in names}
+            scores = {n: oracle.maxsim(QUERY.vectors, kept(collection, n).vectors) for n in names}
             numbered = {snapshot.view.by_id(n).number: s for n, s in scores.items()}
             oracle.same_ranking(hits, numbered, 99, 1e-4)
         if collection.schema.terms:

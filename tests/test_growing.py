@@ -2,6 +2,7 @@
 
 import numpy as np
 from oracle import some_tokens
+from plait.index.codecs import Half
 from plait.index.growing import pack, unpack
 from plait.index.representations import Representations
 from plait.index.tokens import Tokens, from_matrices
@@ -20,7 +21,8 @@ def test_pack_round_trip() -> None:
         roles=np.arange(n, dtype=np.uint8),
     )
     for tokens in (plain, full, some_tokens(1, 2), from_matrices([np.zeros((0, 5), np.float16)])):
-        again = unpack(pack(Representations(tokens))).tokens
+        half = Half(tokens.dim)
+        again = unpack(pack(Representations(tokens), half), half).tokens
         for column in ("vectors", "offsets", "ids", "spans", "span_offsets", "roles"):
             wanted = getattr(tokens, column)
             if wanted is None:

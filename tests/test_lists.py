@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import normal, on_every_level
 from plait.index import clustering, kernels, lists, pq4
+from plait.index.codecs import Half
 from plait.index.errors import InvalidArgument
-from plait.index.flat import Flat, Rows
+from plait.index.flat import Flat
 from plait.index.lists import Lists
 from plait.index.tokens import Tokens
 
@@ -19,7 +20,8 @@ def plan(tokens: Tokens, count: int, size: int = 8) -> Lists:
     sample = tokens.vectors if len(tokens.vectors) else np.ones((1, tokens.dim), np.float32)
     codebook, centroids = pq4.fit(sample, size), clustering.fit(sample, count)
     postings = lists.build(codebook, centroids, tokens.vectors, tokens.offsets)
-    return Lists(codebook, centroids, postings, tokens.offsets, Rows(tokens.vectors.astype(np.float16)))
+    half = Half(tokens.dim)
+    return Lists(codebook, centroids, postings, tokens.offsets, half, half.encode(tokens.vectors))
 
 
 def slow_gains(some: Lists, tokens: Tokens, query: np.ndarray, nprobe: int) -> np.ndarray:
@@ -128,8 +130,8 @@ def test_all_lists_rank_as_the_flat_plan(lengths: list[int], count: int, q: int,
     assert not gains[~filled].any()
     candidates = max(1, len(lengths) // 2)
     one = some.search(query, 1, candidates, nprobe=count)
-    two = Flat(some.codebook, codes, tokens.offsets, some.rows).search(query, 1, candidates, leaders=len(lengths))
-    np.testing.assert_array_equal(one.docs, two.docs)
+    two = Flat(some.codebook, codes, tokens.offsets, some.codec, some.records)
+    np.testing.assert_array_equal(one.docs, two.search(query, 1, candidates, leaders=len(lengths)).docs)
 
 
 @settings(max_examples=30, deadline=None)
@@ -142,7 +144,7 @@ def test_a_search_reranks_those_that_gain_most(lengths: list[int], count: int, n
     gains = slow_gains(some, tokens, query, nprobe)
     filled = [d for d in range(len(lengths)) if allowed[d] and lengths[d]]
     chosen = sorted(filled, key=lambda d: (-gains[d], d))[:candidates]
-    rows = some.rows.values.astype(np.float64)
+    rows = some.records.astype(np.float64)
     scores = {d: oracle.maxsim(query, rows[tokens.rows(d)]) for d in chosen}
     oracle.same_ranking(some.search(query, k, candidates, nprobe=nprobe, allowed=allowed), scores, k, 1e-3)
 

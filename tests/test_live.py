@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from plait.index.backup import create_snapshot, restore_snapshot
 from plait.index.checkup import check_collection
+from plait.index.codecs import PRECISIONS
 from plait.index.collection import Collection
 from plait.index.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from plait.index.filters import Eq, Range
@@ -53,10 +54,12 @@ class Model(RuleBasedStateMachine):
 
     folders: pytest.TempPathFactory
 
-    @initialize(store=st.sampled_from(["exact", "flat:8", "lists:8", "faiss:IVF,SQfp16"]))
-    def create(self, store: str) -> None:
+    @initialize(
+        store=st.sampled_from(["exact", "flat:8", "lists:8", "faiss:IVF,SQfp16"]), precision=st.sampled_from(PRECISIONS)
+    )
+    def create(self, store: str, precision: str) -> None:
         self.path = self.folders.mktemp("live") / "c"
-        self.collection = Collection.create(self.path, DIM, store, fields=["n"])
+        self.collection = Collection.create(self.path, DIM, store, fields=["n"], precision=precision)
         self.model: dict[str, tuple[int, dict]] = {}
         self.seq = 0
 
@@ -139,7 +142,8 @@ class Model(RuleBasedStateMachine):
     def equals_the_dictionary(self) -> None:
         if not hasattr(self, "model"):
             return
-        matrices = {i: document(seed).vectors.astype(np.float64) for i, (seed, _) in self.model.items()}
+        kept = self.collection.schema.codec
+        matrices = {i: kept.floats(kept.encode(document(seed).vectors)) for i, (seed, _) in self.model.items()}
         assert_equal(ranking(self.collection), {i: oracle.maxsim(QUERY.vectors, m) for i, m in matrices.items()})
         ids = list(matrices)
         # Equal scores are cut at k' by document number, which the dictionary does not know: ties are kept apart by seeds.

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import normal, on_every_level
 from plait.index import kernels, pq4
+from plait.index.codecs import Half
 from plait.index.errors import DataLoss, InvalidArgument
-from plait.index.flat import Flat, Rows, quantize, rerank
+from plait.index.flat import Flat
 from plait.index.tokens import Tokens, from_matrices
 
 
@@ -25,6 +26,11 @@ def slow_scores(t: pq4.Table, numbers: np.ndarray, offsets: np.ndarray) -> np.nd
         losses = [min(int(row[subs, numbers[:, j]].astype(int).sum()) for j in range(a, b)) for row in t.losses]
         scores.append(t.tops.sum() - t.scale * sum(losses))
     return np.array(scores, np.float32)
+
+
+def flat_plan(codebook: pq4.Codebook, tokens: Tokens) -> Flat:
+    half = Half(tokens.dim)
+    return Flat(codebook, pq4.encode(codebook, tokens.vectors), tokens.offsets, half, half.encode(tokens.vectors))
 
 
 LENGTHS = st.lists(st.one_of(st.integers(0, 4), st.integers(28, 36), st.integers(60, 100)), min_size=1, max_size=8)
@@ -109,14 +115,14 @@ def test_threads_and_levels_do_not_change_a_bit() -> None:
     codebook = pq4.fit(tokens.vectors[:5000], 8)
     query = rng.standard_normal((17, 96)).astype(np.float32)
     codes, scores, ranked = [], [], []
-    positions = np.array([150, 3, 3, 70])
+    positions, half = np.array([150, 3, 3, 70]), Half(96)
     for _ in on_every_level():
         codes.append(pq4.encode(codebook, tokens.vectors[:3000]))
         full = pq4.encode(codebook, tokens.vectors)
         for threads in (1, 2, 5):
             scores.append(pq4.scan(full, tokens.offsets, pq4.table(codebook, query), threads=threads))
-        rows = Rows(tokens.vectors.astype(np.float16))
-        one, two = (rerank(query, rows, tokens.offsets, positions, threads=n) for n in (1, 2))
+        rows = half.encode(tokens.vectors)
+        one, two = (half.scores(rows, tokens.offsets, positions, query, threads) for threads in (1, 2))
         np.testing.assert_array_equal(one, two)
         ranked.append(one)
     for other in codes[1:]:
@@ -178,41 +184,13 @@ def test_a_codebook_is_reproducible_and_survives_bytes() -> None:
             pq4.Codebook.from_bytes(damage)
 
 
-def restore(rows: Rows) -> np.ndarray:
-    """What int8 rows stand for."""
-    assert rows.scales is not None
-    values = rows.values.astype(np.float32) * rows.scales[:, None]
-    return values if rows.rotation is None else values @ rows.rotation.T
-
-
-@settings(max_examples=40, deadline=None)
-@given(oracle.ragged(), st.integers(1, 40), st.integers(0, 2**31))
-def test_rerank_is_exact_for_its_rows(tokens: Tokens, q: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    query = rng.standard_normal((q, tokens.dim)).astype(np.float32)
-    rotation = np.linalg.qr(rng.standard_normal((tokens.dim, tokens.dim)))[0].astype(np.float32)
-    half = Rows(tokens.vectors.astype(np.float16))
-    byte, turned = quantize(tokens.vectors), quantize(tokens.vectors, rotation)
-    restored = [restore(rows) for rows in (byte, turned)]
-    for rows, back in zip((byte, turned), restored, strict=True):
-        assert rows.scales is not None
-        off = back - tokens.vectors if rows.rotation is None else (back - tokens.vectors) @ rotation
-        assert (np.abs(off) <= rows.scales[:, None] * 0.5001 + 1e-6).all()
-    positions = rng.permutation(len(tokens))[: rng.integers(0, len(tokens) + 1)]
-    for name in on_every_level():
-        for rows, stored in ((half, tokens.vectors), (byte, restored[0]), (turned, restored[1])):
-            got = rerank(query, rows, tokens.offsets, positions)
-            wanted = [oracle.maxsim(query, stored[tokens.rows(p)]) for p in positions]
-            np.testing.assert_allclose(got, wanted, atol=1e-4, rtol=1e-5, err_msg=name)
-
-
 @settings(max_examples=20, deadline=None)
 @given(oracle.ragged(dim=17), st.integers(1, 5), st.integers(0, 2**31))
 def test_search_with_every_candidate_is_exact(tokens: Tokens, k: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     query = rng.standard_normal((4, 17)).astype(np.float32)
     codebook = pq4.fit(tokens.vectors if len(tokens.vectors) else np.ones((1, 17), np.float32), 8)
-    flat = Flat(codebook, pq4.encode(codebook, tokens.vectors), tokens.offsets, Rows(tokens.vectors.astype(np.float16)))
+    flat = flat_plan(codebook, tokens)
     allowed = rng.random(len(tokens)) < 0.7
     found = flat.search(query, k, candidates=len(tokens) + k, allowed=allowed)
     scores = {d: oracle.maxsim(query, tokens.vectors[tokens.rows(d)]) for d in np.flatnonzero(allowed).tolist()}
@@ -223,11 +201,11 @@ def test_a_search_reranks_the_scan_s_best() -> None:
     rng = np.random.default_rng(5)
     tokens = normal(rng, [12] * 300, 64)
     codebook = pq4.fit(tokens.vectors, 16)
-    flat = Flat(codebook, pq4.encode(codebook, tokens.vectors), tokens.offsets, Rows(tokens.vectors.astype(np.float16)))
+    flat = flat_plan(codebook, tokens)
     query = rng.standard_normal((6, 64)).astype(np.float32)
     approximate = pq4.scan(flat.codes, flat.offsets, pq4.table(codebook, query))
     chosen = np.argsort(-approximate, kind="stable")[:25]
-    exact = {d: oracle.maxsim(query, flat.rows.values[tokens.rows(d)].astype(np.float64)) for d in chosen.tolist()}
+    exact = {d: oracle.maxsim(query, flat.records[tokens.rows(d)].astype(np.float64)) for d in chosen.tolist()}
     oracle.same_ranking(flat.search(query, 10, candidates=25), exact, 10, 1e-3)
 
 
@@ -241,7 +219,7 @@ def test_only_leaders_by_the_rarest_third_are_scanned_in_full() -> None:
         documents[10 * d][-2] = rare[(d + 1) % 2] * (d % 3) / 2
     tokens = from_matrices(documents, 16)
     codebook = pq4.fit(tokens.vectors, 16)
-    flat = Flat(codebook, pq4.encode(codebook, tokens.vectors), tokens.offsets, Rows(tokens.vectors.astype(np.float16)))
+    flat = flat_plan(codebook, tokens)
     query = np.concatenate([common, rare])
     assert set(flat.search(query, 30, 30, leaders=30).docs.tolist()) == set(range(0, 300, 10))
     # Only one in three of those is best on both rare rows; a full scan agrees.
@@ -254,7 +232,7 @@ def test_wrong_arguments_are_refused() -> None:
     vectors = np.ones((40, 8), np.float32)
     codebook = pq4.fit(vectors, 8)
     codes, offsets, query = pq4.encode(codebook, vectors), np.array([0, 40]), vectors[:2]
-    flat, table = Flat(codebook, codes, offsets, quantize(vectors)), pq4.table(codebook, query)
+    flat, table = Flat(codebook, codes, offsets, Half(8), vectors.astype(np.float16)), pq4.table(codebook, query)
     with pytest.raises(InvalidArgument, match="bytes_per_token is 12"):
         pq4.fit(vectors, 12)
     with pytest.raises(InvalidArgument, match="no vectors"):
@@ -265,13 +243,9 @@ def test_wrong_arguments_are_refused() -> None:
         pq4.table(codebook, query[:, :5])
     with pytest.raises(InvalidArgument, match="threads is 0"):
         pq4.scan(codes, offsets, table, threads=0)
-    with pytest.raises(InvalidArgument, match="threads is 0"):
-        rerank(query, flat.rows, offsets, np.array([0]), threads=0)
     with pytest.raises(InvalidArgument, match="k is 5, candidates 4"):
         flat.search(query, 5, candidates=4)
     with pytest.raises(ValueError, match="offsets leave the rows"):
         pq4.scan(codes, np.array([0, 65]), table)
-    with pytest.raises(ValueError, match="no such document"):
-        rerank(query, flat.rows, offsets, np.array([1]))
     with pytest.raises(ValueError, match="shapes do not fit"):
         pq4.scan(codes, offsets, table, allowed=np.ones(3, bool))

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from peers.numpy_exact import top
-from plait.index.flat import Rows, rerank
+from plait.index.codecs import Half, rerank
 from plait.index.tokens import Tokens
 
 INSTALL = "pip install --no-deps --target PEERS muvera-rs==0.1.0"
@@ -37,4 +36,4 @@ def search(handle: Handle, query: np.ndarray, k: int, *, threads: int, fetch: in
     index, tokens, _ = handle
     got = index.get_top_k(query.tolist(), fetch)
     found = np.array([g[0] if isinstance(g, tuple | list) else g for g in got], np.int64) - 1
-    return found[top(rerank(query, Rows(tokens.vectors), tokens.offsets, found, threads=threads), k)]
+    return rerank(Half(tokens.dim), tokens.vectors, tokens.offsets, found, query, k, threads=threads).docs

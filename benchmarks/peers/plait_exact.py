@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from plait.index.codecs import Half
 from plait.index.exact import scan
 from plait.index.segment import Segment
 from plait.index.tokens import Tokens
@@ -14,7 +15,7 @@ GRID: list[dict[str, Any]] = [{}]
 
 
 def build(tokens: Tokens, types: np.ndarray, folder: Path) -> Segment:
-    return Segment(None, tokens.dim, np.arange(len(tokens)), tokens, {})
+    return Segment(None, Half(tokens.dim), np.arange(len(tokens)), tokens, {})
 
 
 def size(handle: Segment) -> int:

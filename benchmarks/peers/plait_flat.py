@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 from plait.index import pq4
-from plait.index.flat import Flat, Rows, quantize
+from plait.index.codecs import codec
+from plait.index.flat import Flat
 from plait.index.tokens import Tokens
 
 INSTALL = "pip install ."
@@ -24,24 +25,16 @@ def build(tokens: Tokens, types: np.ndarray, folder: Path, *, bytes: int, rows: 
     (folder / "codebook").write_bytes(book.to_bytes())
     np.save(folder / "offsets.npy", tokens.offsets)
     np.save(folder / "codes.npy", pq4.encode(book, vectors))
-    if rows == "int8":
-        parts = [quantize(vectors[at : at + CHUNK], book.square_rotation) for at in range(0, len(vectors), CHUNK)]
-        np.save(folder / "rows.npy", np.concatenate([part.values for part in parts]))
-        np.save(folder / "scales.npy", np.concatenate([part.scales for part in parts if part.scales is not None]))
-    else:
-        np.save(folder / "rows.npy", vectors)
-    return load(folder)
+    kept = codec(rows, tokens.dim)
+    records = [kept.encode(vectors[at : at + CHUNK]) for at in range(0, len(vectors), CHUNK)]
+    np.save(folder / "records.npy", np.concatenate(records))
+    return load(folder, rows)
 
 
-def load(folder: Path) -> Flat:
+def load(folder: Path, precision: str) -> Flat:
     book = pq4.Codebook.from_bytes((folder / "codebook").read_bytes())
-    scaled = (folder / "scales.npy").exists()
-    rows = Rows(
-        _mapped(folder / "rows.npy"),
-        _mapped(folder / "scales.npy") if scaled else None,
-        book.square_rotation if scaled else None,
-    )
-    return Flat(book, _mapped(folder / "codes.npy"), np.load(folder / "offsets.npy"), rows)
+    codes, offsets = _mapped(folder / "codes.npy"), np.load(folder / "offsets.npy")
+    return Flat(book, codes, offsets, codec(precision, book.dim), _mapped(folder / "records.npy"))
 
 
 def search(handle: Flat, query: np.ndarray, k: int, *, threads: int, candidates: int) -> np.ndarray:

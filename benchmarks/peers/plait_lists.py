@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from plait.index import clustering, coded, lists, pq4
-from plait.index.flat import Rows, quantize
+from plait.index.codecs import codec
 from plait.index.tokens import Tokens
 
 INSTALL = "pip install ."
@@ -27,23 +27,18 @@ def build(tokens: Tokens, types: np.ndarray, folder: Path, *, bytes: int, rows: 
     postings = lists.build(book, centroids, vectors, tokens.offsets)
     (folder / "codebook").write_bytes(book.to_bytes())
     arrays = {"offsets": tokens.offsets, "centroids": centroids, **vars(postings)}
-    if rows == "int8":
-        parts = [quantize(vectors[at : at + CHUNK], book.square_rotation) for at in range(0, len(vectors), CHUNK)]
-        arrays["rows"] = np.concatenate([part.values for part in parts])
-        arrays["scales"] = np.concatenate([part.scales for part in parts if part.scales is not None])
-    else:
-        arrays["rows"] = vectors
+    kept = codec(rows, tokens.dim)
+    arrays["records"] = np.concatenate([kept.encode(vectors[at : at + CHUNK]) for at in range(0, len(vectors), CHUNK)])
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
-    return load(folder)
+    return load(folder, rows)
 
 
-def load(folder: Path) -> lists.Lists:
+def load(folder: Path, precision: str) -> lists.Lists:
     book = pq4.Codebook.from_bytes((folder / "codebook").read_bytes())
     at = {path.stem: np.load(path, mmap_mode="r").view(np.ndarray) for path in folder.glob("*.npy")}
-    rows = Rows(at["rows"], at.get("scales"), book.square_rotation if "scales" in at else None)
     postings = lists.Postings(at["bounds"], at["codes"], at["documents"])
-    return lists.Lists(book, at["centroids"], postings, at["offsets"], rows)
+    return lists.Lists(book, at["centroids"], postings, at["offsets"], codec(precision, book.dim), at["records"])
 
 
 def search(handle: lists.Lists, query: np.ndarray, k: int, *, threads: int, nprobe: int, candidates: int) -> np.ndarray:

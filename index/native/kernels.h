@@ -35,15 +35,37 @@ struct Pq4Kernels {
 constexpr std::size_t most_dim = 4096;
 constexpr std::size_t panel_columns = 32;
 
+// Rows of one byte a dimension and a float scale each, `stride` and `scale_stride` bytes apart.
+struct ByteRows {
+    const std::int8_t* values;
+    std::size_t stride;
+    const std::uint8_t* scales;
+    std::size_t scale_stride;
+
+    float scale(std::size_t row) const {
+        float s;
+        __builtin_memcpy(&s, scales + row * scale_stride, sizeof s);
+        return s;
+    }
+    ByteRows from(std::size_t row) const {
+        return {values + row * stride, stride, scales + row * scale_stride, scale_stride};
+    }
+};
+
 // Query rows lie across the lanes: query is (dim, lanes), lanes a multiple of 16, dim at most most_dim.
 struct RowKernels {
     // best[j] = max(best[j], max over rows of sum_d row[d] * query[d][j]); rows are n x dim halves.
     void (*max_half)(const std::uint16_t* rows, std::size_t n, std::size_t dim, const float* query, std::size_t lanes,
                      float* best);
 
-    // The same for bytes: row r stands for scales[r] * row[d].
-    void (*max_byte)(const std::int8_t* rows, const float* scales, std::size_t n, std::size_t dim, const float* query,
-                     std::size_t lanes, float* best);
+    // The same for bytes: row r stands for its scale times row[d].
+    void (*max_byte)(const ByteRows& rows, std::size_t n, std::size_t dim, const float* query, std::size_t lanes,
+                     float* best);
+
+    // The same with a query of 16-bit integers, exact in 32 bits, which the caller sees to: query[p][j] holds
+    // dimensions 2p (low half) and 2p + 1 of row j. largest = max(largest, the rows' scales).
+    void (*max_pairs)(const ByteRows& rows, std::size_t n, std::size_t dim, const std::int32_t* query,
+                      std::size_t lanes, float* best, float* largest);
 
     // out (rows, columns) = query (rows, dim) times columns; panel p (dim, panel_columns) holds columns
     // p * panel_columns and on, the last one filled up.

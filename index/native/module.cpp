@@ -125,24 +125,52 @@ static void multiply(Array<const float, 2> query, Array<const float, 3> panels, 
 }
 
 // Rows are halves (seen as uint16) without scales, or bytes with them.
-template <typename T>
-static void row_scores(Array<const T, 2> rows, std::optional<Array<const float, 1>> scales,
-                       Array<const std::int64_t, 1> offsets, Array<const std::int64_t, 1> documents,
-                       Array<const float, 2> query, unsigned threads, Array<float, 1> out) {
-    constexpr bool bytes = sizeof(T) == 1;
-    if (query.shape(1) != rows.shape(1) || rows.shape(1) > most_dim || out.shape(0) != documents.shape(0) ||
-        !offsets.shape(0) || bytes != scales.has_value() || (scales && scales->shape(0) != rows.shape(0)))
+// What row scans check and share; rows are filled in by the caller.
+static RowScan row_scan_of(std::size_t rows, std::size_t dim, Array<const std::int64_t, 1> offsets,
+                           Array<const std::int64_t, 1> documents, Array<const float, 2> query,
+                           Array<float, 1> out) {
+    if (query.shape(1) != dim || dim > most_dim || out.shape(0) != documents.shape(0) || !offsets.shape(0))
         throw std::invalid_argument("row_scores: shapes do not fit");
-    check_offsets(offsets, offsets.shape(0) - 1, rows.shape(0));
+    check_offsets(offsets, offsets.shape(0) - 1, rows);
     for (std::size_t c = 0; c < documents.shape(0); ++c)
         if (documents.data()[c] < 0 || documents.data()[c] + 1 >= std::int64_t(offsets.shape(0)))
             throw std::invalid_argument("row_scores: no such document");
-    RowScan scan{nullptr, nullptr, scales ? scales->data() : nullptr, offsets.data(), documents.data(),
-                 documents.shape(0), rows.shape(1), query.data(), query.shape(0)};
-    if constexpr (bytes) scan.bytes = rows.data();
-    else scan.halves = rows.data();
+    return {nullptr, {}, offsets.data(), documents.data(), documents.shape(0), dim, query.data(), query.shape(0)};
+}
+
+static void half_scores(Array<const std::uint16_t, 2> rows, Array<const std::int64_t, 1> offsets,
+                        Array<const std::int64_t, 1> documents, Array<const float, 2> query, unsigned threads,
+                        Array<float, 1> out) {
+    RowScan scan = row_scan_of(rows.shape(0), rows.shape(1), offsets, documents, query, out);
+    scan.halves = rows.data();
     nb::gil_scoped_release release;
     row_scan(scan, threads, out.data());
+}
+
+static void byte_scores(Array<const std::int8_t, 2> rows, Array<const float, 1> scales,
+                        Array<const std::int64_t, 1> offsets, Array<const std::int64_t, 1> documents,
+                        Array<const float, 2> query, unsigned threads, Array<float, 1> out) {
+    if (scales.shape(0) != rows.shape(0)) throw std::invalid_argument("row_scores: shapes do not fit");
+    RowScan scan = row_scan_of(rows.shape(0), rows.shape(1), offsets, documents, query, out);
+    const auto* tails = reinterpret_cast<const std::uint8_t*>(scales.data());
+    scan.bytes = {rows.data(), rows.shape(1), tails, sizeof(float)};
+    nb::gil_scoped_release release;
+    row_scan(scan, threads, out.data());
+}
+
+// Records: dim bytes, then their scale. With errors: estimates.
+static void record_scores(Array<const std::uint8_t, 2> records, Array<const std::int64_t, 1> offsets,
+                          Array<const std::int64_t, 1> documents, Array<const float, 2> query, unsigned threads,
+                          Array<float, 1> out, std::optional<Array<float, 1>> errors) {
+    if (records.shape(1) <= sizeof(float) || (errors && errors->shape(0) != documents.shape(0)))
+        throw std::invalid_argument("row_scores: shapes do not fit");
+    const std::size_t stride = records.shape(1), dim = stride - sizeof(float);
+    RowScan scan = row_scan_of(records.shape(0), dim, offsets, documents, query, out);
+    const std::uint8_t* data = records.data();
+    scan.bytes = {reinterpret_cast<const std::int8_t*>(data), stride, data + dim, stride};
+    nb::gil_scoped_release release;
+    if (errors) row_estimates(scan, threads, out.data(), errors->data());
+    else row_scan(scan, threads, out.data());
 }
 
 template <typename T>
@@ -250,12 +278,15 @@ NB_MODULE(_native, m) {
           nb::arg("rows").noconvert(), nb::arg("least").noconvert());
     m.def("multiply", multiply, nb::arg("query").noconvert(), nb::arg("panels").noconvert(),
           nb::arg("out").noconvert());
-    m.def("half_scores", row_scores<std::uint16_t>, nb::arg("rows").noconvert(), nb::arg("scales").none(),
+    m.def("half_scores", half_scores, nb::arg("rows").noconvert(), nb::arg("offsets").noconvert(),
+          nb::arg("documents").noconvert(), nb::arg("query").noconvert(), nb::arg("threads"),
+          nb::arg("out").noconvert());
+    m.def("byte_scores", byte_scores, nb::arg("rows").noconvert(), nb::arg("scales").noconvert(),
           nb::arg("offsets").noconvert(), nb::arg("documents").noconvert(), nb::arg("query").noconvert(),
           nb::arg("threads"), nb::arg("out").noconvert());
-    m.def("byte_scores", row_scores<std::int8_t>, nb::arg("rows").noconvert(), nb::arg("scales").noconvert().none(),
-          nb::arg("offsets").noconvert(), nb::arg("documents").noconvert(), nb::arg("query").noconvert(),
-          nb::arg("threads"), nb::arg("out").noconvert());
+    m.def("record_scores", record_scores, nb::arg("records").noconvert(), nb::arg("offsets").noconvert(),
+          nb::arg("documents").noconvert(), nb::arg("query").noconvert(), nb::arg("threads"),
+          nb::arg("out").noconvert(), nb::arg("errors").none());
     m.def("level", [] { return std::string(kernels().name); });
     m.def("use_level", [](const std::string& name) { return use_level(name.c_str()); }, nb::arg("name"));
     m.def("levels_here", [] {

@@ -3,8 +3,7 @@
 
 struct RowScan {
     const std::uint16_t* halves;  // (rows, dim), or nullptr when the rows are bytes
-    const std::int8_t* bytes;     // (rows, dim)
-    const float* scales;          // (rows,) with bytes
+    ByteRows bytes;
     const std::int64_t* offsets;
     const std::int64_t* documents;  // (count,) the documents to score
     std::size_t count, dim;
@@ -14,3 +13,6 @@ struct RowScan {
 
 // out[c] = MaxSim of documents[c]; minus infinity without tokens.
 void row_scan(const RowScan& scan, unsigned threads, float* out);
+
+// The same of byte rows with a query of 16-bit integers: what row_scan says lies within errors[c] of out[c].
+void row_estimates(const RowScan& scan, unsigned threads, float* out, float* errors);

@@ -6,8 +6,9 @@
 // with many columns, which a BLAS spreads over threads that then wait for each other longer than they work.
 namespace {
 
-// A file that includes this names the vector of its instruction set: Lanes (a float vector) and tile_rows, chosen so
-// that tile_rows accumulators stay in registers.
+// A file that includes this names the vectors of its instruction set, Lanes (floats) and Ints (32 bits), as wide as each
+// other; tile_rows, chosen so that tile_rows accumulators stay in registers; and dot_pairs(sum, a, b): in every lane,
+// sum + a.low * b.low + a.high * b.high of 16-bit halves.
 constexpr std::size_t width = sizeof(Lanes) / sizeof(float);
 
 // best = max(best, products of `tile_rows` float rows with query rows [0, width)).
@@ -39,11 +40,51 @@ void max_half(const std::uint16_t* rows, std::size_t n, std::size_t dim, const f
     max_rows(n, dim, query, lanes, best, [&](std::size_t row, float* to) { widen_row(rows + row * dim, dim, to); });
 }
 
-void max_byte(const std::int8_t* rows, const float* scales, std::size_t n, std::size_t dim, const float* query,
-              std::size_t lanes, float* best) {
+void max_byte(const ByteRows& rows, std::size_t n, std::size_t dim, const float* query, std::size_t lanes,
+              float* best) {
     max_rows(n, dim, query, lanes, best, [&](std::size_t row, float* to) {
-        for (std::size_t d = 0; d < dim; ++d) to[d] = scales[row] * float(rows[row * dim + d]);
+        const float scale = rows.scale(row);
+        const std::int8_t* from = rows.values + row * rows.stride;
+        for (std::size_t d = 0; d < dim; ++d) to[d] = scale * float(from[d]);
     });
+}
+
+// best = max(best, products of `tile_rows` rows with query rows [0, width), each times its row's scale).
+void max_pair_tile(const std::int32_t* tile, const float* scales, std::size_t pairs, const std::int32_t* query,
+                   std::size_t lanes, float* best) {
+    Ints sums[tile_rows] = {};
+    for (std::size_t p = 0; p < pairs; ++p) {
+        Ints q;
+        __builtin_memcpy(&q, query + p * lanes, sizeof q);
+        for (std::size_t r = 0; r < tile_rows; ++r) sums[r] = dot_pairs(sums[r], Ints{} + tile[r * pairs + p], q);
+    }
+    Lanes most;
+    __builtin_memcpy(&most, best, sizeof most);
+    for (std::size_t r = 0; r < tile_rows; ++r) {
+        const Lanes found = __builtin_convertvector(sums[r], Lanes) * scales[r];
+        most = found > most ? found : most;
+    }
+    __builtin_memcpy(best, &most, sizeof most);
+}
+
+void max_pairs(const ByteRows& rows, std::size_t n, std::size_t dim, const std::int32_t* query, std::size_t lanes,
+               float* best, float* largest) {
+    const std::size_t pairs = (dim + 1) / 2;
+    std::int32_t tile[tile_rows * most_dim / 2];
+    float scales[tile_rows];
+    for (std::size_t row = 0; row < n; row += tile_rows) {
+        for (std::size_t r = 0; r < tile_rows; ++r) {
+            const std::size_t at = row + r < n ? row + r : n - 1;
+            const std::int8_t* from = rows.values + at * rows.stride;
+            std::int16_t wide[most_dim + 1];
+            for (std::size_t d = 0; d < dim; ++d) wide[d] = from[d];
+            wide[dim] = 0;
+            __builtin_memcpy(tile + r * pairs, wide, pairs * sizeof *tile);
+            scales[r] = rows.scale(at);
+            *largest = scales[r] > *largest ? scales[r] : *largest;
+        }
+        for (std::size_t j = 0; j < lanes; j += width) max_pair_tile(tile, scales, pairs, query + j, lanes, best + j);
+    }
 }
 
 // Products of four query rows (the last one repeated) with 2 * width columns of a panel.

@@ -1,11 +1,14 @@
 #include "kernels.h"
+#include "pairs.h"
 
 namespace {
 typedef float Lanes __attribute__((vector_size(16)));
+typedef PlainInts Ints;
 constexpr unsigned tile_rows = 16;
 void widen_row(const std::uint16_t* row, std::size_t dim, float* to) { ragged_neon.widen(row, dim, to); }
+Ints dot_pairs(Ints sum, Ints a, Ints b) { return dot_halves(sum, a, b); }
 }  // namespace
 
 #include "rows_loop.h"
 
-const RowKernels rows_neon = {max_half, max_byte, multiply};
+const RowKernels rows_neon = {max_half, max_byte, max_pairs, multiply};

@@ -1,0 +1,190 @@
+"""How a collection keeps token vectors: as records of fixed size that are scored where they lie.
+
+`float16`   two bytes a dimension.
+`int8`      one byte a dimension and a scale for each token: half the bytes, and candidates are reranked in half the time.
+
+A vector is encoded once, when it is written. From then on the collection speaks of what its record stands for: fresh
+documents, sealed segments and explanations agree, and a merge copies records as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from . import kernels
+from .errors import InvalidArgument
+from .hits import Hits, best
+
+PRECISIONS = DEFAULT, *_ = ("float16", "int8")
+_SCALE = 4
+"""Bytes of a scale."""
+
+
+class Codec(Protocol):
+    """Records are rows of `width` values of `dtype`."""
+
+    precision: ClassVar[str]
+    dtype: ClassVar[str]
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    def encode(self, vectors: np.ndarray) -> np.ndarray:
+        """(n, dim) float32 or float16 vectors to (n, width) records."""
+        ...
+
+    def floats(self, records: np.ndarray) -> np.ndarray:
+        """(n, dim) float32: what records stand for."""
+        ...
+
+    def scores(
+        self, records: np.ndarray, offsets: np.ndarray, positions: np.ndarray, query: np.ndarray, threads: int
+    ) -> np.ndarray:
+        """(positions,) float32: MaxSim of a query (q, dim) with the documents at these positions, float32 throughout."""
+        ...
+
+    def estimates(
+        self, records: np.ndarray, offsets: np.ndarray, positions: np.ndarray, query: np.ndarray, threads: int
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Cheaper scores, and how far `scores` may lie from each. None: there are none that are cheaper."""
+        ...
+
+
+@dataclass(frozen=True)
+class Half:
+    """float16 values."""
+
+    dim: int
+    precision: ClassVar[str] = "float16"
+    dtype: ClassVar[str] = "<f2"
+
+    @property
+    def width(self) -> int:
+        return self.dim
+
+    def encode(self, vectors: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(vectors, self.dtype)
+
+    def floats(self, records: np.ndarray) -> np.ndarray:
+        return kernels.widen(records)
+
+    def scores(
+        self, records: np.ndarray, offsets: np.ndarray, positions: np.ndarray, query: np.ndarray, threads: int
+    ) -> np.ndarray:
+        return kernels.row_scores(records, None, offsets, positions, query, threads=threads)
+
+    def estimates(
+        self, records: np.ndarray, offsets: np.ndarray, positions: np.ndarray, query: np.ndarray, threads: int
+    ) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """A record is `dim` int8 values and the float32 scale that they are times of: off by at most half a scale.
+
+    The scale is the largest value / 127, rounded up to 11 significant bits, so that a value times its scale is a float32
+    without rounding, and encoding what records stand for gives the same records.
+    """
+
+    dim: int
+    precision: ClassVar[str] = "int8"
+    dtype: ClassVar[str] = "|u1"
+
+    @property
+    def width(self) -> int:
+        return self.dim + _SCALE
+
+    def encode(self, vectors: np.ndarray) -> np.ndarray:
+        wide = kernels.widen(vectors)
+        scales = _rounded_up(np.abs(wide).max(axis=1, initial=0) / np.float32(127))
+        records = np.empty((len(wide), self.width), np.uint8)
+        records[:, : self.dim] = np.rint(wide / np.where(scales > 0, scales, 1)[:, None]).astype(np.int8).view(np.uint8)
+        records[:, self.dim :] = scales.astype("<f4")[:, None].view(np.uint8)
+        return records
+
+    def floats(self, records: np.ndarray) -> np.ndarray:
+        scales = np.ascontiguousarray(records[:, self.dim :]).view("<f4")
+        return records[:, : self.dim].view(np.int8).astype(np.float32) * scales
+
+    def scores(
+        self, records: np.ndarray, offsets: np.ndarray, positions: np.ndarray, query: np.ndarray, threads: int
+    ) -> np.ndarray:
+        return kernels.record_scores(records, offsets, positions, query, threads=threads)
+
+    def estimates(
+        self, records: np.ndarray, offsets: np.ndarray, positions: np.ndarray, query: np.ndarray, threads: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return kernels.record_estimates(records, offsets, positions, query, threads=threads)
+
+
+class Vectors(Protocol):
+    """(n, dim) vectors that are read in blocks: an array, or records decoded as they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, rows: Any, /) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """Records seen as the float32 vectors that they stand for."""
+
+    codec: Codec
+    records: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self.records), self.codec.dim
+
+    def __getitem__(self, rows: Any, /) -> np.ndarray:
+        return self.codec.floats(self.records[rows])
+
+
+def codec(precision: str, dim: int) -> Codec:
+    """InvalidArgument: no such precision."""
+    if precision not in PRECISIONS:
+        raise InvalidArgument(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
+    return Half(dim) if precision == "float16" else Bytes(dim)
+
+
+def rerank(
+    codec: Codec,
+    records: np.ndarray,
+    offsets: np.ndarray,
+    positions: np.ndarray,
+    query: np.ndarray,
+    k: int,
+    *,
+    threads: int = 1,
+) -> Hits:
+    """The k best of the documents at these positions, by MaxSim with one query (q, dim) float32 over their records.
+
+    Only documents whose estimate, where there is one, leaves them a chance are scored in full. A document without tokens
+    scores minus infinity.
+    """
+    if threads < 1:
+        raise InvalidArgument(f"threads is {threads}; it must be at least 1")
+    cheap = codec.estimates(records, offsets, positions, query, threads) if 0 < k < len(positions) else None
+    if cheap is not None:
+        scores, errors = cheap
+        positions = positions[scores + errors >= np.partition(scores - errors, -k)[-k]]
+    return best(positions, codec.scores(records, offsets, positions, query, threads), k)
+
+
+def _rounded_up(scales: np.ndarray) -> np.ndarray:
+    """The least float32 of 11 significant bits that is no smaller."""
+    mantissa, exponent = np.frexp(scales.astype(np.float32))
+    return np.ldexp(np.ceil(mantissa * 2048) / np.float32(2048), exponent).astype(np.float32)
