@@ -47,6 +47,15 @@ def byte_scores(
     threads: int,
     out: np.ndarray,
 ) -> None: ...
+def nibble_scores(
+    records: np.ndarray,
+    centroids: np.ndarray,
+    offsets: np.ndarray,
+    documents: np.ndarray,
+    query: np.ndarray,
+    threads: int,
+    out: np.ndarray,
+) -> None: ...
 def record_scores(
     records: np.ndarray,
     offsets: np.ndarray,

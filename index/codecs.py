@@ -2,6 +2,7 @@
 
 `float16`   two bytes a dimension.
 `int8`      one byte a dimension and a scale for each token: half the bytes, and candidates are reranked in half the time.
+`pq:64`     64 bytes a token, 4-bit codes, see `nibbles.py`. `pq:32`: 32 bytes.
 
 A vector is encoded once, when it is written. From then on the collection speaks of what its record stands for: fresh
 documents, sealed segments and explanations agree, and a merge copies records as they are.
@@ -10,15 +11,17 @@ documents, sealed segments and explanations agree, and a merge copies records as
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from . import kernels
 from .errors import InvalidArgument
 from .hits import Hits, best
+from .nibbles import SIZES, Keep, Nibbles
 
-PRECISIONS = DEFAULT, *_ = ("float16", "int8")
+DEFAULT = "float16"
+PRECISIONS = (DEFAULT, "int8", *(f"pq:{size}" for size in SIZES))
 _SCALE = 4
 """Bytes of a scale."""
 
@@ -26,11 +29,14 @@ _SCALE = 4
 class Codec(Protocol):
     """Records are rows of `width` values of `dtype`."""
 
-    precision: ClassVar[str]
-    dtype: ClassVar[str]
+    @property
+    def precision(self) -> str: ...
 
     @property
     def dim(self) -> int: ...
+
+    @property
+    def dtype(self) -> str: ...
 
     @property
     def width(self) -> int: ...
@@ -61,8 +67,8 @@ class Half:
     """float16 values."""
 
     dim: int
-    precision: ClassVar[str] = "float16"
-    dtype: ClassVar[str] = "<f2"
+    precision = "float16"
+    dtype = "<f2"
 
     @property
     def width(self) -> int:
@@ -94,8 +100,8 @@ class Bytes:
     """
 
     dim: int
-    precision: ClassVar[str] = "int8"
-    dtype: ClassVar[str] = "|u1"
+    precision = "int8"
+    dtype = "|u1"
 
     @property
     def width(self) -> int:
@@ -153,11 +159,13 @@ class Decoded:
         return self.codec.floats(self.records[rows])
 
 
-def codec(precision: str, dim: int) -> Codec:
-    """InvalidArgument: no such precision."""
+def codec(precision: str, dim: int, keep: Keep | None = None) -> Codec:
+    """The codec of a precision; `keep`: where what it learns is kept. InvalidArgument: no such precision."""
     if precision not in PRECISIONS:
         raise InvalidArgument(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
-    return Half(dim) if precision == "float16" else Bytes(dim)
+    if precision.startswith("pq:"):
+        return Nibbles(dim, int(precision.removeprefix("pq:")), keep or Keep())
+    return Half(dim) if precision == DEFAULT else Bytes(dim)
 
 
 def rerank(

@@ -17,12 +17,13 @@ from threadpoolctl import ThreadpoolController
 
 from .builder import Builder, sweep
 from .calibration import DEPTHS, Calibration, calibrate, coded_documents
-from .catalog import Catalog
+from .catalog import Catalog, put_resource
 from .codecs import DEFAULT, codec
 from .errors import DataLoss, FailedPrecondition, InvalidArgument, Unavailable
 from .filters import check_declared, index_sql
 from .live import LiveWriter
 from .maintenance import Background, Maintenance, Policy
+from .nibbles import Keep
 from .representations import Schema, TermField
 from .scoring import SearchParams
 from .snapshot import Loader, Snapshot
@@ -61,7 +62,7 @@ class Collection:
         self.path = Path(path)
         self.catalog = Catalog(self.path)
         with self.catalog.reading() as view:
-            self.schema = Schema.of(view)
+            self.schema = Schema.of(view, kept_in(self.catalog))
             self.store = str(view.meta("store"))
             self.declared: list[str] = view.meta("fields", [])
         self._device, self._threads, self._policy = device, threads, policy
@@ -322,6 +323,20 @@ class Collection:
             if self._lock is not None:
                 self._lock()
                 self._lock = None
+
+
+def kept_in(catalog: Catalog) -> Keep:
+    """What a precision learns, kept as a resource of the catalog."""
+
+    def read() -> bytes | None:
+        with catalog.reading() as view:
+            return view.resource("precision")
+
+    def write(data: bytes) -> None:
+        with catalog.writing() as view:
+            put_resource(view, "precision", data)
+
+    return Keep(read, write)
 
 
 @cache

@@ -166,6 +166,27 @@ def row_scores(
     return out
 
 
+def nibble_scores(
+    records: np.ndarray,
+    centroids: np.ndarray,
+    offsets: np.ndarray,
+    documents: np.ndarray,
+    query: np.ndarray,
+    *,
+    threads: int = 1,
+) -> np.ndarray:
+    """As `row_scores`, of records (n, subs / 2) uint8: two codes in a byte, the even sub-space's in the low half.
+
+    Code c of sub-space m stands for centroids[m, c], centroids (subs, 16, width) float32; the query is
+    (q, subs * width) float32, in the space of the codes.
+    """
+    out = np.empty(len(documents), np.float32)
+    offsets, documents = np.ascontiguousarray(offsets), np.ascontiguousarray(documents, np.int64)
+    query, centroids = np.ascontiguousarray(query), np.ascontiguousarray(centroids)
+    _native.nibble_scores(records, centroids, offsets, documents, query, threads, out)
+    return out
+
+
 def record_scores(
     records: np.ndarray, offsets: np.ndarray, documents: np.ndarray, query: np.ndarray, *, threads: int = 1
 ) -> np.ndarray:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from . import term_rows, tokens
 from .catalog import PRECISION_FORMAT, TERMS_FORMAT
 from .codecs import DEFAULT, Codec, codec
 from .errors import DataLoss, InvalidArgument
+from .nibbles import Keep
 from .term_rows import KEYS, TermRows
 from .terms import Terms
 from .tokens import Tokens
@@ -45,19 +47,21 @@ class Schema:
     terms: TermField | None = None
     precision: str = DEFAULT
     """How vectors are kept (codecs.py)."""
+    keep: Keep = field(default_factory=Keep, compare=False)
+    """Where what that learns is kept."""
 
-    @property
+    @cached_property
     def codec(self) -> Codec:
-        return codec(self.precision, self.dim)
+        return codec(self.precision, self.dim, self.keep)
 
     @classmethod
-    def of(cls, view: View) -> Schema:
+    def of(cls, view: View, keep: Keep | None = None) -> Schema:
         """What a catalog says. DataLoss: it does not say any more what it must, as its format tells."""
         terms, precision = view.meta("terms"), view.meta("precision")
         for key, value, since in (("terms", terms, TERMS_FORMAT), ("precision", precision, PRECISION_FORMAT)):
             if value is None and view.meta("format") >= since:
                 raise DataLoss(f"{view.path}: {key!r} is gone; restore it from a copy")
-        return cls(int(view.meta("dim")), TermField(**terms) if terms else None, precision or DEFAULT)
+        return cls(int(view.meta("dim")), TermField(**terms) if terms else None, precision or DEFAULT, keep or Keep())
 
     @property
     def meta(self) -> dict[str, Any]:

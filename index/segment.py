@@ -227,20 +227,22 @@ class Segment:
         return Representations(self.tokens, self.terms)
 
     @classmethod
-    def open(cls, folder: Path, manifest_crc: int) -> Segment:
+    def open(cls, folder: Path, manifest_crc: int, codec: Codec | None = None) -> Segment:
         """Maps a segment after comparing every file's size (`verify` compares the contents).
+
+        `codec` is the collection's; without it, records of a precision that learns can be copied but not read.
 
         Raises:
             DataLoss: a file is missing, cut, or the manifest is not the one that was published.
             FailedPrecondition: written by a newer plait.
         """
         try:
-            return cls._open(folder, manifest_crc)
+            return cls._open(folder, manifest_crc, codec)
         except FileNotFoundError as error:
             raise _missing(error) from None
 
     @classmethod
-    def _open(cls, folder: Path, manifest_crc: int) -> Segment:
+    def _open(cls, folder: Path, manifest_crc: int, codec: Codec | None) -> Segment:
         text = (folder / MANIFEST).read_bytes()
         if zlib.crc32(text) != manifest_crc:
             raise DataLoss(f"{folder / MANIFEST} is not the file that was published; restore it from a copy")
@@ -259,7 +261,9 @@ class Segment:
         arrays = {
             n: _map(folder / n, f["dtype"], tuple(f["shape"])) for n, f in manifest["files"].items() if "dtype" in f
         }
-        codec = codec_of(manifest.get("precision", DEFAULT), manifest["dim"])
+        codec = codec or codec_of(manifest.get("precision", DEFAULT), manifest["dim"])
+        if (codec.precision, codec.dim) != (manifest.get("precision", DEFAULT), manifest["dim"]):
+            raise DataLoss(f"{folder} is of another precision than its collection; restore it from a copy")
         tokens = Tokens(
             arrays.get("vectors", np.zeros((0, codec.width), codec.dtype)),
             arrays["offsets"],

@@ -81,7 +81,7 @@ class Loader:
                 continue
             part = state.published.get(row.number)
             if part is None:
-                segment = Segment.open(segment_folder(self._path, row.number), row.manifest_crc or 0)
+                segment = Segment.open(segment_folder(self._path, row.number), row.manifest_crc or 0, self._codec)
                 if self._verify:
                     segment.verify()
                 store = open_store(segment, self._device, self._threads)

@@ -1,13 +1,17 @@
 """Records of token vectors: what they stand for, and scores of them where they lie, on every instruction set."""
 
+from functools import cache
+
 import numpy as np
 import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import normal, on_every_level
-from plait.index.codecs import PRECISIONS, Bytes, Decoded, Half, codec, rerank
+from plait.index import pq4
+from plait.index.codecs import Bytes, Decoded, Half, codec, rerank
 from plait.index.errors import InvalidArgument
+from plait.index.nibbles import SIZES, Nibbles
 from plait.index.tokens import Tokens, from_matrices
 
 
@@ -18,6 +22,30 @@ def restored(records: np.ndarray, dim: int) -> np.ndarray:
         scale = np.frombuffer(record[dim:].tobytes(), "<f4")[0]
         row[:] = [scale * (int(value) - 256 if value > 127 else int(value)) for value in record[:dim]]
     return out
+
+
+@cache
+def learned(dim: int) -> tuple[Nibbles, ...]:
+    """Either size, with what it learns from some vectors."""
+    vectors = np.random.default_rng(2).standard_normal((500, dim)).astype(np.float32)
+    both = tuple(Nibbles(dim, size) for size in SIZES)
+    for some in both:
+        some.encode(vectors)
+    return both
+
+
+@pytest.mark.parametrize("dim", [1, 5, 64, 130])
+def test_nibbles_stand_for_their_codes(dim: int) -> None:
+    vectors = np.random.default_rng(3).standard_normal((70, dim)).astype(np.float32)
+    for some in learned(dim):
+        records, book = some.encode(vectors), some.book
+        for record, wide in zip(records, some.floats(records), strict=True):
+            codes = [c for byte in record.tolist() for c in (byte % 16, byte // 16)]
+            meant = np.concatenate([book.centroids[m, c] for m, c in enumerate(codes)])
+            np.testing.assert_allclose(wide, book.rotation @ meant, atol=1e-5)
+        np.testing.assert_allclose(
+            some.floats(records), pq4.decode(book, pq4.encode(book, vectors), len(vectors)), atol=1e-5
+        )
 
 
 @settings(max_examples=60, deadline=None)
@@ -41,7 +69,7 @@ def test_scores_are_maxsim_of_what_records_stand_for(tokens: Tokens, q: int, k: 
     positions = rng.permutation(len(tokens))[: rng.integers(0, len(tokens) + 1)]
     size = np.abs(query).sum()
     for name in on_every_level():
-        for some in (Half(tokens.dim), Bytes(tokens.dim)):
+        for some in (Half(tokens.dim), Bytes(tokens.dim), *learned(tokens.dim)):
             records = some.encode(tokens.vectors)
             wide = some.floats(records)
             wanted = np.array([oracle.maxsim(query, wide[tokens.rows(p)]) for p in positions])
@@ -97,8 +125,7 @@ def test_only_those_with_a_chance_are_scored_in_full(monkeypatch: pytest.MonkeyP
 
 def test_records_decode_in_blocks() -> None:
     tokens = normal(np.random.default_rng(1), [9, 4], 12)
-    for precision in PRECISIONS:
-        some = codec(precision, 12)
+    for some in (Half(12), Bytes(12), *learned(12)):
         records = some.encode(tokens.vectors)
         view = Decoded(some, records)
         assert (len(view), view.shape) == (13, (13, 12))
@@ -107,7 +134,7 @@ def test_records_decode_in_blocks() -> None:
 
 
 def test_wrong_arguments_are_refused() -> None:
-    with pytest.raises(InvalidArgument, match="precision is 'int4'; it must be one of float16, int8"):
+    with pytest.raises(InvalidArgument, match="precision is 'int4'; it must be one of float16, int8, pq:32, pq:64"):
         codec("int4", 8)
     tokens, half = from_matrices([np.ones((4, 8))]), Half(8)
     rows, query = half.encode(tokens.vectors), np.ones((2, 8), np.float32)

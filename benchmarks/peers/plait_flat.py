@@ -1,11 +1,11 @@
-"""plait's flat plan: a scan of 4-bit codes, then a rerank with float16 or int8 rows. Everything is memory-mapped."""
+"""plait's flat plan: a scan of 4-bit codes, then a rerank with the records of some precision. Everything is memory-mapped."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from plait.index import pq4
-from plait.index.codecs import codec
+from plait.index.codecs import Codec, codec
 from plait.index.flat import Flat
 from plait.index.tokens import Tokens
 
@@ -13,6 +13,8 @@ INSTALL = "pip install ."
 BUILDS: list[dict[str, Any]] = [
     *({"bytes": size, "rows": "float16"} for size in (8, 16, 32)),
     *({"bytes": size, "rows": "int8"} for size in (8, 16, 32)),
+    {"bytes": 16, "rows": "pq:64"},
+    {"bytes": 8, "rows": "pq:32"},
 ]
 GRID: list[dict[str, Any]] = [{"candidates": n} for n in (20, 50, 100, 200)]
 SAMPLE, CHUNK = 20_000, 1 << 16
@@ -28,13 +30,13 @@ def build(tokens: Tokens, types: np.ndarray, folder: Path, *, bytes: int, rows: 
     kept = codec(rows, tokens.dim)
     records = [kept.encode(vectors[at : at + CHUNK]) for at in range(0, len(vectors), CHUNK)]
     np.save(folder / "records.npy", np.concatenate(records))
-    return load(folder, rows)
+    return load(folder, kept)
 
 
-def load(folder: Path, precision: str) -> Flat:
+def load(folder: Path, kept: Codec) -> Flat:
     book = pq4.Codebook.from_bytes((folder / "codebook").read_bytes())
     codes, offsets = _mapped(folder / "codes.npy"), np.load(folder / "offsets.npy")
-    return Flat(book, codes, offsets, codec(precision, book.dim), _mapped(folder / "records.npy"))
+    return Flat(book, codes, offsets, kept, _mapped(folder / "records.npy"))
 
 
 def search(handle: Flat, query: np.ndarray, k: int, *, threads: int, candidates: int) -> np.ndarray:

@@ -1,11 +1,11 @@
-"""plait's lists plan: the 4-bit codes of the lists near a query's tokens, then a rerank with float16 or int8 rows."""
+"""plait's lists plan: the 4-bit codes of the lists near a query's tokens, then a rerank with the records of some precision."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from plait.index import clustering, coded, lists, pq4
-from plait.index.codecs import codec
+from plait.index.codecs import Codec, codec
 from plait.index.tokens import Tokens
 
 INSTALL = "pip install ."
@@ -13,9 +13,10 @@ BUILDS: list[dict[str, Any]] = [
     {"bytes": 8, "rows": "float16"},
     {"bytes": 16, "rows": "float16"},
     {"bytes": 16, "rows": "int8"},
+    {"bytes": 16, "rows": "pq:64"},
 ]
 GRID: list[dict[str, Any]] = [
-    {"nprobe": p, "candidates": n} for p, n in ((4, 50), (8, 50), (8, 100), (16, 100), (32, 200))
+    {"nprobe": p, "candidates": n} for p, n in ((3, 25), (4, 50), (8, 50), (8, 100), (16, 100), (24, 150), (32, 200))
 ]
 SAMPLE, CHUNK = 20_000, 1 << 16
 
@@ -31,14 +32,14 @@ def build(tokens: Tokens, types: np.ndarray, folder: Path, *, bytes: int, rows: 
     arrays["records"] = np.concatenate([kept.encode(vectors[at : at + CHUNK]) for at in range(0, len(vectors), CHUNK)])
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
-    return load(folder, rows)
+    return load(folder, kept)
 
 
-def load(folder: Path, precision: str) -> lists.Lists:
+def load(folder: Path, kept: Codec) -> lists.Lists:
     book = pq4.Codebook.from_bytes((folder / "codebook").read_bytes())
     at = {path.stem: np.load(path, mmap_mode="r").view(np.ndarray) for path in folder.glob("*.npy")}
     postings = lists.Postings(at["bounds"], at["codes"], at["documents"])
-    return lists.Lists(book, at["centroids"], postings, at["offsets"], codec(precision, book.dim), at["records"])
+    return lists.Lists(book, at["centroids"], postings, at["offsets"], kept, at["records"])
 
 
 def search(handle: lists.Lists, query: np.ndarray, k: int, *, threads: int, nprobe: int, candidates: int) -> np.ndarray:

@@ -67,6 +67,11 @@ struct RowKernels {
     void (*max_pairs)(const ByteRows& rows, std::size_t n, std::size_t dim, const std::int32_t* query,
                       std::size_t lanes, float* best, float* largest);
 
+    // The same as max_half for rows of 4-bit codes, `subs` of them in subs / 2 bytes, low half first: code c of sub m stands
+    // for centroids[m][c][.], `width` dimensions; dim = subs * width.
+    void (*max_nibble)(const std::uint8_t* rows, std::size_t n, std::size_t subs, std::size_t width,
+                       const float* centroids, const float* query, std::size_t lanes, float* best);
+
     // out (rows, columns) = query (rows, dim) times columns; panel p (dim, panel_columns) holds columns
     // p * panel_columns and on, the last one filled up.
     void (*multiply)(const float* query, std::size_t rows, std::size_t dim, const float* panels, std::size_t columns,

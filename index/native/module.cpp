@@ -135,7 +135,7 @@ static RowScan row_scan_of(std::size_t rows, std::size_t dim, Array<const std::i
     for (std::size_t c = 0; c < documents.shape(0); ++c)
         if (documents.data()[c] < 0 || documents.data()[c] + 1 >= std::int64_t(offsets.shape(0)))
             throw std::invalid_argument("row_scores: no such document");
-    return {nullptr, {}, offsets.data(), documents.data(), documents.shape(0), dim, query.data(), query.shape(0)};
+    return {nullptr, {}, nullptr, nullptr, 0, offsets.data(), documents.data(), documents.shape(0), dim, query.data(), query.shape(0)};
 }
 
 static void half_scores(Array<const std::uint16_t, 2> rows, Array<const std::int64_t, 1> offsets,
@@ -154,6 +154,18 @@ static void byte_scores(Array<const std::int8_t, 2> rows, Array<const float, 1> 
     RowScan scan = row_scan_of(rows.shape(0), rows.shape(1), offsets, documents, query, out);
     const auto* tails = reinterpret_cast<const std::uint8_t*>(scales.data());
     scan.bytes = {rows.data(), rows.shape(1), tails, sizeof(float)};
+    nb::gil_scoped_release release;
+    row_scan(scan, threads, out.data());
+}
+
+static void nibble_scores(Array<const std::uint8_t, 2> records, Array<const float, 3> centroids,
+                          Array<const std::int64_t, 1> offsets, Array<const std::int64_t, 1> documents,
+                          Array<const float, 2> query, unsigned threads, Array<float, 1> out) {
+    const std::size_t subs = centroids.shape(0), dim = subs * centroids.shape(2);
+    if (!subs || centroids.shape(1) != 16 || records.shape(1) * 2 != subs)
+        throw std::invalid_argument("row_scores: shapes do not fit");
+    RowScan scan = row_scan_of(records.shape(0), dim, offsets, documents, query, out);
+    scan.nibbles = records.data(), scan.centroids = centroids.data(), scan.subs = subs;
     nb::gil_scoped_release release;
     row_scan(scan, threads, out.data());
 }
@@ -282,6 +294,9 @@ NB_MODULE(_native, m) {
           nb::arg("documents").noconvert(), nb::arg("query").noconvert(), nb::arg("threads"),
           nb::arg("out").noconvert());
     m.def("byte_scores", byte_scores, nb::arg("rows").noconvert(), nb::arg("scales").noconvert(),
+          nb::arg("offsets").noconvert(), nb::arg("documents").noconvert(), nb::arg("query").noconvert(),
+          nb::arg("threads"), nb::arg("out").noconvert());
+    m.def("nibble_scores", nibble_scores, nb::arg("records").noconvert(), nb::arg("centroids").noconvert(),
           nb::arg("offsets").noconvert(), nb::arg("documents").noconvert(), nb::arg("query").noconvert(),
           nb::arg("threads"), nb::arg("out").noconvert());
     m.def("record_scores", record_scores, nb::arg("records").noconvert(), nb::arg("offsets").noconvert(),

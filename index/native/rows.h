@@ -2,8 +2,11 @@
 #include "kernels.h"
 
 struct RowScan {
-    const std::uint16_t* halves;  // (rows, dim), or nullptr when the rows are bytes
+    const std::uint16_t* halves;  // (rows, dim), or nullptr when the rows are something else
     ByteRows bytes;
+    const std::uint8_t* nibbles;  // (rows, subs / 2), or nullptr
+    const float* centroids;       // (subs, 16, dim / subs) with nibbles
+    std::size_t subs;
     const std::int64_t* offsets;
     const std::int64_t* documents;  // (count,) the documents to score
     std::size_t count, dim;

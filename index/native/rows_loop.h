@@ -49,6 +49,18 @@ void max_byte(const ByteRows& rows, std::size_t n, std::size_t dim, const float*
     });
 }
 
+void max_nibble(const std::uint8_t* rows, std::size_t n, std::size_t subs, std::size_t width, const float* centroids,
+                const float* query, std::size_t lanes, float* best) {
+    max_rows(n, subs * width, query, lanes, best, [&](std::size_t row, float* to) {
+        const std::uint8_t* codes = rows + row * (subs / 2);
+        for (std::size_t m = 0; m < subs; ++m) {
+            const unsigned code = m % 2 ? codes[m / 2] >> 4 : codes[m / 2] & 15;
+            const float* from = centroids + (m * 16 + code) * width;
+            for (std::size_t d = 0; d < width; ++d) *to++ = from[d];
+        }
+    });
+}
+
 // best = max(best, products of `tile_rows` rows with query rows [0, width), each times its row's scale).
 void max_pair_tile(const std::int32_t* tile, const float* scales, std::size_t pairs, const std::int32_t* query,
                    std::size_t lanes, float* best) {
