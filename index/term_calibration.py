@@ -7,7 +7,7 @@ frontier.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ _ROWS, _KEYS = 8, 16
 _ALPHAS = (0.5, 0.7, 0.85)
 _SHARES = (1, 2, 5, 20)
 """Candidates tried, for each document wanted."""
-_FINDERS: tuple[dict[str, Any], ...] = ({}, {"query_terms": 8}, {"query_terms": 16}, {"min_idf": 2.0})
+_FINDERS = (TermParams(1), TermParams(1, query_terms=8), TermParams(1, query_terms=16), TermParams(1, min_idf=2.0))
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def calibrate_terms(
         def search(q: int, k: int = k, params: TermParams = params):
             return snapshot.search_terms(asked.take([q]), k + spare, bm25=bm25, params=params)[0]
 
-        measured.append(TermPoint(k, **asdict(params), **measure(search, truth, owners, k)))
+        measured.append(TermPoint(k, *astuple(params), **measure(search, truth, owners, k)))
         if progress:
             progress(done + 1, len(grid))
     points = tuple(p for k in sorted(set(depths)) for p in frontier([m for m in measured if m.k == k]))
@@ -147,5 +147,5 @@ def _part(document: TermRows, counts: bool, rng: np.random.Generator) -> TermRow
 
 
 def _grid(k: int) -> list[TermParams]:
-    cuts = [TermParams(share * k, **finder) for share in _SHARES for finder in _FINDERS]
+    cuts = [replace(finder, term_candidates=share * k) for share in _SHARES for finder in _FINDERS]
     return [TermParams(), *(TermParams(alpha=alpha) for alpha in _ALPHAS), *cuts]

@@ -20,6 +20,7 @@ from .systems import System
 
 MODES = ("tokens", "terms", "hybrid", "rerank")
 FUSIONS = ("rrf", "weighted")
+_WHOLE = TermParams()
 _OPTIONS = ("mode", "exact", "depth", "fusion", "fusion_k", "normalise", "weights")
 
 
@@ -47,7 +48,7 @@ class Route:
     interaction."""
     scoring: Scoring
     params: SearchParams
-    term_params: TermParams = TermParams()
+    term_params: TermParams = _WHOLE
     exact: bool = False
     filter: Filter | None = None
     bm25: Bm25 | None = None
@@ -88,9 +89,9 @@ def route_of(search: dict[str, Any], system: System, collection: Collection, bm2
     chosen = dict(search)
     filter, target = chosen.pop("filter", None), chosen.pop("target_recall", None)
     scoring = replace(system.scoring, missing=chosen.pop("missing", system.scoring.missing))
-    spent, left = ({n: chosen.pop(n) for n in vars(p) if n in chosen} for p in (system.params, TermParams()))
+    spent, left = ({n: chosen.pop(n) for n in vars(p) if n in chosen} for p in (system.params, _WHOLE))
     if unknown := chosen.keys() - set(_OPTIONS):
-        known = [*vars(system.params), *vars(TermParams()), "missing", *_OPTIONS, "target_recall", "filter"]
+        known = [*vars(system.params), *vars(_WHOLE), "missing", *_OPTIONS, "target_recall", "filter"]
         raise InvalidArgument(f"unknown search parameter in {sorted(unknown)}; known are {', '.join(known)}")
     params, exact = replace(system.params, **spent), bool(chosen.pop("exact", False))
     mode = chosen.pop("mode", None) or ("tokens" if collection.dim else "terms")
@@ -103,7 +104,7 @@ def route_of(search: dict[str, Any], system: System, collection: Collection, bm2
     if scoring.tokens != "all" or {"nprobe", "candidates"} & spent.keys() or left:
         raise InvalidArgument(
             "target_recall chooses what colbert's searches and those by terms leave out (nprobe, candidates, "
-            f"{', '.join(vars(TermParams()))}); give one or the other"
+            f"{', '.join(vars(_WHOLE))}); give one or the other"
         )
     return _reaching(route, collection, target, k)
 

@@ -21,6 +21,7 @@ from ..retrieval.retriever import Retriever
 from . import upkeep
 from .console import bytes_text, err, out, print_json, progress, show_explanation, show_hits, show_info
 from .options import (
+    Alpha,
     Cache,
     Candidates,
     Depth,
@@ -31,25 +32,34 @@ from .options import (
     Exact,
     Expansion,
     Filter,
+    Fusion,
     Json,
     KToken,
+    MinIdf,
     Missing,
     Mode,
     Nprobe,
     Pool,
     Prune,
     QueryLength,
+    QueryTerms,
     Quiet,
     Reduce,
     Store,
     SystemName,
     TargetRecall,
+    TermCandidates,
     TermsName,
     Threads,
+    Weights,
     read_filter,
+    read_weights,
 )
 
-_SPENT = ("k_token", "nprobe", "candidates", "target_recall", "mode", "depth")
+_SPENT = (
+    *("k_token", "nprobe", "candidates", "target_recall", "mode", "depth", "fusion", "weights"),
+    *("term_candidates", "query_terms", "min_idf", "alpha"),
+)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -117,6 +127,12 @@ def search_command(
     target_recall: TargetRecall = None,
     mode: Mode = None,
     depth: Depth = None,
+    fusion: Fusion = None,
+    weights: Weights = None,
+    term_candidates: TermCandidates = None,
+    query_terms: QueryTerms = None,
+    min_idf: MinIdf = None,
+    alpha: Alpha = None,
     exact: Exact = False,
     filter: Filter = None,
     device: Device = "cpu",
@@ -125,7 +141,10 @@ def search_command(
 ) -> None:
     """Search a collection."""
     retriever = Retriever(collection, device=device, threads=threads)
-    choices = _search(missing, exact, k_token, nprobe, candidates, target_recall, mode, depth)
+    choices = _search(
+        *(missing, exact, k_token, nprobe, candidates, target_recall, mode, depth, fusion, read_weights(weights)),
+        *(term_candidates, query_terms, min_idf, alpha),
+    )
     if filter:
         choices["filter"] = read_filter(filter)
     hits = retriever.search(query, k, **choices)
@@ -183,6 +202,12 @@ def eval_command(
     target_recall: TargetRecall = None,
     mode: Mode = None,
     depth: Depth = None,
+    fusion: Fusion = None,
+    weights: Weights = None,
+    term_candidates: TermCandidates = None,
+    query_terms: QueryTerms = None,
+    min_idf: MinIdf = None,
+    alpha: Alpha = None,
     exact: Exact = False,
     device: Device = "cpu",
     threads: Threads = None,
@@ -194,7 +219,10 @@ def eval_command(
     dataset = open_dataset(data, split)
     names = [m.strip() for m in measures.split(",")] if measures else []
     machine = {"device": device, "threads": threads, "cache": cache}
-    search = _search(missing, exact, k_token, nprobe, candidates, target_recall, mode, depth)
+    search = _search(
+        *(missing, exact, k_token, nprobe, candidates, target_recall, mode, depth, fusion, read_weights(weights)),
+        *(term_candidates, query_terms, min_idf, alpha),
+    )
     if system == "bm25":
         report = experiment.evaluate_bm25(dataset, names, run).as_json()
     elif collection is not None:
