@@ -215,7 +215,7 @@ def eval_command(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure a system on a test collection. --system bm25 gives the lexical baseline."""
+    """Measure a system on a test collection. --system bm25 gives the lexical baseline, lucene-bm25 Lucene's."""
     dataset = open_dataset(data, split)
     names = [m.strip() for m in measures.split(",")] if measures else []
     machine = {"device": device, "threads": threads, "cache": cache}
@@ -223,8 +223,8 @@ def eval_command(
         *(missing, exact, k_token, nprobe, candidates, target_recall, mode, depth, fusion, read_weights(weights)),
         *(term_candidates, query_terms, min_idf, alpha),
     )
-    if system == "bm25":
-        report = experiment.evaluate_bm25(dataset, names, run).as_json()
+    if system in ("bm25", "lucene-bm25"):
+        report = experiment.evaluate_bm25(dataset, names, run, engine=system).as_json()
     elif collection is not None:
         report = _evaluate(dataset, Retriever(collection, **machine), names, run, search, quiet)
     else:
