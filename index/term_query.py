@@ -43,6 +43,8 @@ def ready(rows: TermRows, params: TermParams = TermParams(), idf: np.ndarray | N
         idf: (keys,) of the distinct keys of the rows, rising; needed for `min_idf` alone.
     """
     keys, gains, losses = fused(rows, BETA if params.term_candidates and len(rows.offsets) > 2 else 0)
+    if params.query_terms is None and not params.min_idf:
+        return TermQuery(rows, keys, gains, losses, params.term_candidates, params.alpha)
     kept = np.ones(len(keys), bool)
     if params.min_idf and idf is not None and (idf > params.min_idf).any():
         kept = idf > params.min_idf
@@ -50,9 +52,7 @@ def ready(rows: TermRows, params: TermParams = TermParams(), idf: np.ndarray | N
         heavy = np.argsort(np.where(kept, losses - gains, np.inf), kind="stable")[: params.query_terms]
         kept = np.zeros(len(keys), bool)
         kept[heavy] = True
-    if not kept.all():
-        keys, gains, losses = keys[kept], gains[kept], losses[kept]
-    return TermQuery(rows, keys, gains, losses, params.term_candidates, params.alpha)
+    return TermQuery(rows, keys[kept], gains[kept], losses[kept], params.term_candidates, params.alpha)
 
 
 def fused(query: TermRows, beta: float = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
