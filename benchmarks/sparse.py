@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from plait.index import inverted
+from plait.index.scoring import TermParams
 from sparse_data import Mixture, exact, score_recall
 from threadpoolctl import threadpool_limits
 
@@ -76,11 +77,14 @@ def plait_engines(documents: Any, queries: Any, k: int, window: int, presence: b
         )
         count = len(some.postings.offsets)
         sizes = some.postings.nbytes / count, some.rows.nbytes / count
-        settings: list[dict[str, Any]] = [{}, *([] if half else [{"alpha": 0.8}, {"query_terms": 12}])]
+        settings: list[dict[str, Any]] = [
+            {},
+            *([] if half else [{"alpha": 0.8}, {"query_terms": 12, "term_candidates": 40}]),
+        ]
         for options in settings:
 
             def search(q: int, some: inverted.Inverted = some, options: dict[str, Any] = options) -> np.ndarray:
-                return some.search(*asked[q], k, **options).docs
+                return some.search(*asked[q], k, params=TermParams(**options)).docs
 
             named = json.dumps(options) if options else "exact"
             out.append(Engine("plait f16" if half else "plait", named, search, seconds, *sizes, grown))

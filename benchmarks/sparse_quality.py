@@ -29,8 +29,11 @@ import numpy as np
 from plait.eval import bm25, measure
 from plait.eval.dataset import Dataset, open_dataset
 from plait.index.hits import Hits, best
+from plait.index.kernels import sparse_maxsim
+from plait.index.postings import maxima
+from plait.index.term_query import BETA, fused
+from plait.index.term_rows import TermRows, from_terms
 from plait.index.terms import Terms
-from plait.retrieval import slim
 from plait.retrieval.corpus import document_text
 from plait.retrieval.encoder import EncoderOptions, load_encoder
 from plait.retrieval.sparse import BINARY, SparseOptions, load_sparse_encoder
@@ -38,7 +41,6 @@ from plait.retrieval.sparse import BINARY, SparseOptions, load_sparse_encoder
 QUERY, DOCUMENT = 160, 256
 OPTIONS = SparseOptions(query_length=QUERY, document_length=DOCUMENT)
 DEPTH = 100
-_STRIDE = 512
 _WHEEL_FOLDER = "cognition/model/"
 
 
@@ -62,22 +64,24 @@ def binary(folder: str, texts: Sequence[str], queries: Sequence[str]) -> Iterato
     return _dot(documents, load_sparse_encoder(folder, OPTIONS).encode_queries(queries))
 
 
-def _slim(folder: str, texts: Sequence[str], queries: Sequence[str]) -> tuple[Terms, Terms]:
+def _slim(folder: str, texts: Sequence[str], queries: Sequence[str]) -> tuple[TermRows, TermRows]:
     encoder = load_sparse_encoder(folder, replace(OPTIONS, family="slim"))
-    return encoder.encode_documents(texts), encoder.encode_queries(queries)
+    return from_terms(encoder.encode_documents(texts)), from_terms(encoder.encode_queries(queries))
 
 
 def slim_exact(folder: str, texts: Sequence[str], queries: Sequence[str]) -> Iterator[Hits]:
     documents, asked = _slim(folder, texts, queries)
-    parts = [documents.take(np.arange(i, min(i + _STRIDE, len(texts)))) for i in range(0, len(texts), _STRIDE)]
     for query in range(len(queries)):
-        scores = [slim.maxsim(asked.take([query]), part) for part in parts]
-        yield best(np.arange(len(texts)), np.concatenate(scores), DEPTH)
+        yield best(np.arange(len(texts)), sparse_maxsim(asked.take([query]), documents)[0], DEPTH)
 
 
 def slim_first(folder: str, texts: Sequence[str], queries: Sequence[str]) -> Iterator[Hits]:
     documents, asked = _slim(folder, texts, queries)
-    return _dot(slim.impacts(documents), slim.fused(asked))
+    impacts = maxima(documents)
+    for query in range(len(queries)):
+        keys, gains, _ = fused(asked.take([query]), BETA)
+        stage = TermRows(np.array([0, len(keys)]), keys, gains)
+        yield best(np.arange(len(texts)), sparse_maxsim(stage, impacts)[0], DEPTH)
 
 
 def coil_exact(folder: str, texts: Sequence[str], queries: Sequence[str]) -> Iterator[Hits]:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ..index.kernels import simd_level
+from ..retrieval.analyzer import words
 from ..retrieval.corpus import document_text
 from ..retrieval.retriever import Retriever
-from . import bm25
+from . import bm25, lucene
 from .dataset import Dataset
 from .measure import Run, evaluate, parse_measures, write_run
 
@@ -83,22 +84,33 @@ def evaluate_retriever(
 
 
 def evaluate_bm25(
-    dataset: Dataset, measures: Sequence[str] = (), run_file: Path | None = None, k1: float = 1.2, b: float = 0.75
+    dataset: Dataset,
+    measures: Sequence[str] = (),
+    run_file: Path | None = None,
+    k1: float = 1.2,
+    b: float = 0.75,
+    engine: str = "bm25",
 ) -> Report:
-    """The lexical baseline on the same dataset, by bm25s."""
+    """The lexical baseline on the same dataset: by bm25s (`bm25`), or by Lucene over the same terms (`lucene-bm25`)."""
     names = list(measures) or list(dataset.measures)
     depth = _depth(names)
     documents = [(d["id"], document_text(d)) for d in dataset.corpus]
+    texts, asked = [text for _, text in documents], list(dataset.queries.values())
     start = time.process_time()
-    index = bm25.build((text for _, text in documents), k1=k1, b=b)
-    built = time.process_time()
-    hits = bm25.search(index, list(dataset.queries.values()), depth)
+    if engine == "bm25":
+        index = bm25.build(texts, k1=k1, b=b)
+        built = time.process_time()
+        hits = bm25.search(index, asked, depth)
+    else:
+        terms = words(texts)
+        built = time.process_time()
+        hits = lucene.bm25(terms, words(asked), depth, k1=k1, b=b)
     cpu = {"build": built - start, "search": time.process_time() - built}
     run = {
         query: [(documents[doc][0], float(score)) for doc, score in zip(h.docs, h.scores, strict=True)]
         for query, h in zip(dataset.queries, hits, strict=True)
     }
-    return _report(dataset, names, run, run_file, {"system": "bm25", "k1": k1, "b": b, "k": depth}, cpu, None, None)
+    return _report(dataset, names, run, run_file, {"system": engine, "k1": k1, "b": b, "k": depth}, cpu, None, None)
 
 
 def _report(
@@ -137,6 +149,7 @@ def _versions() -> dict[str, str]:
         "sentence-transformers",
         "bm25s",
         "ir-measures",
+        "pyserini",
     ):
         try:
             found[package] = version(package)

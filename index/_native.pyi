@@ -79,6 +79,7 @@ class Inverted:
         offsets: np.ndarray,
         impacts: np.ndarray | None,
         window: int,
+        token_rows: np.ndarray | None,
         row_bounds: np.ndarray,
         row_keys: np.ndarray,
         values: np.ndarray | None,
@@ -89,15 +90,31 @@ class Inverted:
     ) -> None: ...
     def search(
         self,
+        row_keys: np.ndarray,
+        row_weights: np.ndarray,
+        row_bounds: np.ndarray,
         keys: np.ndarray,
-        weights: np.ndarray,
+        gains: np.ndarray,
+        losses: np.ndarray,
         alpha: float,
+        candidates: int,
         allowed: np.ndarray | None,
         threads: int,
         docs: np.ndarray,
         scores: np.ndarray,
     ) -> tuple[int, int, int]: ...
 
+def sparse_maxsim(
+    query_keys: np.ndarray,
+    query_weights: np.ndarray,
+    query_bounds: np.ndarray,
+    keys: np.ndarray,
+    values: np.ndarray,
+    bounds: np.ndarray,
+    token_rows: np.ndarray | None,
+    scores: np.ndarray,
+    met: np.ndarray,
+) -> None: ...
 def level() -> str: ...
 def use_level(name: str) -> bool: ...
 def levels_here() -> list[str]: ...

@@ -7,25 +7,20 @@ may then name a recall instead of parameters.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from .errors import FailedPrecondition, InvalidArgument
-from .exact import merge
-from .hits import Hits
+from .errors import InvalidArgument
+from .frontier import DEPTHS, DRAWN, cheapest, frontier, measure, without
 from .scoring import Scoring, SearchParams
 from .snapshot import Snapshot
+from .term_calibration import TermCalibration
 from .tokens import Tokens, concatenate, from_matrices
 from .view import View
 
-DEPTHS = (10, 100)
-"""Depths k that a calibration measures unless told otherwise."""
-DRAWN = 64
-"""Queries drawn where none are given."""
 _LENGTH = 16
 """Tokens of a drawn query."""
 _NPROBE = (2, 4, 8, 16, 32, 64)
@@ -61,13 +56,17 @@ class Calibration:
     """How many there were."""
     coded: int
     """How many of them lay in segments whose search may miss something."""
+    terms: TermCalibration | None = None
+    """The same of searches by terms; None: not measured."""
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "points": [asdict(p) for p in self.points]}
+        return asdict(self)
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Calibration:
-        return cls(**{**stored, "points": tuple(Point(**p) for p in stored["points"])})
+        terms = stored.get("terms")
+        points = tuple(Point(**p) for p in stored["points"])
+        return cls(**{**stored, "points": points, "terms": TermCalibration.from_json(terms) if terms else None})
 
     def choose(self, target_recall: float, k: int, params: SearchParams) -> SearchParams | None:
         """The cheapest setting whose recall was at least the target at the next measured depth; None: only exact search is.
@@ -75,14 +74,8 @@ class Calibration:
         Raises:
             FailedPrecondition: k is deeper than anything measured.
         """
-        depths = sorted({p.k for p in self.points if p.k >= k})
-        if not depths:
-            deepest = max((p.k for p in self.points), default=0)
-            raise FailedPrecondition(f"recall was measured up to k = {deepest}, not {k}; calibrate with that k")
-        for point in self.points:
-            if point.k == depths[0] and point.recall >= target_recall:
-                return replace(params, nprobe=point.nprobe, candidates=point.candidates)
-        return None
+        point = cheapest(self.points, target_recall, k)
+        return None if point is None else replace(params, nprobe=point.nprobe, candidates=point.candidates)
 
 
 def calibrate(
@@ -110,39 +103,27 @@ def calibrate(
     documents, coded = snapshot.view.count(), coded_documents(snapshot.view)
     if not coded:
         return Calibration((), 0, source, documents, coded)
-    queries, owners = draw(snapshot) if queries is None else (queries, [-1] * len(queries))
-    if not len(queries):
+    asked, owners = draw(snapshot) if queries is None else (queries, [-1] * len(queries))
+    if not len(asked):
         return Calibration((), 0, source, documents, coded)
     spare = 1 if source == "drawn" else 0
-    truth = _without(owners, snapshot.search(queries, max(depths) + spare, exact=True))
+    truth = without(owners, snapshot.search(asked, max(depths) + spare, exact=True))
     measured, grid = [], [(k, params) for k in sorted(set(depths)) for params in _grid(snapshot, k)]
     for done, (k, params) in enumerate(grid):
-        start = time.process_time()
-        # One query a call, as a search comes.
-        found = [snapshot.search(queries.take([q]), k + spare, Scoring(), params)[0] for q in range(len(queries))]
-        cpu = 1000 * (time.process_time() - start) / len(queries)
-        shares = _recalls(truth, _without(owners, found), k)
-        error = shares.std() / np.sqrt(len(shares))
-        low = max(0.0, float(shares.mean() - 2 * error))
-        measured.append(Point(k, params.nprobe, params.candidates, float(shares.mean()), low, cpu))
+
+        def search(q: int, k: int = k, params: SearchParams = params):
+            return snapshot.search(asked.take([q]), k + spare, Scoring(), params)[0]
+
+        measured.append(Point(k, params.nprobe, params.candidates, **measure(search, truth, owners, k)))
         if progress:
             progress(done + 1, len(grid))
     points = tuple(p for k in sorted(set(depths)) for p in frontier([m for m in measured if m.k == k]))
-    return Calibration(points, len(queries), source, documents, coded)
+    return Calibration(points, len(asked), source, documents, coded)
 
 
 def coded_documents(view: View) -> int:
     """Documents in segments whose search may miss something: those with a codebook, and so a drift."""
     return sum(row.documents for row in view.segments() if row.published and row.drift is not None)
-
-
-def frontier(points: Iterable[Point]) -> list[Point]:
-    """The points that no other one beats in both recall and time, from the cheapest to the dearest."""
-    kept: list[Point] = []
-    for point in sorted(points, key=lambda p: (p.cpu_ms, -p.recall)):
-        if not kept or point.recall > kept[-1].recall:
-            kept.append(point)
-    return kept
 
 
 def draw(snapshot: Snapshot, count: int = DRAWN, seed: int = 0) -> tuple[Tokens, list[int]]:
@@ -171,17 +152,3 @@ def _grid(snapshot: Snapshot, k: int) -> list[SearchParams]:
     probing = any(part.store.probes for part in snapshot.parts())
     probes = _NPROBE if probing else (SearchParams().nprobe,)
     return [SearchParams(nprobe=n, candidates=share * k) for n in probes for share in _SHARES]
-
-
-def _without(owners: Sequence[int], hits: Sequence[Hits]) -> list[Hits]:
-    """The rankings without the document that each query came from."""
-    return [
-        merge([Hits(h.docs[h.docs != o], h.scores[h.docs != o])], len(h.docs))
-        for o, h in zip(owners, hits, strict=True)
-    ]
-
-
-def _recalls(truth: Sequence[Hits], found: Sequence[Hits], k: int) -> np.ndarray:
-    """(queries,) the share of the exact top k among the first k found; 1 where there is nothing to find."""
-    pairs = zip(truth, found, strict=True)
-    return np.array([np.isin(t.docs[:k], f.docs[:k]).mean() if len(t.docs) else 1.0 for t, f in pairs])

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from .errors import NotFound
+from .kernels import sparse_maxsim
 from .search import Part
 from .term_rows import TermRows
-from .term_store import score
 
 
 def token_scores(parts: list[Part], query: np.ndarray, docs: np.ndarray, threads: int) -> np.ndarray:
@@ -28,7 +28,7 @@ def term_scores(parts: list[Part], query: TermRows, docs: np.ndarray) -> np.ndar
     scores = np.zeros(len(docs), np.float32)
     for part, places, positions in _spread(parts, docs):
         if part.segment.terms is not None:
-            scores[places] = score(part.segment.terms.take(positions), query)[0]
+            scores[places] = sparse_maxsim(query, part.segment.terms.take(positions))[0]
     return scores
 
 

@@ -8,27 +8,31 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
+from .bm25 import Bm25
 from .builder import Builder, sweep
-from .calibration import DEPTHS, Calibration, calibrate, coded_documents
+from .calibration import Calibration, calibrate, coded_documents
 from .catalog import Catalog, put_resource
 from .codecs import DEFAULT, codec
 from .errors import DataLoss, FailedPrecondition, InvalidArgument, Unavailable
 from .filters import check_declared, index_sql
+from .frontier import DEPTHS
 from .live import LiveWriter
 from .maintenance import Background, Maintenance, Policy
 from .nibbles import Keep
 from .representations import Schema, TermField
-from .scoring import SearchParams
+from .scoring import SearchParams, TermParams
 from .snapshot import Loader, Snapshot
 from .stores import check_store
+from .term_calibration import calibrate_terms, inverted_documents
 from .term_search import count_weights
+from .terms import Terms
 from .tokens import Tokens
 
 MAX_DIM = 4096
@@ -224,11 +228,21 @@ class Collection:
         queries: Tokens | None = None,
         depths: Sequence[int] = DEPTHS,
         progress: Callable[[int, int], None] | None = None,
+        terms: Terms | None = None,
+        bm25: Bm25 | None = None,
     ) -> Calibration:
-        """Measures recall and time of the store's settings against exact search and keeps the frontier (see `calibrate`)."""
+        """Measures recall and time of settings against exact search and keeps the frontier (see `calibrate`).
+
+        Args:
+            queries, terms: the two sides of held-out queries; for None, some are drawn from the documents.
+            bm25: how searches by terms weigh counts.
+        """
         with self.builder() as builder:
             with self.snapshot() as snapshot:
                 measured = calibrate(snapshot, queries, depths, progress)
+                if self.schema.terms is not None:
+                    by_terms = calibrate_terms(snapshot, terms, bm25, depths, progress)
+                    measured = replace(measured, terms=by_terms)
             builder.put({"calibration": measured.to_json()})
         return measured
 
@@ -239,20 +253,33 @@ class Collection:
             FailedPrecondition: nothing was measured yet, not as deep as k, or when the collection was half as large.
             InvalidArgument: the target is not within (0, 1].
         """
-        if not 0 < target_recall <= 1:
-            raise InvalidArgument(f"target_recall is {target_recall}; it must be above 0 and at most 1")
         with self.catalog.reading() as view:
             coded = coded_documents(view)
+        measured = self._measured(target_recall, coded, lambda m: m.coded)
+        return measured.choose(target_recall, k, params) if coded else None
+
+    def reaching_terms(self, target_recall: float, k: int) -> TermParams:
+        """As `reaching`, of searches by terms; the exact search where nothing cheaper reached the target."""
+        with self.catalog.reading() as view:
+            inverted = inverted_documents(view)
+        measured = self._measured(target_recall, inverted, lambda m: m.terms.inverted if m.terms else None)
+        return measured.terms.choose(target_recall, k) if inverted and measured.terms else TermParams()
+
+    def _measured(self, target: float, now: int, then: Callable[[Calibration], int | None]) -> Calibration:
+        """The calibration, if it may speak for what is there `now`: documents whose search may miss something."""
+        if not 0 < target <= 1:
+            raise InvalidArgument(f"target_recall is {target}; it must be above 0 and at most 1")
         measured = self.calibration
-        if not coded:
-            return None
-        if measured is None:
+        before = then(measured) if measured else None
+        if not now:
+            return measured or Calibration((), 0, "", 0, 0)
+        if measured is None or before is None:
             raise FailedPrecondition(f"the recall of {self.path} was never measured; calibrate it first")
-        if coded > 2 * measured.coded:
+        if now > 2 * before:
             raise FailedPrecondition(
-                f"recall was measured with {measured.coded} coded documents, and {coded} are there now; calibrate again"
+                f"recall was measured with {before} documents that a search may miss, and {now} are there now; calibrate again"
             )
-        return measured.choose(target_recall, k, params)
+        return measured
 
     def stats(self) -> dict[str, Any]:
         """Counts, bytes by what they are for, fresh and dead documents, segments with their drift."""

@@ -12,6 +12,9 @@ from . import kernels, postings
 from .errors import InvalidArgument
 from .hits import Hits
 from .postings import LEVELS, WINDOW, Postings
+from .scoring import TermParams
+from .term_query import TermQuery, ready
+from .term_rows import TermRows
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,16 +22,19 @@ class Rows:
     """The true weights by document, CSR. Flat arrays, to be written and mapped as they are."""
 
     bounds: np.ndarray
-    """(documents + 1,) int64: document d has the entries bounds[d] to bounds[d + 1] - 1."""
+    """(rows + 1,) int64: row r has the entries bounds[r] to bounds[r + 1] - 1."""
     keys: np.ndarray
-    """(entries,) uint32, none twice in a document."""
+    """(entries,) uint32, none twice in a row."""
     values: np.ndarray | None
     """(entries,) float32 or float16, not zero. None: all are 1."""
+    token_rows: np.ndarray | None = None
+    """(documents + 1,) int64, with float32 values: document d has the rows token_rows[d] to token_rows[d + 1] - 1. None:
+    document d has row d."""
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        return self.bounds.nbytes + self.keys.nbytes + (0 if self.values is None else self.values.nbytes)
+        return sum(array.nbytes for array in vars(self).values() if array is not None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +58,33 @@ class Inverted:
     saturation: Saturation | None = None
     """With it, the dot product is of what the frequencies count as."""
 
+    def find(self, query: TermQuery, k: int, *, allowed: np.ndarray | None = None, threads: int = 1) -> Hits:
+        """The k documents of the best score sum_i max_j q_i . d_j with one query, of those that hold a key that finds them.
+
+        A score is of the rows' weights, in float64, rounded to float32. With neither candidates nor an alpha it is exact:
+        postings add up to bounds, and what may be among the k best is scored. Weights of either sign count; negative ones
+        cost more, because they bound less.
+
+        Args:
+            allowed: (documents,) bool; the others are not hits. If they are few, they are scored one by one.
+            threads: the windows are split among them; the answer is the same for any number, but for alpha below 1.
+
+        Raises:
+            InvalidArgument: a value out of its bounds, arrays that do not fit, scores beyond float32.
+        """
+        if k < 1 or threads < 1:
+            raise InvalidArgument(f"k is {k} and threads {threads}; both must be at least 1")
+        if allowed is not None and (allowed.dtype != np.bool_ or allowed.shape != (self.postings.documents,)):
+            raise InvalidArgument(
+                f"allowed is {allowed.dtype} {allowed.shape}; it must be bool ({self.postings.documents},)"
+            )
+        if not np.abs(query.rows.weights).sum(dtype=np.float64) * self._greatest <= np.finfo(np.float32).max:
+            raise InvalidArgument("scores may leave the range of float32; scale the query or the documents down")
+        docs, scores, _ = kernels.posting_search(
+            self._index, query, min(k, self.postings.documents), allowed=allowed, threads=threads
+        )
+        return Hits(docs, scores)
+
     def search(
         self,
         keys: np.ndarray,
@@ -60,67 +93,20 @@ class Inverted:
         *,
         allowed: np.ndarray | None = None,
         threads: int = 1,
-        query_terms: int | None = None,
-        alpha: float = 1,
+        params: TermParams = TermParams(),
     ) -> Hits:
-        """The k documents of the greatest dot product with one query, of those that share a key with it.
-
-        Exact: the dot product of the rows' weights in float64, rounded to float32. Weights of either sign count;
-        negative ones cost more, because they bound less.
-
-        Args:
-            keys: (terms,) uint32, in any order, none twice.
-            weights: (terms,) float32; a key of weight 0 is not of the query.
-            allowed: (documents,) bool; the others are not hits. If they are few, they are scored one by one.
-            threads: the windows are split among them; the answer is the same for any number, but for alpha below 1.
-            query_terms: drops all terms but that many of the greatest absolute weight (the lowest keys of equals).
-            alpha: below 1, documents are left out whose bound is under the k-th best score so far / alpha. What is
-                found has its exact score; what is missed is not known.
+        """As `find`, for one row: (terms,) uint32 keys in any order, none twice, and (terms,) float32 weights.
 
         Raises:
-            InvalidArgument: a value out of its bounds, arrays that do not fit, NaN or infinity, scores beyond float32.
+            InvalidArgument: as `find`; a key twice, NaN or infinity.
         """
-        if k < 1 or threads < 1 or not 0 < alpha <= 1:
-            raise InvalidArgument(f"k is {k}, threads {threads}, alpha {alpha}; at least 1, 1, and above 0 to 1")
-        keys, weights = self._query(keys, weights, query_terms)
-        if allowed is not None and (allowed.dtype != np.bool_ or allowed.shape != (self.postings.documents,)):
-            raise InvalidArgument(
-                f"allowed is {allowed.dtype} {allowed.shape}; it must be bool ({self.postings.documents},)"
-            )
-        if not np.abs(weights).sum(dtype=np.float64) * self._greatest <= np.finfo(np.float32).max:
-            raise InvalidArgument("scores may leave the range of float32; scale the query or the documents down")
-        docs, scores, _ = kernels.posting_search(
-            self._index, keys, weights, min(k, self.postings.documents), alpha=alpha, allowed=allowed, threads=threads
-        )
-        return Hits(docs, scores)
+        return self.find(ready(_row(keys, weights), params), k, allowed=allowed, threads=threads)
 
-    def work(self, keys: np.ndarray, weights: np.ndarray, k: int, *, alpha: float = 1) -> tuple[int, int]:
+    def work(self, keys: np.ndarray, weights: np.ndarray, k: int, params: TermParams = TermParams()) -> tuple[int, int]:
         """How many postings such a search reads and how many documents it scores from their rows."""
-        keys, weights = self._query(keys, weights, None)
-        *_, work = kernels.posting_search(self._index, keys, weights, k, alpha=alpha, allowed=None, threads=1)
+        query = ready(_row(keys, weights), params)
+        *_, work = kernels.posting_search(self._index, query, k, allowed=None, threads=1)
         return work
-
-    def _query(self, keys: np.ndarray, weights: np.ndarray, query_terms: int | None) -> tuple[np.ndarray, np.ndarray]:
-        """The query by rising key, after `query_terms`."""
-        keys, weights = np.asarray(keys, np.uint32), np.asarray(weights, np.float32)
-        if keys.ndim != 1 or keys.shape != weights.shape:
-            raise InvalidArgument(f"keys are {keys.shape}, weights {weights.shape}; one weight for each key")
-        if not np.isfinite(weights).all():
-            raise InvalidArgument("a query weight is NaN or infinite")
-        if len(keys) > 1 and not (keys[1:] > keys[:-1]).all():
-            order = np.argsort(keys, kind="stable")
-            keys, weights = keys[order], weights[order]
-            twice = np.flatnonzero(keys[1:] == keys[:-1])
-            if len(twice):
-                raise InvalidArgument(
-                    f"the query has the key {keys[twice[0]]} twice; give it once, with its whole weight"
-                )
-        if query_terms is None:
-            return keys, weights
-        if query_terms < 1:
-            raise InvalidArgument(f"query_terms is {query_terms}; it must be at least 1")
-        kept = np.sort(np.argsort(-np.abs(weights), kind="stable")[:query_terms])
-        return keys[kept], weights[kept]
 
     @cached_property
     def _greatest(self) -> float:
@@ -131,7 +117,8 @@ class Inverted:
 
     @cached_property
     def _index(self) -> kernels.PostingIndex:
-        arrays = self.postings, self.rows.bounds, self.rows.keys, self.rows.values
+        rows = self.rows
+        arrays = self.postings, rows.bounds, rows.keys, rows.values, rows.token_rows
         s = self.saturation
         if s is None:
             return kernels.posting_index(*arrays)
@@ -162,6 +149,25 @@ def build(rows: Any, *, presence: bool = False, half: bool = False, window: int 
     made = postings.build(rounded, presence=presence, window=window)
     ones = presence and bool((forward.values == 1).all())
     return Inverted(made, Rows(forward.bounds, forward.keys, None) if ones else forward)
+
+
+def _row(keys: np.ndarray, weights: np.ndarray) -> TermRows:
+    """A query of one row, by rising key."""
+    keys, weights = np.asarray(keys, np.uint32), np.asarray(weights, np.float32)
+    if keys.ndim != 1 or keys.shape != weights.shape:
+        raise InvalidArgument(f"keys are {keys.shape}, weights {weights.shape}; one weight for each key")
+    if not np.isfinite(weights).all():
+        raise InvalidArgument("a query weight is NaN or infinite")
+    if len(keys) > 1 and not (keys[1:] > keys[:-1]).all():
+        order = np.argsort(keys, kind="stable")
+        keys, weights = keys[order], weights[order]
+        twice = np.flatnonzero(keys[1:] == keys[:-1])
+        if len(twice):
+            raise InvalidArgument(f"the query has the key {keys[twice[0]]} twice; give it once, with its whole weight")
+    kept = weights != 0
+    if not kept.all():
+        keys, weights = keys[kept], weights[kept]
+    return TermRows(np.array([0, len(keys)], np.int64), keys, weights)
 
 
 def rows_of(rows: Any, values: np.ndarray) -> Rows:

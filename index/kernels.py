@@ -10,6 +10,8 @@ from . import _native
 
 if TYPE_CHECKING:
     from .postings import Postings
+    from .term_query import TermQuery
+    from .term_rows import TermRows
 
 PostingIndex = _native.Inverted
 """What `posting_index` makes and `posting_search` searches."""
@@ -215,6 +217,7 @@ def posting_index(
     bounds: np.ndarray,
     keys: np.ndarray,
     values: np.ndarray | None,
+    token_rows: np.ndarray | None = None,
     *,
     saturation: np.ndarray | None = None,
     length_codes: np.ndarray | None = None,
@@ -223,9 +226,10 @@ def posting_index(
     """Postings and the rows they were built from, made ready for searches. The arrays are used in place.
 
     Args:
-        bounds: (documents + 1,) int64 entries of each document.
+        bounds: (rows + 1,) int64 entries of each row.
         keys: (entries,) uint32.
         values: (entries,) float32 or float16. None: all are 1.
+        token_rows: (documents + 1,) int64 rows of each document, with float32 values. None: one row per document.
         saturation: (256, 256) uint8 with the next two, for impacts that are term frequencies: the impact that frequency
             f in a document with length code c counts as is saturation[f, c]. Rises with f, falls with c, at least 1.
         length_codes: (documents,) uint8.
@@ -244,6 +248,7 @@ def posting_index(
         p.offsets,
         p.impacts,
         p.window,
+        token_rows,
         bounds,
         keys,
         values if halves is None else None,
@@ -256,29 +261,37 @@ def posting_index(
 
 def posting_search(
     index: PostingIndex,
-    keys: np.ndarray,
-    weights: np.ndarray,
+    query: TermQuery,
     k: int,
     *,
-    alpha: float,
     allowed: np.ndarray | None,
     threads: int,
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-    """The k best documents (int64) that have a key of the query, best first, and their scores (float32).
+    """The k best documents (int64) that have a key which finds them, best first, and their scores (float32).
 
     Also how many postings were read and how many documents scored from their rows.
 
     Args:
-        keys: (terms,) uint32, rising.
-        weights: (terms,) float32.
-        alpha: 1 is exact; below, documents bounded under the k-th best score / alpha are skipped.
         allowed: (documents,) bool.
         threads: the windows are split among them.
     """
     docs, scores = np.empty(k, np.int64), np.empty(k, np.float32)
     mask = None if allowed is None else np.ascontiguousarray(allowed)
-    found, *work = index.search(keys, weights, alpha, mask, threads, docs, scores)
+    rows, finds = query.rows, (query.keys, query.gains, query.losses)
+    given = rows.keys, rows.weights, rows.offsets, *finds
+    found, *work = index.search(*given, query.alpha, query.candidates or 0, mask, threads, docs, scores)
     return docs[:found], scores[:found], (work[0], work[1])
+
+
+def sparse_maxsim(query: TermRows, rows: TermRows) -> tuple[np.ndarray, np.ndarray]:
+    """(documents,) float32 sum_i max_j q_i . d_j of one query with all documents, and (documents,) bool: any key in common?
+
+    A document's weights may be float32 or float64. Products are exact, sums float64 in the order of keys.
+    """
+    scores, met = np.empty(len(rows), np.float32), np.empty(len(rows), np.bool_)
+    asked = query.keys, query.weights, query.offsets
+    _native.sparse_maxsim(*asked, rows.keys, rows.weights, rows.offsets, rows.row_offsets, scores, met)
+    return scores, met
 
 
 def simd_level() -> str:

@@ -1,7 +1,7 @@
 """The terms of a sealed segment as postings: their files, and the segment seen through them.
 
 The weights themselves stay where they are, in the segment's columns; postings add two or three bytes for each. Scores are
-those of the exact store to the bit, which serves what postings cannot: rows per token, and queries of several rows.
+those of the exact store to the bit. Where documents have a row per token, a posting holds the greatest weight of any.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from . import bm25, postings
 from .hits import Hits
 from .inverted import Inverted, Rows
 from .postings import Postings
+from .term_query import TermQuery
 from .term_rows import TermRows
 from .term_store import Counts, ExactTerms
 
@@ -36,19 +37,18 @@ FILES = tuple(f"postings.{name}" for name in (*_ARRAYS, *_LENGTHS))
 
 
 def build(folder: Path, rows: TermRows, counts: bool) -> tuple[str, ...]:
-    """Inverts the rows of a segment, one per document, and writes the arrays. Returns the names of the files.
+    """Inverts the rows of a segment and writes the arrays. Returns the names of the files.
 
     Args:
         counts: the weights are counts of terms: postings of frequencies, to be weighed by BM25.
     """
-    matrix = rows.terms().rows
     made: dict[str, Any] = {}
     if counts:
-        stored = bm25.build(matrix)
+        stored = bm25.build(rows.terms().rows)
         made |= {name: getattr(stored, name) for name in _LENGTHS}
         made |= vars(stored.postings)
     else:
-        made |= vars(postings.build(matrix))
+        made |= vars(postings.build(rows.terms().rows) if rows.row_offsets is None else postings.build_maxima(rows))
     written = []
     for name, dtype in {**_ARRAYS, **_LENGTHS}.items():
         if made.get(name) is not None:
@@ -76,11 +76,11 @@ class PostingTerms:
                 arrays[name] = np.zeros(0, dtype) if empty else np.memmap(path, dtype, "r").view(np.ndarray)
         return cls(exact, arrays)
 
-    def search(self, query: TermRows, k: int, allowed: np.ndarray | None = None, counts: Counts | None = None) -> Hits:
-        if len(query.offsets) != 2 or ("lengths" in self.arrays) != (counts is not None):
+    def search(self, query: TermQuery, k: int, allowed: np.ndarray | None = None, counts: Counts | None = None) -> Hits:
+        if ("lengths" in self.arrays) != (counts is not None) or (counts and len(query.rows.offsets) != 2):
             return self.exact.search(query, k, allowed, counts)
         inverted = self._plain if counts is None else self._weighed(counts)
-        hits = inverted.search(query.keys, query.weights, k, allowed=allowed)
+        hits = inverted.find(query, k, allowed=allowed)
         return Hits(self.exact.documents[hits.docs], hits.scores)
 
     def frequencies(self, keys: np.ndarray, allowed: np.ndarray | None = None) -> np.ndarray:
@@ -101,7 +101,7 @@ class PostingTerms:
     @cached_property
     def _rows(self) -> Rows:
         rows = self.exact.rows
-        return Rows(rows.offsets, rows.keys, rows.weights)
+        return Rows(rows.offsets, rows.keys, rows.weights, rows.row_offsets)
 
     @cached_property
     def _postings(self) -> Postings:

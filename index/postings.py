@@ -8,13 +8,14 @@ al., 2024). Impact-ordered bytes are those of Anh and Moffat (SIGIR 2006); windo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from .errors import InvalidArgument
+from .term_rows import TermRows
 
 WINDOW = 32_768
 """Documents of a window. Fewer fit a smaller cache, but a search meets more windows with few postings each."""
@@ -22,6 +23,7 @@ WIDEST = 1 << 16
 """An offset has two bytes."""
 LEVELS = 255
 """Impacts are 1 to 255."""
+_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +88,42 @@ def build_frequencies(rows: Any, *, window: int = WINDOW) -> Postings:
     wrong = (frequencies < 0) | (frequencies != np.floor(frequencies))
     if wrong.any():
         raise InvalidArgument(f"a frequency is {frequencies[np.argmax(wrong)]}; it must be a whole number of 0 or more")
-    scales, lows = np.full(len(keys), _up(1 / LEVELS), np.float32), np.zeros(len(keys), np.float32)
+    scales, lows = np.full(len(keys), up(1 / LEVELS), np.float32), np.zeros(len(keys), np.float32)
     impacts = np.minimum(frequencies, LEVELS).astype(np.uint8)
     return _assemble(rows.shape[0], window, documents, terms, keys, scales, lows, impacts)
+
+
+def build_maxima(rows: TermRows, *, window: int = WINDOW) -> Postings:
+    """Inverts documents of several rows: a posting is of the greatest weight of its key in any row, the lows of all rows.
+
+    Args:
+        window: as for `build`.
+    """
+    made = build(maxima(rows).terms().rows, window=window)
+    if not len(rows.weights) or rows.weights.min() >= 0:
+        return made
+    lows = np.zeros(len(made.keys), np.float32)
+    np.minimum.at(lows, np.searchsorted(made.keys, rows.keys), rows.weights)
+    return replace(made, lows=lows)
+
+
+def maxima(rows: TermRows) -> TermRows:
+    """One row per document: the greatest weight of each key in any of its rows."""
+    bounds, first = rows.bounds, 0
+    keys, weights, counts = [np.zeros(0, np.uint32)], [np.zeros(0, np.float32)], [np.zeros(1, np.int64)]
+    while first < len(rows):
+        last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + _BLOCK, side="right")) - 1)
+        entries = slice(int(bounds[first]), int(bounds[last]))
+        owners = np.repeat(np.arange(last - first), np.diff(bounds[first : last + 1]))
+        cells = owners << 32 | rows.keys[entries]
+        order = np.argsort(cells, kind="stable")
+        cells = cells[order]
+        opens = np.flatnonzero(np.diff(cells, prepend=-1))
+        keys.append(cells[opens].astype(np.uint32))
+        weights.append(np.maximum.reduceat(rows.weights[entries][order], opens) if len(opens) else weights[0])
+        counts.append(np.bincount(cells[opens] >> 32, minlength=last - first))
+        first = last
+    return TermRows(np.cumsum(np.concatenate(counts)), np.concatenate(keys), np.concatenate(weights))
 
 
 def _assemble(
@@ -132,8 +167,10 @@ def _first(terms: np.ndarray, count: int) -> np.ndarray:
     return np.searchsorted(terms, np.arange(count, dtype=terms.dtype))
 
 
-def _up(value: np.ndarray | float) -> np.ndarray:
+def up(value: np.ndarray | float) -> np.ndarray:
     """float32 no less than the value."""
+    if isinstance(value, np.ndarray) and value.dtype == np.float32:
+        return value
     exact = np.asarray(value, np.float64)
     near = exact.astype(np.float32)
     return np.where(near.astype(np.float64) < exact, np.nextafter(near, np.float32(np.inf)), near)
@@ -173,7 +210,7 @@ def _ranges(weights: np.ndarray, starts: np.ndarray, levels: int) -> tuple[np.nd
     if not len(starts):
         return np.zeros(0, np.float32), np.zeros(0, np.float32)
     most = np.maximum(np.maximum.reduceat(weights, starts), 0).astype(np.float64)
-    scales = _up(most / levels)
+    scales = up(most / levels)
     short = scales.astype(np.float64) * levels < most
     scales[short] = np.nextafter(scales[short], np.float32(np.inf))
     return scales, np.minimum(np.minimum.reduceat(weights, starts), 0)

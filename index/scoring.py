@@ -51,6 +51,40 @@ class SearchParams:
                 raise InvalidArgument(f"{name} is {getattr(self, name)}; it must be at least 1")
 
 
+@dataclass(frozen=True)
+class TermParams:
+    """What a search by terms leaves out. Nothing unless asked for: the defaults find the exact best.
+
+    A document that is found has its exact score. Segments that are not yet sealed are always searched exactly.
+    """
+
+    term_candidates: int | None = None
+    """Documents of a segment that are scored, those whose postings add up to the most; never less than k. Larger: recall;
+    time grows with it. None: all that could be among the k best. SLIM++ has 4,000 (arXiv 2302.06587)."""
+    query_terms: int | None = None
+    """With `term_candidates`: only so many of the query's heaviest keys find candidates. Larger: recall; time grows with it."""
+    min_idf: float = 0.0
+    """With `term_candidates`: keys find candidates only if log(documents / documents that hold the key) exceeds this, unless
+    that leaves none. Smaller: recall; time grows. SLIM++ has 3."""
+    alpha: float = 1.0
+    """Above 0 to 1: documents and windows are left out whose bound is below the k-th best score so far / alpha. Larger:
+    recall; time grows with it. 1: none that could be among the best."""
+
+    def __post_init__(self) -> None:
+        for name in ("term_candidates", "query_terms"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InvalidArgument(f"{name} is {value}; it must be at least 1")
+        if not (self.min_idf >= 0 and 0 < self.alpha <= 1):
+            raise InvalidArgument(
+                f"min_idf is {self.min_idf} and alpha {self.alpha}; they must be at least 0, and above 0 to 1"
+            )
+        if self.term_candidates is None and (self.query_terms is not None or self.min_idf):
+            raise InvalidArgument(
+                "query_terms and min_idf leave keys out of finding candidates; say with term_candidates how many are scored"
+            )
+
+
 @dataclass(frozen=True, eq=False)
 class Cells:
     """The best retrieved match of every (document, query token) pair that has one; the rest is imputed."""

@@ -20,12 +20,20 @@ from .growing import extend
 from .hits import Hits
 from .kernels import widen
 from .representations import Schema
-from .scoring import Scoring, SearchParams
+from .scoring import Scoring, SearchParams, TermParams
 from .search import Alignment, Part, explain, locate, search
 from .segment import Segment, segment_folder
 from .stores import open_store, open_terms
 from .term_rows import TermRows, from_terms
-from .term_search import TermMatch, TermStatistics, explain_terms, search_terms, term_statistics, weigh_queries
+from .term_search import (
+    TermMatch,
+    TermStatistics,
+    explain_terms,
+    ready_queries,
+    search_terms,
+    term_statistics,
+    weigh_queries,
+)
 from .term_store import Counts
 from .terms import Terms
 from .tokens import Tokens, check
@@ -141,7 +149,12 @@ class Snapshot:
         return token_scores(self.state.parts, vectors, np.asarray(docs, np.int64).reshape(-1), threads)
 
     def search_terms(
-        self, queries: Terms, k: int = 10, filter: Filter | None = None, bm25: Bm25 | None = None
+        self,
+        queries: Terms,
+        k: int = 10,
+        filter: Filter | None = None,
+        bm25: Bm25 | None = None,
+        params: TermParams = TermParams(),
     ) -> list[Hits]:
         """The k best documents of every query by sum_i max_j q_i . d_j over sparse rows: a dot product where both have one.
 
@@ -151,9 +164,10 @@ class Snapshot:
         Args:
             bm25: the weights of documents and queries are counts of terms; they are weighed by what all living documents
                 hold, whether or not they satisfy the filter.
+            params: what may be left out for time; the default finds the exact best.
         """
         rows, counts = self._weighed(queries, bm25)
-        return search_terms(self.parts(filter), rows, k, counts)
+        return search_terms(self.parts(filter), ready_queries(self.state.parts, rows, params), k, counts)
 
     def explain_terms(self, query: Terms, doc: int, bm25: Bm25 | None = None) -> TermMatch:
         """Why document number `doc` has its score for one query: the keys in common, both weights, their products."""

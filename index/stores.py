@@ -133,9 +133,9 @@ def build_store(
 
 
 def build_terms(segment: SegmentWriter) -> tuple[str, ...]:
-    """Adds postings to a segment that is about to be sealed, where it has one row of terms for each document."""
+    """Adds postings to a segment that is about to be sealed, where it has terms."""
     rows, field = segment.terms(), segment.schema.terms
-    if rows is None or field is None or field.per_token or not len(rows.keys):
+    if rows is None or field is None or not len(rows.keys):
         return ()
     return posting_store.build(segment.folder, rows, field.counts)
 

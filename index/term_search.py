@@ -10,7 +10,9 @@ from .bm25 import Bm25, idf
 from .errors import InvalidArgument
 from .exact import merge
 from .hits import Hits
+from .scoring import TermParams
 from .search import Part, locate
+from .term_query import TermQuery, ready
 from .term_rows import TermRows
 from .term_store import Counts, row_products, weighed
 
@@ -47,16 +49,24 @@ class TermStatistics:
     """The sum of all weights of living documents; over `documents`, their mean length where weights count terms."""
 
 
-def search_terms(parts: list[Part], queries: TermRows, k: int, counts: Counts | None = None) -> list[Hits]:
+def search_terms(parts: list[Part], queries: list[TermQuery], k: int, counts: Counts | None = None) -> list[Hits]:
     """The k best documents of each query that share a key with it. Segments are merged by exact scores."""
     if k < 1:
         raise InvalidArgument(f"k is {k}; ask for at least 1 document")
     stores = [(p.terms, p.allowed) for p in parts if p.terms is not None]
-    found = []
+    return [merge([store.search(query, k, allowed, counts) for store, allowed in stores], k) for query in queries]
+
+
+def ready_queries(parts: list[Part], queries: TermRows, params: TermParams) -> list[TermQuery]:
+    """Each query as the parameters want it found, by what the living documents of all parts hold."""
+    made = []
     for q in range(len(queries)):
-        query = queries.take([q])
-        found.append(merge([store.search(query, k, allowed, counts) for store, allowed in stores], k))
-    return found
+        rows, idf = queries.take([q]), None
+        if params.min_idf:
+            known = term_statistics(parts, np.unique(rows.keys))
+            idf = np.log(max(1, known.documents) / np.maximum(1, known.frequencies))
+        made.append(ready(rows, params, idf))
+    return made
 
 
 def weigh_queries(parts: list[Part], queries: TermRows, bm25: Bm25) -> tuple[TermRows, Counts]:

@@ -16,6 +16,8 @@ import numpy as np
 from .bm25 import Bm25
 from .errors import InvalidArgument
 from .hits import Hits, best
+from .kernels import sparse_maxsim
+from .term_query import TermQuery
 from .term_rows import TermRows
 
 _BLOCK = 1 << 20
@@ -33,8 +35,8 @@ class Counts:
 class TermStore(Protocol):
     """Finds the documents of one segment that have most in common with one query."""
 
-    def search(self, query: TermRows, k: int, allowed: np.ndarray | None = None, counts: Counts | None = None) -> Hits:
-        """The k best documents under their collection-wide numbers; `query` holds one query, of one row or several.
+    def search(self, query: TermQuery, k: int, allowed: np.ndarray | None = None, counts: Counts | None = None) -> Hits:
+        """The k best documents under their collection-wide numbers.
 
         `allowed` (documents,) bool: only these may be found. `counts`: the weights are term counts, weighed by BM25.
         """
@@ -51,14 +53,14 @@ class TermStore(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ExactTerms:
-    """Reads every key of the segment for every query row. The oracle, and the plan of small collections."""
+    """Reads every key of the segment for every query row. The plan of fresh documents."""
 
     documents: np.ndarray
     """(documents,) int64 collection-wide numbers, rising."""
     rows: TermRows
 
-    def search(self, query: TermRows, k: int, allowed: np.ndarray | None = None, counts: Counts | None = None) -> Hits:
-        scores, met = score(self.rows if counts is None else weighed(self.rows, counts), query)
+    def search(self, query: TermQuery, k: int, allowed: np.ndarray | None = None, counts: Counts | None = None) -> Hits:
+        scores, met = sparse_maxsim(query.rows, self.rows if counts is None else weighed(self.rows, counts))
         found = np.flatnonzero(met if allowed is None else met & allowed)
         return best(self.documents[found], scores[found], k)
 
@@ -88,21 +90,6 @@ def weighed(rows: TermRows, counts: Counts) -> TermRows:
     return replace(rows, weights=values / (values + norms[owners]))
 
 
-def score(rows: TermRows, query: TermRows) -> tuple[np.ndarray, np.ndarray]:
-    """(documents,) float32 scores of one query with all documents, and (documents,) bool: which share a key with it.
-
-    Products are exact and sums float64, in the order of keys, so that a score depends on nothing but the two rows.
-    """
-    total, met = np.zeros(len(rows)), np.zeros(len(rows), bool)
-    for line in range(len(query.offsets) - 1):
-        products, owners = row_products(rows, query, line)
-        sums, touched = np.bincount(owners, products, len(rows.offsets) - 1), np.zeros(len(rows.offsets) - 1, bool)
-        touched[owners] = True
-        total += _per_document(np.maximum, sums, rows)
-        met |= _per_document(np.logical_or, touched, rows)
-    return total.astype(np.float32), met
-
-
 def row_products(rows: TermRows, query: TermRows, line: int) -> tuple[np.ndarray, np.ndarray]:
     """What the keys of one query row contribute: (n,) float64 products and (n,) int64 rows, in the order of the entries."""
     mine = slice(int(query.offsets[line]), int(query.offsets[line + 1]))
@@ -123,15 +110,3 @@ def matches(rows: TermRows, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         entries.append(hit + start)
         places.append(at[hit])
     return np.concatenate(entries), np.concatenate(places)
-
-
-def _per_document(reduce: np.ufunc, values: np.ndarray, rows: TermRows) -> np.ndarray:
-    """Values of rows to values of documents; 0 for a document without rows."""
-    if rows.row_offsets is None:
-        return values
-    out = np.zeros(len(rows), values.dtype)
-    # reduceat takes an empty group for its first neighbour: those with rows adjoin without them.
-    full = np.flatnonzero(np.diff(rows.row_offsets))
-    if len(full):
-        out[full] = reduce.reduceat(values, rows.row_offsets[full])
-    return out

@@ -1,4 +1,4 @@
-"""Families over the logits of a masked language model: SPLADE, SPLADE-doc and SLIM.
+"""SPLADE and SPLADE-doc: families over the logits of a masked language model.
 
 LexLIP's text side (Luo et al. 2023, arXiv 2302.02908) is `splade` too: log(1 + relu(max logits)), padding left out. Its
 image side, and vectors that were computed elsewhere, come as precomputed `Terms` (`vectors.py`).
@@ -25,12 +25,12 @@ def splade(folder: Path, options: SparseOptions, device: str) -> Loaded:
 
     Formal et al. 2021, arXiv 2107.05720 (sum) and 2109.10086 (max); 2207.03834 (two models). Queries 256 tokens, documents 512.
     """
-    model, keys, limit = _model(folder, device)
+    model, keys, limit = masked_model(folder, device)
     vocabulary = read_vocabulary(folder, keys)
     lengths = min(options.query_length or 256, limit), min(options.document_length or 512, limit)
     query = model
     if options.query_checkpoint is not None:
-        query, query_keys, query_limit = _model(Path(options.query_checkpoint).expanduser(), device)
+        query, query_keys, query_limit = masked_model(Path(options.query_checkpoint).expanduser(), device)
         lengths = min(lengths[0], query_limit), lengths[1]
         if query_keys != keys:
             raise InvalidArgument(
@@ -64,25 +64,6 @@ def splade_doc(folder: Path, options: SparseOptions, device: str) -> Loaded:
     )
 
 
-def slim(folder: Path, options: SparseOptions, device: str) -> Loaded:
-    """SLIM: a row φ(x_i) = log(1 + relu(logits_i)) per token, its 20 largest entries (ties too); no [CLS], but [SEP].
-
-    Li et al. 2023, arXiv 2302.06587, section 3. Queries 256 tokens, documents 512. `retrieval/slim.py` turns the rows into postings
-    and the fused query vector.
-    """
-    model, keys, limit = _model(folder, device)
-    vocabulary = read_vocabulary(folder, keys)
-    lengths = min(options.query_length or 256, limit), min(options.document_length or 512, limit)
-    pool = token_rows(options.top or 20)
-    return Loaded(
-        keys,
-        lengths,
-        lambda texts: encode(model, vocabulary.ids(texts, lengths[1]), pool),
-        lambda texts: encode(model, vocabulary.ids(texts, lengths[0]), pool),
-        vocabulary.names,
-    )
-
-
 def pooled(pooling: str, top: int | None = None) -> Pool:
     def pool(batch: Batch) -> Terms:
         if pooling == "max":
@@ -95,16 +76,7 @@ def pooled(pooling: str, top: int | None = None) -> Pool:
     return pool
 
 
-def token_rows(top: int) -> Pool:
-    def pool(batch: Batch) -> Terms:
-        tokens = batch.tokens
-        logits = batch.output[batch.mask.new_tensor(tokens)]
-        return dense_rows(largest(logits.relu(), top).log1p(), tokens.sum(axis=1))
-
-    return pool
-
-
-def _model(folder: Path, device: str) -> tuple[Model, int, int]:
+def masked_model(folder: Path, device: str) -> tuple[Model, int, int]:
     """The model, the size of its vocabulary, and the tokens that it has positions for."""
     head = masked_lm(folder).to(device)
     model = Model(

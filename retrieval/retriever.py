@@ -309,9 +309,9 @@ class Retriever:
         Args:
             query: a text, several texts, query token vectors, or what `encode` made of texts.
             k: documents wanted; fewer come back when fewer were retrieved.
-            **search: `mode`: `tokens`, `terms`, `hybrid` or `rerank`, with `depth`, `fusion_k`, `weights` (see `Route`);
-                `k_token`, `nprobe`, `candidates` (see `SearchParams`), `missing` (see `Scoring`), or `exact=True`:
-                compare with every stored token, whatever the store. `target_recall=0.99`: the cheapest parameters that
+            **search: `mode`: `tokens`, `terms`, `hybrid` or `rerank`, with `depth`, `fusion`, `weights` (see `Route`);
+                `k_token`, `nprobe`, `candidates` (see `SearchParams`), `term_candidates` and others (`TermParams`),
+                `missing` (see `Scoring`), or `exact=True`: compare with every stored token, whatever the store. `target_recall=0.99`: the cheapest parameters that
                 found this share of the exact top k when the collection was calibrated (without a filter); exact search
                 where none did. `filter`: a condition on payload fields, such as
                 `{"year": 2020}` or `{"range": {"year": {"gte": 2000}}}` (index/filters.py), applied before scoring.
@@ -349,7 +349,7 @@ class Retriever:
     def calibrate(
         self, queries: Sequence[str] | Tokens | None = None, depths: Sequence[int] = DEPTHS, progress: Any = None
     ) -> Calibration:
-        """Measures recall and time of search parameters against exact search, for `target_recall` (index/calibration.py).
+        """Measures recall and time of search parameters against exact search, for `target_recall` (index/frontier.py).
 
         Args:
             queries: texts or token vectors like those that will be asked; None draws some from the documents.
@@ -358,8 +358,10 @@ class Retriever:
         """
         if self.system.scoring.tokens != "all":
             raise InvalidArgument(f"{self.system.name} scores retrieved tokens only; recall is measured for colbert")
-        tokens = queries if isinstance(queries, Tokens) or queries is None else self._encoded([*queries])
-        return self.collection.calibrate(tokens, depths, progress)
+        route = self._route({"mode": "hybrid"} if self.has_tokens and self.term_side else {}, None)
+        given = queries if queries is None or isinstance(queries, Tokens) else [*queries]
+        asked = Queries() if given is None else self._queries(route, given)
+        return self.collection.calibrate(asked.tokens, depths, progress, asked.terms, route.bm25)
 
     def info(self) -> dict[str, Any]:
         """What this collection is, holds, weighs and finds."""

@@ -84,7 +84,7 @@ class SparseEncoder(Protocol):
     """Text to `Terms` over the model's vocabulary ids, float32; one row per text, or one per token for `slim`.
 
     Padding and the other texts of a batch change no value beyond float rounding. A text without any term gives an
-    empty row. The score of a query and a document is the dot product of their rows, but for `slim` (see `slim.py`).
+    empty row. The score of a query and a document is the dot product of their rows, but for `slim` (see `index/term_query.py`).
     """
 
     @property

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _BUILDERS = {
     "splade": "masked.splade",
     "splade-doc": "masked.splade_doc",
-    "slim": "masked.slim",
+    "slim": "slim.slim",
     "sentence-transformers": "sparse_modules.sentence_transformers",
     "unicoil": "token_weight.unicoil",
     "tildev2": "token_weight.tildev2",

@@ -22,6 +22,7 @@ from ..retrieval.retriever import Retriever
 from . import upkeep
 from .console import bytes_text, err, out, print_json, progress, show_explanation, show_hits, show_info
 from .options import (
+    Alpha,
     Cache,
     Candidates,
     Depth,
@@ -32,8 +33,10 @@ from .options import (
     Exact,
     Expansion,
     Filter,
+    Fusion,
     Json,
     KToken,
+    MinIdf,
     Missing,
     Mode,
     Nprobe,
@@ -41,17 +44,24 @@ from .options import (
     Precision,
     Prune,
     QueryLength,
+    QueryTerms,
     Quiet,
     Reduce,
     Store,
     SystemName,
     TargetRecall,
+    TermCandidates,
     TermsName,
     Threads,
+    Weights,
     read_filter,
+    read_weights,
 )
 
-_SPENT = ("k_token", "nprobe", "candidates", "target_recall", "mode", "depth")
+_SPENT = (
+    *("k_token", "nprobe", "candidates", "target_recall", "mode", "depth", "fusion", "weights"),
+    *("term_candidates", "query_terms", "min_idf", "alpha"),
+)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -131,6 +141,12 @@ def search_command(
     target_recall: TargetRecall = None,
     mode: Mode = None,
     depth: Depth = None,
+    fusion: Fusion = None,
+    weights: Weights = None,
+    term_candidates: TermCandidates = None,
+    query_terms: QueryTerms = None,
+    min_idf: MinIdf = None,
+    alpha: Alpha = None,
     exact: Exact = False,
     filter: Filter = None,
     device: Device = "cpu",
@@ -139,7 +155,10 @@ def search_command(
 ) -> None:
     """Search a collection."""
     retriever = Retriever(collection, device=device, threads=threads)
-    choices = _search(missing, exact, k_token, nprobe, candidates, target_recall, mode, depth)
+    choices = _search(
+        *(missing, exact, k_token, nprobe, candidates, target_recall, mode, depth, fusion, read_weights(weights)),
+        *(term_candidates, query_terms, min_idf, alpha),
+    )
     if filter:
         choices["filter"] = read_filter(filter)
     hits = retriever.search(query, k, **choices)
@@ -198,6 +217,12 @@ def eval_command(
     target_recall: TargetRecall = None,
     mode: Mode = None,
     depth: Depth = None,
+    fusion: Fusion = None,
+    weights: Weights = None,
+    term_candidates: TermCandidates = None,
+    query_terms: QueryTerms = None,
+    min_idf: MinIdf = None,
+    alpha: Alpha = None,
     exact: Exact = False,
     device: Device = "cpu",
     threads: Threads = None,
@@ -205,13 +230,16 @@ def eval_command(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure a system on a test collection. --system bm25 gives the lexical baseline."""
+    """Measure a system on a test collection. --system bm25 gives the lexical baseline, lucene-bm25 Lucene's."""
     dataset = open_dataset(data, split)
     names = [m.strip() for m in measures.split(",")] if measures else []
     machine = {"device": device, "threads": threads, "cache": cache}
-    search = _search(missing, exact, k_token, nprobe, candidates, target_recall, mode, depth)
-    if system == "bm25":
-        report = experiment.evaluate_bm25(dataset, names, run).as_json()
+    search = _search(
+        *(missing, exact, k_token, nprobe, candidates, target_recall, mode, depth, fusion, read_weights(weights)),
+        *(term_candidates, query_terms, min_idf, alpha),
+    )
+    if system in ("bm25", "lucene-bm25"):
+        report = experiment.evaluate_bm25(dataset, names, run, engine=system).as_json()
     elif collection is not None:
         report = _evaluate(dataset, Retriever(collection, **machine), names, run, search, quiet)
     else:

@@ -89,10 +89,8 @@ def show_info(info: dict[str, Any]) -> None:
             parts = sorted(((n, b) for n, b in value.items() if n != "total"), key=lambda pair: -pair[1])
             shown = f"{bytes_text(value['total'])}: " + ", ".join(f"{n} {bytes_text(b)}" for n, b in parts)
         elif key == "recall":
-            best = max((p for p in value["points"]), key=lambda p: p["recall"], default=None) if value else None
-            shown = "not measured"
-            if value and best:
-                shown = f"up to {best['recall']:.3f} at k = {best['k']} ({value['queries']} queries, {value['source']})"
+            shown = "; ".join(_recall(side) for side in (value, (value or {}).get("terms")) if side and side["points"])
+            shown = shown or "not measured"
         elif key == "segments":
             drifts = [f"{s['drift']:.3f}" for s in value if s["drift"] is not None]
             shown = f"{len(value)}" + (f" (drift {', '.join(drifts)})" if drifts else "")
@@ -106,16 +104,31 @@ def show_info(info: dict[str, Any]) -> None:
         out.print(f"{key.replace('_', ' '):>18}  {shown}", markup=False)
 
 
+def _recall(side: dict[str, Any]) -> str:
+    """What was measured of searches by tokens, or by terms."""
+    best = max(side["points"], key=lambda p: p["recall"])
+    kind = "" if "nprobe" in best else "by terms "
+    return f"{kind}up to {best['recall']:.3f} at k = {best['k']} ({side['queries']} queries, {side['source']})"
+
+
 def show_calibration(measured: Calibration) -> None:
-    """The frontier, one setting a line."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("k", "recall", "at least", "CPU ms", "nprobe", "candidates"):
-        table.add_column(name, justify="right")
-    for p in measured.points:
-        shown = f"{p.k}", f"{p.recall:.4f}", f"{p.low:.4f}", f"{p.cpu_ms:.2f}", f"{p.nprobe}", f"{p.candidates}"
-        table.add_row(*shown)
-    out.print(table)
-    out.print(f"{measured.queries} queries ({measured.source}), {measured.documents:,} documents")
+    """The frontiers, one setting a line."""
+    terms = measured.terms
+    for points, names in (
+        (measured.points, ("nprobe", "candidates")),
+        (terms.points if terms else (), ("term_candidates", "query_terms", "min_idf", "alpha")),
+    ):
+        if not points:
+            continue
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in ("k", "recall", "at least", "CPU ms", *names):
+            table.add_column(name.replace("_", " "), justify="right")
+        for p in points:
+            spent = ("all" if getattr(p, name) is None else f"{getattr(p, name)}" for name in names)
+            table.add_row(f"{p.k}", f"{p.recall:.4f}", f"{p.low:.4f}", f"{p.cpu_ms:.2f}", *spent)
+        out.print(table)
+    queries = max(measured.queries, terms.queries if terms else 0)
+    out.print(f"{queries} queries ({measured.source}), {measured.documents:,} documents")
 
 
 def show_hits(hits: Sequence[Hit]) -> None:

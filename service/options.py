@@ -60,12 +60,41 @@ Mode = Annotated[
     typer.Option(help="tokens (late interaction), terms (sparse), hybrid (both, fused), rerank (terms, then tokens)."),
 ]
 Depth = Annotated[int | None, typer.Option(help="Documents that each side gives to hybrid, and terms to rerank.")]
+Fusion = Annotated[
+    str | None, typer.Option(help="How hybrid fuses: rrf (reciprocal ranks) or weighted (normalised scores).")
+]
+Weights = Annotated[str | None, typer.Option(help="What tokens and terms count in hybrid, as 1,0.5 (default: 1,1).")]
+TermCandidates = Annotated[
+    int | None,
+    typer.Option(help="By terms: score only so many documents of a segment (default: all that could count)."),
+]
+QueryTerms = Annotated[
+    int | None, typer.Option(help="With --term-candidates: only so many of the heaviest keys find candidates.")
+]
+MinIdf = Annotated[
+    float | None, typer.Option(help="With --term-candidates: only keys rarer than this find candidates.")
+]
+Alpha = Annotated[
+    float | None,
+    typer.Option(help="By terms: leave out what is bounded below the k-th score / alpha (default: 1, nothing)."),
+]
 Exact = Annotated[bool, typer.Option("--exact", help="Compare with every stored token, whatever the store.")]
 Filter = Annotated[
     str | None,
     typer.Option(help='A condition on payload fields, as JSON: {"year": 2020}, {"range": {"year": {"gte": 2000}}}.'),
 ]
 Folder = Annotated[Path, typer.Argument(help="A collection's folder.")]
+
+
+def read_weights(text: str | None) -> tuple[float, ...] | None:
+    """The numbers of `--weights`. InvalidArgument: they are not two."""
+    if text is None:
+        return None
+    try:
+        first, second = map(float, text.split(","))
+    except ValueError:
+        raise InvalidArgument(f"--weights is {text!r}; write two numbers, such as 1,0.5") from None
+    return first, second
 
 
 def read_filter(text: str | None) -> dict[str, Any] | None:

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from ..index.backup import create_snapshot, restore_snapshot
-from ..index.calibration import DEPTHS
 from ..index.checkup import check_collection
 from ..index.errors import InvalidArgument
+from ..index.frontier import DEPTHS
 from ..retrieval.corpus import open_corpus
 from ..retrieval.retriever import Retriever
 from .console import err, out, print_json, progress, show_calibration, show_info

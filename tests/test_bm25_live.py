@@ -13,7 +13,7 @@ from plait.index.bm25 import Bm25
 from plait.index.collection import Collection
 from plait.index.errors import FailedPrecondition, InvalidArgument, NotFound
 from plait.index.filters import Range
-from plait.index.fusion import rrf
+from plait.index.fusion import rrf, weighted
 from plait.index.representations import TermField
 from plait.index.terms import Terms
 from plait.retrieval.analyzer import words
@@ -151,6 +151,13 @@ def test_a_text_takes_every_route(both: plait.Retriever) -> None:
         expected = [d.id for d in snapshot.documents(fused.docs)]
     hybrid = both.search(query, 4, mode="hybrid")
     assert [h.id for h in hybrid] == expected and [h.score for h in hybrid] == fused.scores.tolist()
+    with both.collection.snapshot() as snapshot:
+        sides = [snapshot.search(ready.tokens, 9)[0], snapshot.search_terms(ready.terms, 9, bm25=Bm25())[0]]
+        for normalise in ("minmax", "zscore", "none"):
+            summed = weighted(sides, (1, 0.5), normalise)
+            found = both.search(query, 4, mode="hybrid", fusion="weighted", normalise=normalise, weights=(1, 0.5))
+            assert [h.id for h in found] == [d.id for d in snapshot.documents(summed.docs)]
+            assert [h.score for h in found] == summed.scores.tolist()
     reranked = both.search(query, 4, mode="rerank")
     assert {h.id for h in reranked} == {h.id for h in sparse_hits}
     assert {h.id: h.score for h in reranked} == pytest.approx(
@@ -185,6 +192,10 @@ def test_terms_alone_need_no_encoder(tmp_path: Path) -> None:
 def test_wrong_routes_are_refused(both: plait.Retriever, tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="mode is 'sparse'"):
         both.search("moon", mode="sparse")
+    with pytest.raises(InvalidArgument, match="fusion is 'sum'"):
+        both.search("moon", mode="hybrid", fusion="sum")
+    with pytest.raises(InvalidArgument, match="normalise is 'rank'"):
+        both.search("moon", mode="hybrid", fusion="weighted", normalise="rank")
     with pytest.raises(InvalidArgument, match="depth is 0"):
         both.search("moon", mode="rerank", depth=0)
     with pytest.raises(InvalidArgument, match="language is 'klingon'"):

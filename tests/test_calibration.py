@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import oracle
 import pytest
-from plait.index import calibration
-from plait.index.calibration import Calibration, Point, draw, frontier
+from plait.index import frontier as measuring
+from plait.index.calibration import Calibration, Point, draw
 from plait.index.collection import Collection
 from plait.index.errors import FailedPrecondition, InvalidArgument
+from plait.index.frontier import frontier
 from plait.index.scoring import Scoring, SearchParams
 from plait.index.tokens import Tokens
 
@@ -29,7 +30,7 @@ def lists(tmp_path_factory: pytest.TempPathFactory) -> Collection:
 def dearer_by_order(monkeypatch: pytest.MonkeyPatch):
     """Every setting takes one second more than the one before: what is kept must not depend on how busy the machine is."""
     clock = itertools.accumulate(itertools.count(), lambda now, call: now + (call // 2 if call % 2 else 0))
-    monkeypatch.setattr(calibration.time, "process_time", lambda: next(clock))
+    monkeypatch.setattr(measuring.time, "process_time", lambda: next(clock))
 
 
 def queries(count: int) -> Tokens:
@@ -122,7 +123,7 @@ def test_what_was_measured_on_a_smaller_collection_is_not_promised(tmp_path: Pat
 
     collection.calibrate(queries(4), [3])
     grow(0)
-    with pytest.raises(FailedPrecondition, match="0 coded documents, and 10 are there now"):
+    with pytest.raises(FailedPrecondition, match="0 documents that a search may miss, and 10 are there now"):
         collection.reaching(0.1, 3, SearchParams())
     collection.calibrate(queries(4), [3])
     grow(1)

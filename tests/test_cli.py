@@ -56,6 +56,32 @@ def test_search_and_explain(collection: Path) -> None:
     assert shown.index("d2") < shown.index("d1") and "tides" in shown and "contribution" in shown
 
 
+def test_a_query_goes_by_terms_and_by_both(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    plait("build", data, folder, "--terms", "bm25")
+
+    def found(*options: object) -> list[tuple[str, float]]:
+        done = plait("search", folder, "tides of bread", "--json", *options)
+        return [(hit["id"], hit["score"]) for hit in json.loads(done.stdout)["hits"]]
+
+    hybrid = "--mode", "hybrid", "--fusion", "weighted", "--weights", "1,3"
+    (first, best), (_, least) = found(*hybrid)
+    # Both sides give their best 1 and their last 0: terms, which weigh three times as much, decide.
+    by_terms = found("--mode", "terms")
+    assert first == by_terms[0][0] and best + least == 4 and best in (3, 4)
+    assert found("--mode", "terms", "--term-candidates", 2, "--query-terms", 5, "--min-idf", 0.1) == by_terms
+    assert found("--mode", "terms", "--target-recall", 1.0) == by_terms
+    assert "by terms up to 1.000" in plait("info", folder).stdout
+    shown = plait("calibrate", folder).stdout
+    assert "term candidates" in shown and "alpha" in shown
+    for wrong, message in (
+        (("--weights", "1"), "two numbers"),
+        (("--query-terms", 5), "term-candidates|term_candidates"),
+    ):
+        refused = plait("search", folder, "tides", "--mode", "terms", *wrong, code=2)
+        assert any(word in refused.stderr for word in message.split("|"))
+
+
 def test_info(collection: Path) -> None:
     info = json.loads(plait("info", collection, "--json").stdout)
     assert info["documents"] == 2 and info["encoder"]["name"] == "minilm"

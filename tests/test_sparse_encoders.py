@@ -14,8 +14,11 @@ pytest.importorskip("sentence_transformers", reason="extra encoders is not insta
 
 import sparse_checkpoints as tiny  # noqa: E402
 from plait.index.errors import InvalidArgument  # noqa: E402
+from plait.index.kernels import sparse_maxsim  # noqa: E402
+from plait.index.postings import maxima  # noqa: E402
+from plait.index.term_query import BETA, fused  # noqa: E402
+from plait.index.term_rows import from_terms  # noqa: E402
 from plait.index.terms import check  # noqa: E402
-from plait.retrieval import slim  # noqa: E402
 from plait.retrieval.encoder import EncoderOptions, load_encoder  # noqa: E402
 from plait.retrieval.sparse import BINARY, SparseOptions, load_sparse_encoder  # noqa: E402
 from plait.retrieval.sparse_checkpoint import SparseCheckpoint, detect_sparse  # noqa: E402
@@ -85,20 +88,19 @@ def test_slim_keeps_token_rows_and_bounds_hold(tmp_path: Path) -> None:
     assert documents.offsets is not None
     assert np.diff(documents.offsets).tolist() == [len(row) for row in rows]
     same(documents, np.concatenate(rows))
+    stored, asked = from_terms(documents), from_terms(queries)
     impacts = np.array([row.max(axis=0) for row in rows])
-    same(slim.impacts(documents), impacts)
+    same(maxima(stored).terms(impacts.shape[1]), impacts)
     first = [row * (row == row.max(axis=1, keepdims=True)) for row in rows]
     lower, upper = (np.array([row.sum(axis=0) for row in some]) for some in (first, rows))
-    same(slim.fused(queries), 0.99 * upper + 0.01 * lower)
     for number, row in enumerate(rows):
-        exact = slim.maxsim(queries.take([number]), documents)
+        keys, gains, losses = fused(asked.take([number]), BETA)
+        np.testing.assert_allclose(gains, (0.99 * upper + 0.01 * lower)[number, keys], rtol=1e-4)
+        assert not losses.any()
+        exact, _ = sparse_maxsim(asked.take([number]), stored)
         expected = [sum((token @ document.T).max() for token in row) for document in rows]
         np.testing.assert_allclose(exact, expected, rtol=1e-4)
         assert (impacts @ lower[number] <= exact + 1e-3).all() and (exact <= impacts @ upper[number] + 1e-3).all()
-    with pytest.raises(InvalidArgument, match="row per token"):
-        slim.fused(slim.impacts(documents))
-    with pytest.raises(InvalidArgument, match="beta is 2"):
-        slim.fused(queries, 2)
 
 
 @pytest.mark.parametrize("prefix", ["coil_encoder.", ""])

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <stdexcept>
 #include <vector>
 
@@ -16,7 +17,8 @@
 
 namespace {
 
-constexpr std::size_t most_terms = 8192;  // of a query in windows: rounding each up by one must leave sums their 16 bits
+constexpr std::size_t most_terms = 8192;  // of a query in windows: rounding each up by a few must leave sums their 16 bits
+constexpr double most_rounding = 3;       // units that rounding up adds for a term: factor, constant and their sum
 constexpr double above = 1 + 1e-9, below = 1 - 1e-6;  // more than double and float rounding can take
 constexpr std::size_t entry_cost = 4;  // of scoring a row, in postings added for each of its entries: measured
 
@@ -46,12 +48,17 @@ class Best {
     std::vector<Hit> hits_;
 };
 
-// Scores documents from their rows, the query in a table in which, most often, no two keys meet.
+// Scores documents from their rows. A query of one row is in a table in which, most often, no two keys meet.
 class Scorer {
   public:
-    Scorer(const PostingIndex& index, const PostingQuery& query) : index_(index), kernels_(kernels()) {
+    Scorer(const PostingIndex& index, const SparseRows& query) : index_(index), kernels_(kernels()) {
+        if (query.rows != 1 || index.token_rows) {
+            maxsim_.emplace(query);
+            return;
+        }
+        const std::size_t terms = std::size_t(query.bounds[1] - query.bounds[0]);
         table_ = {nullptr, 1024, 2654435769u, 22, false};
-        for (; table_.size < query.terms * 16; table_.size *= 2) --table_.shift;
+        for (; table_.size < terms * 16; table_.size *= 2) --table_.shift;
         fill(query);
         for (int tries = 1; tries < 16 && !table_.perfect; ++tries) {
             table_.factor = table_.factor * 2654435761u | 1;
@@ -61,8 +68,11 @@ class Scorer {
 
     // The score of a document; false if none of its terms is in the query.
     bool score(std::size_t document, float* out) {
-        const std::int64_t begin = index_.row_bounds[document];
-        const std::size_t n = std::size_t(index_.row_bounds[document + 1] - begin);
+        const std::size_t first = index_.token_rows ? std::size_t(index_.token_rows[document]) : document;
+        const std::size_t rows = index_.token_rows ? std::size_t(index_.token_rows[document + 1]) - first : 1;
+        const std::int64_t begin = index_.row_bounds[first];
+        if (maxsim_) return maxsim_->score(index_.row_keys, index_.values, index_.row_bounds + first, rows, out);
+        const std::size_t n = std::size_t(index_.row_bounds[first + 1] - begin);
         const float* values = index_.values ? index_.values + begin : nullptr;
         if (index_.halves) {
             wide_.resize(n);
@@ -76,24 +86,32 @@ class Scorer {
     }
 
   private:
-    void fill(const PostingQuery& query) {
+    void fill(const SparseRows& query) {
         slots_.assign(table_.size, {});
         table_.slots = slots_.data();
         table_.perfect = true;
-        for (std::size_t t = 0; t < query.terms; ++t) {
-            if (query.weights[t] == 0) continue;
-            std::size_t at = std::uint32_t(query.keys[t] * table_.factor) >> table_.shift;
+        for (std::int64_t e = query.bounds[0]; e < query.bounds[1]; ++e) {
+            if (query.weights[e] == 0) continue;
+            std::size_t at = std::uint32_t(query.keys[e] * table_.factor) >> table_.shift;
             for (; slots_[at].weight != 0; at = (at + 1) & (table_.size - 1)) table_.perfect = false;
-            slots_[at] = {query.keys[t], query.weights[t]};
+            slots_[at] = {query.keys[e], query.weights[e]};
         }
     }
 
     const PostingIndex& index_;
     const Kernels& kernels_;
-    QueryTable table_;
+    std::optional<SparseMaxSim> maxsim_;
+    QueryTable table_{};
     std::vector<QueryTable::Slot> slots_;
     std::vector<float> wide_;
 };
+
+// Entries of the mean document.
+std::size_t mean_entries(const PostingIndex& index) {
+    if (!index.documents) return 0;
+    const std::int64_t rows = index.token_rows ? index.token_rows[index.documents] : std::int64_t(index.documents);
+    return std::size_t(index.row_bounds[rows]) / index.documents;
+}
 
 // A query term: a posting of impact i adds (factor * i + constant) >> 8 units, no less than its weight in the score.
 struct Term {
@@ -121,23 +139,22 @@ Plan make_plan(const PostingIndex& index, const PostingQuery& query) {
     double total = 0;
     for (std::size_t q = 0; q < query.terms; ++q) {
         const std::uint32_t* at = std::lower_bound(index.keys, index.keys + index.terms, query.keys[q]);
-        const double weight = query.weights[q];
-        if (weight == 0 || at == index.keys + index.terms || *at != query.keys[q]) continue;
+        const double gain = query.gains[q], loss = query.losses[q];
+        if ((gain == 0 && loss == 0) || at == index.keys + index.terms || *at != query.keys[q]) continue;
         const std::size_t t = std::size_t(at - index.keys);
         const double impact = index.impacts ? 255 : 1;
-        bounds.push_back({t, weight > 0 ? weight * index.scales[t] : 0, weight < 0 ? weight * index.lows[t] : 0});
+        bounds.push_back({t, gain * index.scales[t], loss * index.lows[t]});
         total += bounds.back().per_impact * impact + bounds.back().lowest;
     }
     if (total > FLT_MAX) throw std::invalid_argument("scores may leave the range of float32; scale the query down");
     Plan plan;
-    if (total > 0) plan.unit = total / (65535.0 - 2.0 * double(std::min(bounds.size(), most_terms)) - 2);
+    if (total > 0) plan.unit = total / (65535.0 - most_rounding * double(std::min(bounds.size(), most_terms)) - 2);
     for (const Bound& b : bounds) {
         // At least one unit even of a weight that takes from the score: a sum above zero says that a term matched.
         const double factor = std::ceil(b.per_impact * 256 / plan.unit * above);
         const double constant = std::ceil(b.lowest / plan.unit * above) * 256;
-        const bool adds = factor >= 1;
         plan.terms.push_back({index.term_runs[b.term], index.term_runs[b.term + 1], std::uint32_t(factor),
-                              adds ? 255u : std::uint32_t(std::max(constant, 256.0))});
+                              std::uint32_t(factor >= 1 ? constant + 255 : std::max(constant, 256.0))});
         plan.postings += index.starts[index.term_runs[b.term + 1]] - index.starts[index.term_runs[b.term]];
     }
     return plan;
@@ -147,10 +164,8 @@ Plan make_plan(const PostingIndex& index, const PostingQuery& query) {
 class Walk {
   public:
     Walk(const PostingIndex& index, const PostingQuery& query, const Plan& plan)
-        : index_(index), query_(query), plan_(plan), k_(kernels().postings), best_(std::min(query.k, index.documents)),
-          scorer_(index, query), sums_(board(0)), found_(board(1)) {
-        if (index.documents) row_cost_ += std::size_t(index.row_bounds[index.documents]) / index.documents * entry_cost;
-    }
+        : index_(index), query_(query), plan_(plan), k_(kernels().postings), best_(std::min(query.candidates ? query.candidates : query.k, index.documents)),
+          scorer_(index, query.rows), sums_(board(0)), found_(board(1)), row_cost_(entry_cost * (1 + mean_entries(index))) {}
 
     void every_allowed(std::size_t first, std::size_t last) {
         for (std::size_t d = first; d < last; ++d)
@@ -195,6 +210,7 @@ class Walk {
     std::int64_t needed() const {
         const double kth = double(best_.kth()) / query_.alpha;
         if (!(kth > 0)) return 1;
+        if (query_.candidates) return std::int64_t(std::min(kth, 1e6));
         return std::max<std::int64_t>(1, std::int64_t(std::min((kth * below - 3e-45) / plan_.unit, 1e6)));
     }
 
@@ -221,7 +237,7 @@ class Walk {
         for (const Part& p : parts) {
             add(p, begin);
             rest -= p.top, left -= p.size(), since += p.size();
-            if (rest >= need || since < size / 16 || left < size / 8) continue;
+            if (query_.candidates || rest >= need || since < size / 16 || left < size / 8) continue;
             since = 0;
             if (allowed) k_.keep_allowed(allowed, size, sums_);
             if (k_.count_from(sums_, size, std::uint16_t(need - rest)) * row_cost_ < left) break;
@@ -265,7 +281,9 @@ class Walk {
         const std::size_t count = k_.find_from(sums_, size, std::uint16_t(least), found_);
         for (std::size_t i = 0; i < count; ++i) {
             const std::int64_t sum = sums_[found_[i]];
-            if (sum < under && sum + rest >= needed()) rescore(begin + found_[i]);
+            if (sum >= under || sum + rest < needed()) continue;
+            if (query_.candidates) best_.take({float(sum), std::int64_t(begin + found_[i])});
+            else rescore(begin + found_[i]);
         }
     }
 
@@ -276,9 +294,21 @@ class Walk {
     Best best_;
     Scorer scorer_;
     std::uint16_t *sums_, *found_;
-    std::size_t row_cost_ = entry_cost;
+    std::size_t row_cost_;
     PostingWork work_;
 };
+
+// The k best of candidates by their scores.
+Best scored(const PostingIndex& index, const PostingQuery& query, const std::vector<Hit>& found, PostingWork* work) {
+    Scorer scorer(index, query.rows);
+    Best best(std::min(query.k, index.documents));
+    for (const Hit& hit : found) {
+        float score;
+        if (scorer.score(std::size_t(hit.document), &score)) best.take({score, hit.document});
+    }
+    work->rescored += std::int64_t(found.size());
+    return best;
+}
 
 }  // namespace
 
@@ -287,18 +317,19 @@ std::size_t posting_search(const PostingIndex& index, const PostingQuery& query,
     const Plan plan = make_plan(index, query);
     std::size_t count = index.documents;
     if (query.allowed) count = std::size_t(std::count(query.allowed, query.allowed + count, true));
-    const std::size_t entries = index.documents ? std::size_t(index.row_bounds[index.documents]) / index.documents : 0;
     // Few documents are scored at once, from their rows.
     const bool rows = plan.terms.size() > most_terms ||
-                      (query.allowed && count * (entries + 1) < std::size_t(plan.postings));
+                      (query.allowed && count * (mean_entries(index) + 1) < std::size_t(plan.postings));
+    PostingQuery wanted = query;
+    if (rows) wanted.candidates = 0;
     const std::size_t windows = (index.documents + index.window - 1) / index.window;
     const std::size_t tasks = std::max<std::size_t>(1, std::min<std::size_t>(threads, windows));
-    Best best(std::min(query.k, index.documents));
+    Best best(std::min(wanted.candidates ? wanted.candidates : query.k, index.documents));
     std::vector<std::vector<Hit>> hits(tasks);
     std::vector<PostingWork> works(tasks);
     parallel(plan.terms.empty() ? 0 : tasks, threads, [&](std::size_t task) {
         const std::size_t first = task * windows / tasks, last = (task + 1) * windows / tasks;
-        Walk walk(index, query, plan);
+        Walk walk(index, wanted, plan);
         if (rows) walk.every_allowed(first * index.window, std::min(last * index.window, index.documents));
         else walk.windows(first, last);
         hits[task] = walk.best().hits(), works[task] = walk.work();
@@ -307,6 +338,7 @@ std::size_t posting_search(const PostingIndex& index, const PostingQuery& query,
         for (const Hit& hit : hits[task]) best.take(hit);
         work->postings += works[task].postings, work->rescored += works[task].rescored;
     }
+    if (wanted.candidates) best = scored(index, query, best.hits(), work);
     std::vector<Hit> order = best.hits();
     std::sort(order.begin(), order.end(), better);
     for (std::size_t i = 0; i < order.size(); ++i) docs[i] = order[i].document, scores[i] = order[i].score;
