@@ -20,9 +20,11 @@ from typing import Any
 from .errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from .view import COUNTERS, DISK, Document, View, checksum, damaged
 
-FORMAT = 2
+FORMAT = 3
 TERMS_FORMAT = 2
-"""Collections with terms have this format; all others keep format 1, which every plait reads."""
+"""Collections with terms have this format; those with nothing newer keep format 1, which every plait reads."""
+VECTOR_FORMAT = 3
+"""That of collections with global vectors, or with contextual lists."""
 FILE = "catalog.db"
 
 _SCHEMA = """

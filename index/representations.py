@@ -1,9 +1,9 @@
-"""What a collection stores of a document beside its payload: token vectors, sparse terms, or both."""
+"""What a collection stores of a document beside its payload: token vectors, a global vector, sparse terms, or several of these."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,10 @@ from .term_rows import KEYS, TermRows
 from .terms import Terms
 from .tokens import Tokens
 from .view import View
+
+_LOST = "lost"
+_SINCE = {"terms": 2, "vector": 3}
+"""The catalog format from which on each is written down, be it that there are none."""
 
 
 @dataclass(frozen=True)
@@ -38,31 +42,49 @@ class Schema:
     """What every document of a collection comes with."""
 
     dim: int
-    """Dimensions of every token vector; 0: none, terms alone."""
+    """Dimensions of every token vector; 0: no tokens."""
     terms: TermField | None = None
+    vector: int = 0
+    """Dimensions of the global vector (`Tokens.globals_`); 0: none."""
+    ids: bool = False
+    """Every token comes with a vocabulary id, which the store needs."""
 
     @classmethod
     def of(cls, view: View) -> Schema:
-        """What a catalog says. DataLoss: it had terms, as its format tells, and does not say so any more."""
-        terms = view.meta("terms")
-        if terms is None and view.meta("format") > 1:
-            raise DataLoss(f"{view.path}: 'terms' is gone; restore it from a copy")
-        return cls(int(view.meta("dim")), None if terms is None else TermField(**terms))
+        """What a catalog says. DataLoss: its format tells that it once said more."""
+        said = {name: view.meta(name, _LOST if view.meta("format") >= since else None) for name, since in _SINCE.items()}
+        if lost := [name for name, value in said.items() if value == _LOST]:
+            raise DataLoss(f"{view.path}: {lost[0]!r} is gone; restore it from a copy")
+        terms = None if said["terms"] is None else TermField(**said["terms"])
+        return cls(int(view.meta("dim")), terms, said["vector"] or 0, needs_ids(view.meta("store")))
 
     def check(self, given: Tokens | None, terms: Terms | None, count: int) -> Representations:
         """Refuses what does not fit this collection: InvalidArgument. `count`: the documents that there should be."""
         if given is not None:
-            self.need_tokens()
+            self._need_either()
         elif self.dim:
             raise InvalidArgument(
                 f"this collection holds token vectors of {self.dim} dimensions; give tokens, empty ones if need be"
             )
+        elif self.vector:
+            raise InvalidArgument(f"this collection holds a global vector of {self.vector} dimensions; give from_vectors")
         if terms is not None:
             self.need_terms()
         elif self.terms:
             raise InvalidArgument("this collection holds terms; give terms, empty rows if need be")
-        vectors = _no_tokens(count) if given is None else tokens.check(given, self.dim)
+        vectors = _no_tokens(count) if given is None else self._tokens(given)
         return Representations(vectors, None if terms is None else self.rows(terms, count))
+
+    def _tokens(self, given: Tokens) -> Tokens:
+        """As they are stored: without global vectors, or with them in float16."""
+        checked = tokens.check(given, self.dim)
+        if self.ids and checked.ids is None:
+            raise InvalidArgument("this collection lists tokens by vocabulary id; give tokens with ids")
+        if not self.vector:
+            return replace(checked, globals_=None)
+        if checked.globals_ is None:
+            raise InvalidArgument(f"this collection holds a global vector of {self.vector} dimensions; give globals_")
+        return replace(checked, globals_=tokens.whole_rows(checked.globals_, self.vector).astype(np.float16))
 
     def rows(self, terms: Terms, count: int) -> TermRows:
         """A batch of documents' terms as they are stored."""
@@ -83,7 +105,18 @@ class Schema:
     def need_tokens(self) -> None:
         """InvalidArgument: there are none here."""
         if not self.dim:
-            raise InvalidArgument("this collection holds terms alone (dim is 0), no token vectors; use terms")
+            held = "a global vector" if self.vector else "terms alone"
+            raise InvalidArgument(f"this collection holds {held} (dim is 0), no token vectors; use what it holds")
+
+    def _need_either(self) -> None:
+        if not self.vector:
+            self.need_tokens()
+
+    def need_vector(self) -> int:
+        """Its dimensions. InvalidArgument: there is none here."""
+        if not self.vector:
+            raise InvalidArgument("this collection holds no global vectors; create one with vector=")
+        return self.vector
 
     def need_terms(self) -> TermField:
         """InvalidArgument: there are none here."""
@@ -97,7 +130,7 @@ class Representations:
     """Those of some documents. All documents of a collection have the same kinds."""
 
     tokens: Tokens
-    """Of dimension 0, without any vector, where a collection holds terms alone."""
+    """Of dimension 0, without any token vector, where a collection holds none. The global vectors are with them."""
     terms: TermRows | None = None
 
     def __len__(self) -> int:
@@ -105,8 +138,10 @@ class Representations:
 
     @property
     def sizes(self) -> np.ndarray:
-        """(documents,) int64: token vectors of each document; its term weights where the collection has no vectors."""
-        return np.diff(self.terms.bounds) if self.terms is not None and not self.tokens.dim else self.tokens.lengths
+        """(documents,) int64: token vectors of each document; without such, its term weights; without those too, 1."""
+        if self.tokens.dim:
+            return self.tokens.lengths
+        return np.ones(len(self), np.int64) if self.terms is None else np.diff(self.terms.bounds)
 
     @property
     def size(self) -> int:
@@ -115,6 +150,11 @@ class Representations:
     def take(self, documents: np.ndarray | Sequence[int]) -> Representations:
         """The given documents, in the given order (repeats allowed)."""
         return Representations(self.tokens.take(documents), None if self.terms is None else self.terms.take(documents))
+
+
+def needs_ids(store: str) -> bool:
+    """Whether a store lists tokens by vocabulary id."""
+    return store == "contextual"
 
 
 def concatenate(parts: Sequence[Representations]) -> Representations:

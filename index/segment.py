@@ -39,6 +39,7 @@ _TERM_COLUMNS: dict[str, str] = {
     "term_weights": "<f4",  # (term weights,)
     "term_row_offsets": "<i8",  # (documents + 1,) only where rows are per token
 }
+_GLOBALS = {"globals": "<f2"}  # (documents, width) global vectors, only where the collection has them
 _OFFSETS = ("offsets", "span_offsets", "term_offsets", "term_row_offsets")
 """Columns that begin with a zero of their own."""
 
@@ -94,6 +95,7 @@ class SegmentWriter:
         self._write("ids", tokens.ids)
         self._write("roles", tokens.roles)
         self._write("spans", tokens.spans)
+        self._write("globals", tokens.globals_)
         if tokens.spans is not None:
             inside = np.arange(1, n + 1) if tokens.span_offsets is None else tokens.span_offsets[1:]
             self._write("span_offsets", inside + self._spans)
@@ -133,10 +135,20 @@ class SegmentWriter:
         """The sparse rows of all that was synced, memory-mapped; None: the collection has none."""
         return _term_rows({name: self._mapped(name) for name in _TERM_COLUMNS if name in self.columns})
 
+    def ids(self) -> np.ndarray:
+        """(tokens,) uint32 vocabulary ids of all that was synced, memory-mapped; there must be some."""
+        return self._mapped("ids")
+
+    def globals_(self) -> np.ndarray:
+        """(documents, width) float16 global vectors of all that was synced, memory-mapped."""
+        return self._mapped("globals").reshape(-1, self.schema.vector)
+
     @property
     def size(self) -> int:
         """As in `Representations.size`."""
-        return self._tokens if self.schema.dim else self._weights
+        if self.schema.dim:
+            return self._tokens
+        return self._weights if self.schema.terms else self._mapped("documents").size
 
     def _mapped(self, name: str) -> np.ndarray:
         path, dtype = self.folder / name, self.columns[name]
@@ -170,7 +182,7 @@ def seal(writer: SegmentWriter, extra: tuple[str, ...] = ()) -> int:
     )
     if plain:
         arrays.pop("span_offsets", None)
-    width = {"vectors": writer.schema.dim, "spans": 2}
+    width = {"vectors": writer.schema.dim, "spans": 2, "globals": writer.schema.vector}
     for name in extra:
         sync(folder / name)
     files = {
@@ -181,7 +193,10 @@ def seal(writer: SegmentWriter, extra: tuple[str, ...] = ()) -> int:
         }
         for name, (dtype, count) in arrays.items()
     } | {name: _digest(folder / name) for name in extra}
-    text = json.dumps({"format": FORMAT, "dim": writer.schema.dim, "files": files}, indent=1, sort_keys=True).encode()
+    said = {"format": FORMAT, "dim": writer.schema.dim, "files": files}
+    if writer.schema.vector:
+        said["vector"] = writer.schema.vector
+    text = json.dumps(said, indent=1, sort_keys=True).encode()
     with open(folder / MANIFEST, "wb") as out:
         out.write(text)
         out.flush()
@@ -249,7 +264,7 @@ class Segment:
         arrays = {
             n: _map(folder / n, f["dtype"], tuple(f["shape"])) for n, f in manifest["files"].items() if "dtype" in f
         }
-        dim = manifest["dim"]
+        dim, width = manifest["dim"], manifest.get("vector")
         tokens = Tokens(
             arrays.get("vectors", np.zeros((0, dim), np.float16)),
             arrays["offsets"],
@@ -257,6 +272,7 @@ class Segment:
             arrays.get("spans"),
             arrays.get("span_offsets"),
             roles=arrays.get("roles"),
+            globals_=arrays.get("globals", np.zeros((0, width), np.float16)) if width else None,
         )
         numbers = arrays.get("documents", np.zeros(0, np.int64))
         return cls(folder, dim, numbers, tokens, manifest["files"], _term_rows(arrays))
@@ -309,10 +325,11 @@ def sync(path: Path) -> None:
 
 
 def _columns(schema: Schema) -> dict[str, str]:
+    columns = {**_COLUMNS, **_GLOBALS} if schema.vector else _COLUMNS
     if schema.terms is None:
-        return _COLUMNS
+        return columns
     rows_only = set() if schema.terms.per_token else {"term_row_offsets"}
-    return {**_COLUMNS, **{name: dtype for name, dtype in _TERM_COLUMNS.items() if name not in rows_only}}
+    return {**columns, **{name: dtype for name, dtype in _TERM_COLUMNS.items() if name not in rows_only}}
 
 
 def _term_rows(arrays: dict[str, np.ndarray]) -> TermRows | None:

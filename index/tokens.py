@@ -46,7 +46,7 @@ class Tokens:
     roles: np.ndarray | None = None
     """(n,) uint8 values of `Role`."""
     globals_: np.ndarray | None = None
-    """(documents, g) float32: one vector for the whole document."""
+    """(documents, g) float32 or float16: one vector for the whole document."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -150,6 +150,27 @@ def from_matrices(matrices: Sequence[np.ndarray], dim: int | None = None) -> Tok
         if len(m):
             vectors[offsets[i] : offsets[i + 1]] = m
     return Tokens(vectors, offsets)
+
+
+def from_vectors(vectors: np.ndarray) -> Tokens:
+    """One global vector for each document or query, (documents, g) float32 or float16, and no tokens."""
+    vectors = np.asarray(vectors)
+    if vectors.ndim != 2:
+        raise InvalidArgument(f"vectors must be (documents, dimensions), got shape {vectors.shape}")
+    return Tokens(np.zeros((0, 0), np.float16), np.zeros(len(vectors) + 1, np.int64), globals_=vectors)
+
+
+def whole_rows(vectors: np.ndarray, width: int) -> np.ndarray:
+    """Global vectors (n, width), as they are, that a collection of this width can hold, or be asked for."""
+    vectors = np.asarray(vectors)
+    if vectors.ndim != 2 or vectors.shape[1] != width:
+        raise InvalidArgument(f"global vectors are {vectors.shape}; this collection has {width} dimensions")
+    # Comparisons with NaN are false.
+    good = (np.abs(vectors) <= 65504).all(axis=1)
+    if not good.all():
+        row = int(np.argmin(good))
+        raise InvalidArgument(f"global vector {row} has NaN, infinity or an entry beyond 65504, the largest float16")
+    return vectors
 
 
 def concatenate(parts: Sequence[Tokens]) -> Tokens:
