@@ -52,7 +52,9 @@ class Schema:
     @classmethod
     def of(cls, view: View) -> Schema:
         """What a catalog says. DataLoss: its format tells that it once said more."""
-        said = {name: view.meta(name, _LOST if view.meta("format") >= since else None) for name, since in _SINCE.items()}
+        said = {
+            name: view.meta(name, _LOST if view.meta("format") >= since else None) for name, since in _SINCE.items()
+        }
         if lost := [name for name, value in said.items() if value == _LOST]:
             raise DataLoss(f"{view.path}: {lost[0]!r} is gone; restore it from a copy")
         terms = None if said["terms"] is None else TermField(**said["terms"])
@@ -67,7 +69,9 @@ class Schema:
                 f"this collection holds token vectors of {self.dim} dimensions; give tokens, empty ones if need be"
             )
         elif self.vector:
-            raise InvalidArgument(f"this collection holds a global vector of {self.vector} dimensions; give from_vectors")
+            raise InvalidArgument(
+                f"this collection holds a global vector of {self.vector} dimensions; give from_vectors"
+            )
         if terms is not None:
             self.need_terms()
         elif self.terms:

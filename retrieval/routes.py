@@ -1,10 +1,12 @@
-"""The routes of a query through a collection: by token vectors, by terms, or by both."""
+"""The routes of a query through a collection: by token vectors, by terms, by a global vector, or by several of these."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from ..index.bm25 import Bm25
 from ..index.collection import Collection
@@ -13,12 +15,13 @@ from ..index.filters import Filter, parse
 from ..index.fusion import rrf
 from ..index.hits import Hits, best
 from ..index.scoring import Scoring, SearchParams
+from ..index.representations import Schema
 from ..index.snapshot import Snapshot
 from ..index.terms import Terms
 from ..index.tokens import Tokens
 from .systems import System
 
-MODES = ("tokens", "terms", "hybrid", "rerank")
+MODES = ("tokens", "terms", "vector", "sum", "hybrid", "rerank")
 _OPTIONS = ("mode", "exact", "depth", "fusion_k", "weights")
 
 
@@ -27,6 +30,7 @@ class Queries:
     """Queries made ready for a route: the sides that it needs."""
 
     tokens: Tokens | None = None
+    """With the global vectors, if there are such; of these alone, as `from_vectors` makes them, if there are no tokens."""
     terms: Terms | None = None
 
     def __len__(self) -> int:
@@ -42,8 +46,9 @@ class Route:
     """Which way a query takes, and what it may spend."""
 
     mode: str
-    """`tokens`: late interaction. `terms`: sparse. `hybrid`: both, fused by reciprocal rank. `rerank`: the best by terms,
-    scored by late interaction."""
+    """`tokens`: late interaction. `terms`: sparse. `vector`: the global vectors. `sum`: scores by terms and by vector, added
+    (DupMAE). `hybrid`: all that there are, fused by reciprocal rank. `rerank`: the best by terms, scored by late
+    interaction."""
     scoring: Scoring
     params: SearchParams
     exact: bool = False
@@ -53,8 +58,10 @@ class Route:
     """Documents that each side gives to `hybrid`, and terms to `rerank`; never fewer than k. Larger: recall; time grows."""
     fusion_k: float = 60
     """`hybrid`: larger: less between the first ranks, more for being in both (`index/fusion.py`)."""
-    weights: tuple[float, float] = (1, 1)
-    """`hybrid`: what ranks by tokens and by terms count."""
+    weights: tuple[float, ...] | None = None
+    """`hybrid`: what ranks by each of the `lanes` count; None: all alike."""
+    lanes: tuple[str, ...] = ()
+    """`hybrid`: what is fused, those of `tokens`, `terms`, `vector` that there are. COIL's tokens have the vector within."""
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -63,9 +70,11 @@ class Route:
             raise InvalidArgument(f"depth is {self.depth}; it must be at least 1")
 
     @property
-    def sides(self) -> tuple[bool, bool]:
-        """Whether this route needs a query's token vectors, and its terms."""
-        return self.mode != "terms", self.mode != "tokens"
+    def sides(self) -> tuple[bool, bool, bool]:
+        """Whether this route needs a query's token vectors, its terms, and its global vector (COIL's tokens do not say so)."""
+        needed = {"sum": ("terms", "vector"), "rerank": ("tokens", "terms"), "hybrid": self.lanes}
+        lanes = needed.get(self.mode, (self.mode,))
+        return "tokens" in lanes, "terms" in lanes, "vector" in lanes
 
 
 def route_of(search: dict[str, Any], system: System, collection: Collection, bm25: Bm25 | None, k: int | None) -> Route:
@@ -83,9 +92,12 @@ def route_of(search: dict[str, Any], system: System, collection: Collection, bm2
         names = ", ".join([*vars(system.params), "missing", *_OPTIONS, "target_recall", "filter"])
         raise InvalidArgument(f"unknown search parameter in {sorted(unknown)}; known are {names}")
     params, exact = replace(system.params, **spent), bool(chosen.pop("exact", False))
-    mode = chosen.pop("mode", None) or ("tokens" if collection.dim else "terms")
+    mode = chosen.pop("mode", None) or _usual(collection.schema, bm25)
+    lanes = _lanes(collection.schema, scoring)
+    if mode == "hybrid" and len(lanes) < 2:
+        raise InvalidArgument(f"mode is 'hybrid', and this collection holds no more than {', '.join(lanes)}")
     condition = None if filter is None else as_filter(filter)
-    route = Route(mode, scoring, params, exact, condition, bm25, **chosen)
+    route = Route(mode, scoring, params, exact, condition, bm25, lanes=lanes, **chosen)
     if target is None or k is None or exact:
         return route
     if scoring.tokens != "all" or mode not in ("tokens", "hybrid") or {"nprobe", "candidates"} & spent.keys():
@@ -96,31 +108,57 @@ def route_of(search: dict[str, Any], system: System, collection: Collection, bm2
     return replace(route, exact=reaching is None, params=reaching or params)
 
 
+def _usual(schema: Schema, bm25: Bm25 | None) -> str:
+    if schema.dim or not schema.vector:
+        return "tokens" if schema.dim else "terms"
+    # BM25 and a vector were not made to be added.
+    return "vector" if schema.terms is None else "sum" if bm25 is None else "hybrid"
+
+
+def _lanes(schema: Schema, scoring: Scoring) -> tuple[str, ...]:
+    own = schema.vector and not (schema.dim and scoring.tokens == "same_id")
+    held = {"tokens": schema.dim, "terms": schema.terms, "vector": own}
+    return tuple(name for name, there in held.items() if there)
+
+
 def as_filter(condition: Any) -> Filter:
     """A filter, or the JSON form of one."""
     return parse(condition) if isinstance(condition, Mapping) else condition
 
 
 def find(snapshot: Snapshot, route: Route, queries: Queries, k: int) -> list[Hits]:
-    """The k best documents of every query. Scores: MaxSim, or sparse, or (hybrid) sums of reciprocal ranks."""
-    tokens, terms = queries.tokens, queries.terms
-    if route.mode == "tokens":
-        return _by_tokens(snapshot, route, tokens, k)
-    depth = k if route.mode == "terms" else max(k, route.depth)
-    sparse = snapshot.search_terms(_given(terms, "terms"), depth, route.filter, route.bm25)
-    if route.mode == "terms":
-        return sparse
+    """The k best documents of every query. Scores: of tokens, terms, vectors, sums of two, or (hybrid) of reciprocal ranks."""
+    if route.mode == "hybrid":
+        found = [_lane(snapshot, route, lane, queries, max(k, route.depth)) for lane in route.lanes]
+        fused = [rrf(rankings, route.fusion_k, route.weights) for rankings in zip(*found, strict=True)]
+        return [Hits(hits.docs[:k], hits.scores[:k]) for hits in fused]
     if route.mode == "rerank":
-        given = _given(tokens, "token vectors")
-        return [best(hits.docs, snapshot.score_tokens(given.take([q]), hits.docs), k) for q, hits in enumerate(sparse)]
-    dense = _by_tokens(snapshot, route, tokens, depth)
-    fused = [rrf(pair, route.fusion_k, route.weights) for pair in zip(dense, sparse, strict=True)]
-    return [Hits(hits.docs[:k], hits.scores[:k]) for hits in fused]
+        given, sparse = _tokens(queries), _lane(snapshot, route, "terms", queries, max(k, route.depth))
+        scored = (snapshot.score_tokens(given.take([q]), h.docs, scoring=route.scoring) for q, h in enumerate(sparse))
+        return [best(hits.docs, scores, k) for hits, scores in zip(sparse, scored, strict=True)]
+    return _lane(snapshot, route, route.mode, queries, k)
 
 
-def _by_tokens(snapshot: Snapshot, route: Route, tokens: Tokens | None, k: int) -> list[Hits]:
-    given = _given(tokens, "token vectors")
-    return snapshot.search(given, k, route.scoring, route.params, route.filter, route.exact)
+def _lane(snapshot: Snapshot, route: Route, lane: str, queries: Queries, k: int) -> list[Hits]:
+    """The ranking by one kind of score."""
+    if lane == "tokens":
+        return snapshot.search(_tokens(queries), k, route.scoring, route.params, route.filter, route.exact)
+    if lane == "terms":
+        return snapshot.search_terms(_given(queries.terms, "terms"), k, route.filter, route.bm25)
+    if lane == "vector":
+        return snapshot.search_vectors(vectors_of(queries), k, route.filter, route.exact)
+    if route.bm25:
+        raise InvalidArgument("mode is 'sum', and scores of BM25 and of a vector are no sum; use hybrid")
+    return snapshot.search_added(_given(queries.terms, "terms"), vectors_of(queries), k, route.filter, route.exact)
+
+
+def vectors_of(queries: Queries) -> np.ndarray:
+    """(queries, width) global vectors. InvalidArgument: there are none."""
+    return _given(None if queries.tokens is None else queries.tokens.globals_, "global vector")
+
+
+def _tokens(queries: Queries) -> Tokens:
+    return _given(queries.tokens, "token vectors")
 
 
 def _given(side: Any, name: str) -> Any:

@@ -68,7 +68,7 @@ def version_callback(
 def build_command(
     data: Annotated[str, typer.Argument(help="BEIR or MS MARCO folder, .jsonl or .tsv file (.gz), or ir_datasets id.")],
     collection: Annotated[Path, typer.Argument(help="Folder to make.")],
-    system: SystemName = "colbert",
+    system: SystemName = None,
     encoder: Encoder = EMBEDDED,
     pool: Pool = None,
     prune: Prune = None,
@@ -165,7 +165,7 @@ def eval_command(
     split: Annotated[str | None, typer.Option(help="Which qrels (default: test, or the only ones).")] = None,
     measures: Annotated[str | None, typer.Option(help="Comma-separated, as ir-measures names them.")] = None,
     run: Annotated[Path | None, typer.Option(help="Write a TREC run file (.gz compresses).")] = None,
-    system: SystemName = "colbert",
+    system: SystemName = None,
     encoder: Encoder = EMBEDDED,
     pool: Pool = None,
     prune: Prune = None,
@@ -233,7 +233,7 @@ def main() -> None:
 
 
 def _settings(
-    system: str,
+    system: str | None,
     encoder: str,
     pool: str | None,
     prune: list[str] | None,
@@ -296,10 +296,12 @@ def _create_or_resume(folder: Path, settings: dict[str, Any], machine: dict[str,
     retriever = Retriever(folder, **machine)
     was, encoder = retriever.settings, retriever.settings["encoder"] or {}
     same = ("system", "dim")
+    settings = {**settings, "system": settings["system"] or was["system"]}
     terms = {"terms": (was.get("terms") or {}).get("name")}
     now = {**{k: settings[k] for k in (*same, "terms")}, "recipe": settings["reduce"], "encoder": settings["encoder"]}
     then = {**{k: was[k] for k in same}, **terms, "recipe": was["recipe"], "encoder": encoder.get("name")}
-    if now != then or settings["store"] != retriever.collection.store:
+    stores = retriever.collection.store, retriever.system.store
+    if now != then or settings["store"] not in stores:
         raise InvalidArgument(
             f"{folder} was begun with other settings ({then}, {retriever.collection.store}); choose another folder"
         )
