@@ -123,9 +123,10 @@ def _candidates(part: Part, query: Query, k: int) -> Iterator[np.ndarray]:
 
 def _matches(tokens: Tokens, rows: np.ndarray, query: Query) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All pairs of equal id: places in `rows`, query tokens, and float64 products."""
-    if tokens.ids is None:
+    if tokens.ids is None and len(rows):
         raise InvalidArgument("tokens match at equal ids here, and the stored ones have no ids; build with an encoder")
-    ids, order = tokens.ids[rows], np.argsort(query.ids, kind="stable")
+    ids = np.zeros(0, np.uint32) if tokens.ids is None else tokens.ids[rows]
+    order = np.argsort(query.ids, kind="stable")
     first = np.searchsorted(query.ids[order], ids)
     counts = np.searchsorted(query.ids[order], ids, side="right") - first
     places = np.repeat(np.arange(len(rows)), counts)

@@ -174,20 +174,22 @@ def whole_rows(vectors: np.ndarray, width: int) -> np.ndarray:
 
 
 def concatenate(parts: Sequence[Tokens]) -> Tokens:
-    """Joins batches of documents. A column stays when every part has it; spans follow the raggedest part."""
+    """Joins batches of documents. A column stays when every part that has tokens has it; spans follow the raggedest part."""
     if not parts:
         raise InvalidArgument("nothing to concatenate: at least one batch of tokens is needed")
     if len({p.dim for p in parts}) > 1:
         raise InvalidArgument(f"batches have different dimensions {sorted({p.dim for p in parts})}")
-    ragged = any(p.span_offsets is not None for p in parts) and all(p.spans is not None for p in parts)
+    # A stored segment of empty documents has no columns.
+    full = [p for p in parts if len(p.vectors)] or parts
+    ragged = any(p.span_offsets is not None for p in full) and all(p.spans is not None for p in full)
     return Tokens(
         np.concatenate([p.vectors for p in parts]),
         chain([p.offsets for p in parts]),
-        _join(parts, "ids"),
-        _join(parts, "spans"),
-        chain([_span_offsets(p) for p in parts]) if ragged else None,
-        _join(parts, "weights"),
-        _join(parts, "roles"),
+        _join(full, "ids"),
+        _join(full, "spans"),
+        chain([_span_offsets(p) for p in full]) if ragged else None,
+        _join(full, "weights"),
+        _join(full, "roles"),
         _join(parts, "globals_"),
     )
 

@@ -14,8 +14,8 @@ from ..index.errors import InvalidArgument
 from ..index.filters import Filter, parse
 from ..index.fusion import rrf
 from ..index.hits import Hits, best
-from ..index.scoring import Scoring, SearchParams
 from ..index.representations import Schema
+from ..index.scoring import Scoring, SearchParams
 from ..index.snapshot import Snapshot
 from ..index.terms import Terms
 from ..index.tokens import Tokens
