@@ -149,8 +149,9 @@ def build_terms(segment: SegmentWriter) -> tuple[str, ...]:
 
 def build_codes(segment: SegmentWriter) -> tuple[str, ...]:
     """Adds the global vectors in bytes to a segment that is about to be sealed, where it has such vectors."""
-    vectors = segment.globals_() if segment.schema.vector else ()
-    return dense.build(segment.folder, vectors) if len(vectors) else ()
+    if not segment.schema.vector or not len(segment.globals_()):
+        return ()
+    return dense.build(segment.folder, segment.globals_())
 
 
 def open_codes(segment: Segment) -> dense.GlobalCodes | None:

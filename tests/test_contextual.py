@@ -48,7 +48,7 @@ def test_estimates_are_within_their_bounds(
     asked = rng.integers(0, vocabulary + 1, q).astype(np.uint32) * 400_000_003
     queries = rng.standard_normal((q, dim)).astype(np.float32)
     truth = by_loops(keys, vectors, offsets, asked, queries)
-    found = []
+    found, wrong = [], 0.0
     for _ in on_every_level():
         for threads in (1, 2):
             estimates, wrong = lists.estimate(asked, queries, threads)
@@ -110,12 +110,12 @@ def test_products_of_bytes_are_within_their_bounds(n: int, dim: int, extreme: bo
 def test_nobody_among_the_best_is_left_out(n: int, k: int, most: float, one: bool, seed: int) -> None:
     rng = np.random.default_rng(seed)
     truth = np.round(rng.standard_normal(n), 1).astype(np.float32)
-    slack = np.float32(most) if one else (most * rng.random(n)).astype(np.float32)
+    slack = (most * (1 if one else rng.random(n)) * np.ones(n)).astype(np.float32)
     estimates = truth + (slack * rng.uniform(-0.999, 0.999, n)).astype(np.float32)
     estimates[rng.random(n) < 0.2] = -np.inf
     allowed = rng.random(n) < 0.7 if seed % 2 else None
     there = (estimates > -np.inf) & (True if allowed is None else allowed)
-    chosen = among_best(estimates, float(slack) if one else slack, k, allowed)
+    chosen = among_best(estimates, most if one else slack, k, allowed)
     assert there[chosen].all() and (np.diff(chosen) > 0).all()
     if there.sum() > k:
         cut = np.sort(truth[there])[-k]
