@@ -95,7 +95,8 @@ class SegmentWriter:
         self._write("ids", tokens.ids)
         self._write("roles", tokens.roles)
         self._write("spans", tokens.spans)
-        self._write("globals", tokens.globals_)
+        if self.schema.vector:
+            self._write("globals", tokens.globals_)
         if tokens.spans is not None:
             inside = np.arange(1, n + 1) if tokens.span_offsets is None else tokens.span_offsets[1:]
             self._write("span_offsets", inside + self._spans)
