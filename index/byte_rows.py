@@ -64,9 +64,10 @@ def among_best(
         found &= allowed
     if np.count_nonzero(found) <= k:
         return np.flatnonzero(found)
-    low = estimates - np.float32(slack) if np.isscalar(slack) else estimates - slack
+    wrong = np.asarray(slack, np.float32)
+    low = estimates - wrong
     chosen = kernels.greatest(_ordered(low), k, open=found)
-    return np.flatnonzero(found & (estimates + slack >= low[chosen].min()))
+    return np.flatnonzero(found & (estimates + wrong >= low[chosen].min()))
 
 
 def _ordered(values: np.ndarray) -> np.ndarray:

@@ -129,7 +129,8 @@ class Snapshot:
         """Why document number `doc` has its score for one query. The filter counts: XTR's imputed values depend on it."""
         vectors = self._vectors(query)
         if scoring.tokens == "same_id":
-            return same_id.explain(self.state.parts, *same_id.queries_of(vectors, self._schema.vector), doc)
+            (one,) = same_id.queries_of(vectors, self._schema.vector)
+            return same_id.explain(self.state.parts, one, doc)
         return explain(self.parts(filter, exact), widen(vectors.vectors), doc, scoring, params)
 
     def score_tokens(
@@ -146,7 +147,8 @@ class Snapshot:
         """
         vectors, numbers = self._vectors(_single(query)), np.asarray(docs, np.int64).reshape(-1)
         if scoring.tokens == "same_id":
-            return same_id_scores(self.state.parts, *same_id.queries_of(vectors, self._schema.vector), numbers)
+            (one,) = same_id.queries_of(vectors, self._schema.vector)
+            return same_id_scores(self.state.parts, one, numbers)
         return token_scores(self.state.parts, widen(vectors.vectors), numbers, threads)
 
     def search_vectors(

@@ -46,6 +46,7 @@ from .options import (
     TargetRecall,
     TermsName,
     Threads,
+    Vector,
     read_filter,
 )
 
@@ -75,6 +76,7 @@ def build_command(
     reduce: Reduce = None,
     dim: Dim = None,
     terms: TermsName = None,
+    vector: Vector = False,
     store: Store = "auto",
     query_length: QueryLength = None,
     document_length: DocumentLength = None,
@@ -88,7 +90,7 @@ def build_command(
 ) -> None:
     """Encode a corpus and build a collection. Run it again after an interruption: it goes on where it stopped."""
     settings = _settings(
-        system, encoder, pool, prune, reduce, dim, terms, store, query_length, document_length, query_expansion
+        system, encoder, pool, prune, reduce, dim, terms, vector, store, query_length, document_length, query_expansion
     )
     machine = {"device": device, "threads": threads, "cache": cache}
     _, done = _build(data, collection, settings, machine, quiet, restart)
@@ -172,6 +174,7 @@ def eval_command(
     reduce: Reduce = None,
     dim: Dim = None,
     terms: TermsName = None,
+    vector: Vector = False,
     store: Store = "auto",
     query_length: QueryLength = None,
     document_length: DocumentLength = None,
@@ -201,7 +204,18 @@ def eval_command(
         report = _evaluate(dataset, Retriever(collection, **machine), names, run, search, quiet)
     else:
         settings = _settings(
-            system, encoder, pool, prune, reduce, dim, terms, store, query_length, document_length, query_expansion
+            system,
+            encoder,
+            pool,
+            prune,
+            reduce,
+            dim,
+            terms,
+            vector,
+            store,
+            query_length,
+            document_length,
+            query_expansion,
         )
         with tempfile.TemporaryDirectory(prefix="plait-eval-") as folder:
             retriever, built = _build(
@@ -240,6 +254,7 @@ def _settings(
     reduce: list[str] | None,
     dim: int | None,
     terms: str | None,
+    vector: bool,
     store: str,
     query_length: int | None,
     document_length: int | None,
@@ -249,7 +264,7 @@ def _settings(
     options = EncoderOptions(query_length, document_length, query_expansion)
     named = None if encoder == "none" else encoder
     sides = {"encoder": named, "options": options, "reduce": steps, "dim": dim, "terms": terms}
-    return {"system": system, **sides, "store": store}
+    return {"system": system, **sides, "vector": vector or None, "store": store}
 
 
 def _search(missing: str | None, exact: bool, *numbers: Any) -> dict[str, Any]:
@@ -301,7 +316,8 @@ def _create_or_resume(folder: Path, settings: dict[str, Any], machine: dict[str,
     now = {**{k: settings[k] for k in (*same, "terms")}, "recipe": settings["reduce"], "encoder": settings["encoder"]}
     then = {**{k: was[k] for k in same}, **terms, "recipe": was["recipe"], "encoder": encoder.get("name")}
     stores = retriever.collection.store, retriever.system.store
-    if now != then or settings["store"] not in stores:
+    lacking = settings["vector"] and not was.get("vector")
+    if now != then or settings["store"] not in stores or lacking:
         raise InvalidArgument(
             f"{folder} was begun with other settings ({then}, {retriever.collection.store}); choose another folder"
         )

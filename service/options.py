@@ -58,6 +58,9 @@ TermsName = Annotated[
         "--terms", help="Sparse terms beside the token vectors: bm25, bm25:LANGUAGE, a sparse checkpoint, or binary."
     ),
 ]
+Vector = Annotated[
+    bool, typer.Option("--vector", help="Keep the encoder's single vector of each document too, for --mode vector.")
+]
 Mode = Annotated[
     str | None,
     typer.Option(

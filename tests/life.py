@@ -241,6 +241,7 @@ def same_vectors(snapshot: Snapshot, documents: Documents) -> bool:
     """The stored ids and global vectors are those of the documents; or the collection has none."""
     for id, (seed, _) in documents.items():
         stored, wanted = snapshot.tokens(snapshot.view.by_id(id).number), keyed(seed)
+        assert wanted.globals_ is not None and wanted.ids is not None
         if stored.globals_ is not None and not np.array_equal(stored.globals_, wanted.globals_):
             return False
         if stored.ids is not None and not np.array_equal(stored.ids, wanted.ids):

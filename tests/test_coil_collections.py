@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,8 +56,8 @@ def coil_truth(folder: Path, ids: str = "abcdef") -> dict[str, float]:
     encoder = load_encoder(str(folder), threads=1)
     documents, query = encoder.encode_documents([TEXTS[id] for id in ids]), encoder.encode_queries([QUERY])
     half = documents.with_vectors(documents.vectors.astype(np.float16))
-    if documents.globals_ is not None:
-        half.globals_[:] = documents.globals_.astype(np.float16)
+    if half.globals_ is not None:
+        half.globals_[:] = half.globals_.astype(np.float16)
     query = query.with_vectors(query.vectors.astype(np.float16))
     scores = {id: oracle.same_id(query, half.take([i])) for i, id in enumerate(ids)}
     return {id: s for id, s in scores.items() if s is not None}
@@ -142,11 +143,12 @@ def test_what_coil_cannot_keep_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="this encoder makes none"):
         plait.create(tmp_path / "c", encoder=str(coil(tmp_path / "tok", whole=False)), vector=True)
     retriever = filled(tmp_path / "c", encoder=folder)
-    for search, message in (
+    refused: list[tuple[dict[str, Any], str]] = [
         ({"mode": "hybrid"}, "no more than tokens"),
         ({"mode": "sum"}, "holds no terms"),
         ({"target_recall": 0.9}, "target_recall"),
-    ):
+    ]
+    for search, message in refused:
         with pytest.raises(InvalidArgument, match=message):
             retriever.search(QUERY, **search)
     with pytest.raises(InvalidArgument, match="coil"):

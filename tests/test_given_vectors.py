@@ -67,7 +67,7 @@ def test_a_lane_beside_bm25(tmp_path: Path) -> None:
         by_vector = [h.id for h in index.search(asked, mode="vector")[0]]
         assert by_vector == ["a", "b", "c"]
         for weights in (None, (2, 0.5)):
-            chosen = {} if weights is None else {"weights": weights}
+            chosen: dict[str, Any] = {} if weights is None else {"weights": weights}
             (hits,) = index.search(asked, **chosen)
             first, second = weights or (1, 1)
             wanted = {

@@ -80,8 +80,8 @@ def test_search_is_the_formula(
                     assert_hits(hits, wanted, k)
                     (hits,) = snapshot.search(query, k, COIL, filter=Range("n", lt=n // 2), exact=exact)
                     assert_hits(hits, {d: s for d, s in wanted.items() if d < n // 2}, k)
-                    if width:
-                        (hits,) = snapshot.search_vectors(queries.globals_[q : q + 1], k, exact=exact)
+                    if query.globals_ is not None:
+                        (hits,) = snapshot.search_vectors(query.globals_, k, exact=exact)
                         assert_hits(hits, {d: oracle.product(query, documents.take([d])) for d in range(n)}, k)
                 given = list(range(n))[::-1]
                 np.testing.assert_allclose(
@@ -141,14 +141,14 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
             snapshot.search_vectors(np.ones((1, 4), np.float32), 3)
     assert len(collection) == 3
     collection.close()
-    for settings_, message in (
-        ({"dim": 4, "vector": -1}, "vector is -1"),
-        ({"dim": 4, "vector": 4097}, "vector is 4097"),
-        ({"dim": 0, "vector": 0}, "terms or a vector alone"),
-        ({"dim": 0, "vector": 2, "store": "contextual"}, "for token vectors"),
+    for dim, vector, store, message in (
+        (4, -1, "exact", "vector is -1"),
+        (4, 4097, "exact", "vector is 4097"),
+        (0, 0, "exact", "terms or a vector alone"),
+        (0, 2, "contextual", "for token vectors"),
     ):
         with pytest.raises(InvalidArgument, match=message):
-            Collection.create(tmp_path / "d", **settings_)
+            Collection.create(tmp_path / "d", dim, store, vector=vector)
     with Collection.create(tmp_path / "e", 4) as plain:
         plain.live.upsert(["a"], query)
         with plain.snapshot() as snapshot:
