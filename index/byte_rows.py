@@ -72,5 +72,9 @@ def among_best(
 
 def _ordered(values: np.ndarray) -> np.ndarray:
     """(n,) uint32 in the order of (n,) float32."""
-    bits = (values + np.float32(0)).view(np.uint32)  # -0 becomes 0
-    return np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+    bits = (values + np.float32(0)).view(np.int32)  # -0 becomes 0
+    # Of a negative number all bits are turned, of any other the sign alone.
+    flip = bits >> 31
+    flip |= np.int32(-(1 << 31))
+    bits ^= flip
+    return bits.view(np.uint32)

@@ -26,6 +26,7 @@ from .segment import Segment
 from .tokens import Tokens, ragged_rows
 
 _ROWS = 1 << 17
+_BITS = (1 << 15) - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,10 +127,14 @@ def _matches(tokens: Tokens, rows: np.ndarray, query: Query) -> tuple[np.ndarray
     if tokens.ids is None and len(rows):
         raise InvalidArgument("tokens match at equal ids here, and the stored ones have no ids; build with an encoder")
     ids = np.zeros(0, np.uint32) if tokens.ids is None else tokens.ids[rows]
-    order = np.argsort(query.ids, kind="stable")
+    # Most tokens are told apart by a few bits of their ids.
+    known = np.zeros(_BITS + 1, bool)
+    known[query.ids & _BITS] = True
+    alike = np.flatnonzero(known[ids & _BITS])
+    ids, order = ids[alike], np.argsort(query.ids, kind="stable")
     first = np.searchsorted(query.ids[order], ids)
     counts = np.searchsorted(query.ids[order], ids, side="right") - first
-    places = np.repeat(np.arange(len(rows)), counts)
+    places = np.repeat(alike, counts)
     within = np.arange(len(places)) - np.repeat(np.cumsum(counts) - counts, counts)
     asked = order[np.repeat(first, counts) + within]
     ours = widen(tokens.vectors[rows[places]]).astype(np.float64)

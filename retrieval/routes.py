@@ -95,7 +95,8 @@ def route_of(search: dict[str, Any], system: System, collection: Collection, bm2
     mode = chosen.pop("mode", None) or _usual(collection.schema, bm25)
     lanes = _lanes(collection.schema, scoring)
     if mode == "hybrid" and len(lanes) < 2:
-        raise InvalidArgument(f"mode is 'hybrid', and this collection holds no more than {', '.join(lanes)}")
+        other = [name for name in ("terms", "tokens", "vector") if name not in lanes]
+        raise InvalidArgument(f"mode is 'hybrid', and this collection holds no {' or '.join(other)} beside {lanes[0]}")
     condition = None if filter is None else as_filter(filter)
     route = Route(mode, scoring, params, exact, condition, bm25, lanes=lanes, **chosen)
     if target is None or k is None or exact:

@@ -144,7 +144,7 @@ def test_what_coil_cannot_keep_is_refused(tmp_path: Path) -> None:
         plait.create(tmp_path / "c", encoder=str(coil(tmp_path / "tok", whole=False)), vector=True)
     retriever = filled(tmp_path / "c", encoder=folder)
     refused: list[tuple[dict[str, Any], str]] = [
-        ({"mode": "hybrid"}, "no more than tokens"),
+        ({"mode": "hybrid"}, "holds no terms or vector beside tokens"),
         ({"mode": "sum"}, "holds no terms"),
         ({"target_recall": 0.9}, "target_recall"),
     ]
