@@ -14,7 +14,7 @@ NATIVE := $(wildcard index/native/*)
 SOURCES := pyproject.toml constraints.txt $(NATIVE) $(wildcard plait/*.py index/*.py retrieval/* service/*.py eval/*.py)
 EVERYTHING := .[demo,encoders,faiss,eval]
 
-KERNEL_TESTS := $(addprefix tests/test_, $(addsuffix .py, kernels lists postings pq4 select sparse_maxsim))
+KERNEL_TESTS := $(addprefix tests/test_, $(addsuffix .py, codecs contextual kernels lists postings pq4 select sparse_maxsim))
 
 .PHONY: demo test sanitize lint dev results bench clean
 

@@ -115,6 +115,24 @@ def sparse_maxsim(
     scores: np.ndarray,
     met: np.ndarray,
 ) -> None: ...
+
+class Contextual:
+    def __init__(
+        self,
+        term_runs: np.ndarray,
+        windows: np.ndarray,
+        starts: np.ndarray,
+        offsets: np.ndarray,
+        codes: np.ndarray,
+        documents: int,
+    ) -> None: ...
+    def scan(
+        self, terms: np.ndarray, vectors: np.ndarray, factors: np.ndarray, threads: int, out: np.ndarray
+    ) -> None: ...
+
+def byte_products(
+    codes: np.ndarray, scales: np.ndarray, query: np.ndarray, factor: float, threads: int, out: np.ndarray
+) -> None: ...
 def level() -> str: ...
 def use_level(name: str) -> bool: ...
 def levels_here() -> list[str]: ...

@@ -14,7 +14,7 @@ from .catalog import Catalog, allocate, next_segment, put_documents, put_meta, p
 from .errors import DataLoss, FailedPrecondition, InvalidArgument
 from .representations import Representations, Schema
 from .segment import SegmentWriter, seal, segment_folder, tidy
-from .stores import STORE_FILES, Progress, build_store, build_terms
+from .stores import STORE_FILES, Progress, build_codes, build_store, build_terms
 from .terms import Terms
 from .tokens import Tokens
 from .view import Document, View
@@ -150,7 +150,7 @@ class Builder:
             return 0
         with self._catalog.files():
             extra, drift = build_store(self._catalog, self._store, self._segment, self._device, self._threads, progress)
-            crc = seal(self._segment, (*extra, *build_terms(self._segment)))
+            crc = seal(self._segment, (*extra, *build_terms(self._segment), *build_codes(self._segment)))
         with self._catalog.writing() as view:
             view.db.execute(
                 "UPDATE segments SET published = 1, staged = '{}', manifest_crc = ?, drift = ? WHERE number = ?",

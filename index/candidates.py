@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from . import dense, same_id
 from .errors import NotFound
 from .kernels import sparse_maxsim
 from .search import Part
@@ -20,6 +21,22 @@ def token_scores(parts: list[Part], query: np.ndarray, docs: np.ndarray, threads
         if len(tokens.vectors):
             codec = part.segment.codec
             scores[places] = codec.scores(tokens.vectors, tokens.offsets, positions, query, threads)
+    return scores
+
+
+def same_id_scores(parts: list[Part], query: same_id.Query, docs: np.ndarray) -> np.ndarray:
+    """(docs,) float32 scores of one query with documents by number, tokens compared at equal ids."""
+    scores = np.zeros(len(docs), np.float32)
+    for part, places, positions in _spread(parts, docs):
+        scores[places] = same_id.score(part.segment, positions, query)[0]
+    return scores
+
+
+def vector_scores(parts: list[Part], query: np.ndarray, docs: np.ndarray) -> np.ndarray:
+    """(docs,) float32 products of one query (width,) float32 with the global vectors of documents by number."""
+    scores = np.zeros(len(docs), np.float32)
+    for part, places, positions in _spread(parts, docs):
+        scores[places] = dense.products(part.segment.tokens.globals_, positions, query)
     return scores
 
 

@@ -21,9 +21,9 @@ from .errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from .view import COUNTERS, DISK, Document, View, checksum, damaged
 
 FORMAT = 3
-TERMS_FORMAT, PRECISION_FORMAT = 2, 3
-"""Collections with terms, and those of another precision than float16, have these formats; all others keep format 1, which
-every plait reads."""
+TERMS_FORMAT, FULL_FORMAT = 2, 3
+"""Collections with terms, and those with a global vector, contextual lists or another precision than float16, have these
+formats; all others keep format 1, which every plait reads."""
 FILE = "catalog.db"
 
 _SCHEMA = """

@@ -83,7 +83,19 @@ def _faults(segment: Segment, row: SegmentRow, schema: Schema) -> list[str]:
         faults.append("document numbers do not rise")
     if (np.diff(tokens.offsets) < 0).any() or tokens.offsets[0] != 0 or tokens.offsets[-1] != len(tokens.vectors):
         faults.append("offsets do not run from 0 to the number of tokens")
-    return faults + _term_faults(segment, schema)
+    return faults + _vector_faults(segment, schema) + _term_faults(segment, schema)
+
+
+def _vector_faults(segment: Segment, schema: Schema) -> list[str]:
+    whole, ids = segment.tokens.globals_, segment.tokens.ids
+    faults = []
+    if (None if whole is None else whole.shape) != ((len(segment.documents), schema.vector) if schema.vector else None):
+        faults.append("globals are not one vector for each document, as the collection has it")
+    elif whole is not None and not np.isfinite(whole).all():
+        faults.append("globals hold NaN or infinity")
+    if schema.ids and len(segment.tokens.vectors) and ids is None:
+        faults.append("tokens have no ids, by which the store lists them")
+    return faults
 
 
 def _term_faults(segment: Segment, schema: Schema) -> list[str]:

@@ -26,7 +26,7 @@ from .frontier import DEPTHS
 from .live import LiveWriter
 from .maintenance import Background, Maintenance, Policy
 from .nibbles import Keep
-from .representations import Schema, TermField
+from .representations import Schema, TermField, needs_ids
 from .scoring import SearchParams, TermParams
 from .snapshot import Loader, Snapshot
 from .stores import check_store
@@ -40,7 +40,7 @@ _TRIES = 8
 
 
 class Collection:
-    """Documents as token vectors, as sparse terms, or as both, under stable string ids.
+    """Documents as token vectors, one global vector, sparse terms, or several of these, under stable string ids.
 
     Open it any number of times, in any number of processes. The first write makes this process the only writer until
     `close` (bulk writes: until their block ends).
@@ -85,32 +85,38 @@ class Collection:
         meta: dict[str, Any] | None = None,
         fields: Sequence[str] = (),
         terms: bool | TermField | None = None,
+        vector: int = 0,
         precision: str = DEFAULT,
         **machine: Any,
     ) -> Collection:
         """Makes an empty collection in a new or empty folder.
 
         Args:
-            dim: dimensions of every token vector, 1 to 4096; 0: none, for a collection that holds terms alone.
+            dim: dimensions of every token vector, 1 to 4096; 0: none, for a collection of terms or global vectors alone.
             store: `auto`, `exact`, `flat`, `lists` (or `flat:8`, `lists:32`, ... bytes per token), or `faiss:` and a
                 factory string (`faiss:IVF1024,PQ64x4fs`); `stores.py` says what they are.
             meta: further JSON values to keep with the collection.
             fields: payload fields to index, so that filters on them are fast; any field can be filtered.
             terms: every document has sparse terms too: a `TermField` says how, True takes its defaults.
+            vector: dimensions of one global vector for each document (`Tokens.globals_`), up to 4096; 0: none.
             precision: how vectors are kept, `float16` or `int8`: half the bytes, faster reranking, and on real embeddings
                 0.998 of the float16 rows' top 10 (codecs.py).
         """
         sparse = TermField() if terms is True else terms or None
-        if not (1 <= dim <= MAX_DIM or (dim == 0 and sparse)):
-            raise InvalidArgument(f"dim is {dim}; it must lie between 1 and {MAX_DIM} (0 for terms alone)")
+        if not (1 <= dim <= MAX_DIM or (dim == 0 and (sparse or vector))):
+            raise InvalidArgument(f"dim is {dim}; it must lie between 1 and {MAX_DIM} (0 for terms or a vector alone)")
+        if not 0 <= vector <= MAX_DIM:
+            raise InvalidArgument(f"vector is {vector}; it must lie between 0 (none) and {MAX_DIM}")
         check_store(store, dim)
         if not dim and store not in ("auto", "exact"):
             raise InvalidArgument(f"store is {store!r}, for token vectors, and dim is 0; leave the store out")
         for field in fields:
             check_declared(field)
-        if precision != DEFAULT and not dim:
-            raise InvalidArgument(f"precision is {precision!r}, for token vectors, and dim is 0; leave it out")
-        schema = Schema(dim, sparse, codec(precision, dim).precision)
+        if precision != DEFAULT and (not dim or needs_ids(store)):
+            raise InvalidArgument(
+                f"precision is {precision!r}, for token vectors that are reranked; with dim {dim} and store {store!r} leave it out"
+            )
+        schema = Schema(dim, sparse, vector, needs_ids(store), codec(precision, dim).precision)
         values = {**schema.meta, "store": store, "fields": list(fields), **(meta or {})}
         Catalog.create(Path(path), values, [index_sql(f) for f in fields]).close()
         return cls(path, **machine)
@@ -119,6 +125,11 @@ class Collection:
     def dim(self) -> int:
         """Dimensions of every token vector; 0: none."""
         return self.schema.dim
+
+    @property
+    def vector(self) -> int:
+        """Dimensions of every document's global vector; 0: none."""
+        return self.schema.vector
 
     def close(self) -> None:
         """Ends background work and gives the write lock back."""
@@ -314,6 +325,7 @@ class Collection:
                 "store": self.store,
                 "precision": self.schema.precision,
                 "fields": self.declared,
+                **({"vector": self.vector} if self.vector else {}),
                 **self._term_stats(snapshot),
                 "bytes": {**sizes, "catalog": catalog, "total": total},
                 "bytes_per_token": round(total / tokens, 1) if tokens else None,

@@ -17,12 +17,13 @@ from .tokens import Tokens
 
 _HEADER = struct.Struct("<IIIIB")  # CRC-32 of the rest, rows, width of a record, spans, which columns
 _COLUMNS = (("ids", "<u4", 1), ("roles", "|u1", 2), ("spans", "<u4", 4), ("span_offsets", "<i8", 8))
-_TERMS, _PER_TOKEN = 16, 32
+_TERMS, _PER_TOKEN, _WHOLE = 16, 32, 64
 _TERM_HEADER = struct.Struct("<II")  # rows, weights
+_WIDTH = struct.Struct("<I")
 
 
 def pack(document: Representations, codec: Codec) -> bytes:
-    """One document as bytes: its vectors' records and the columns that a segment stores, then its sparse rows."""
+    """One document as bytes: its vectors' records and the columns that a segment stores, its global vector, its sparse rows."""
     tokens, terms = document.tokens, document.terms
     parts = [np.ascontiguousarray(tokens.vectors, codec.dtype).tobytes()]
     present = 0
@@ -31,6 +32,9 @@ def pack(document: Representations, codec: Codec) -> bytes:
         if column is not None:
             present |= flag
             parts.append(np.ascontiguousarray(column, dtype).tobytes())
+    if tokens.globals_ is not None:
+        present |= _WHOLE
+        parts += [_WIDTH.pack(tokens.globals_.shape[1]), np.ascontiguousarray(tokens.globals_, "<f2").tobytes()]
     if terms is not None:
         present |= _TERMS if terms.row_offsets is None else _TERMS | _PER_TOKEN
         parts.append(_TERM_HEADER.pack(len(terms.offsets) - 1, len(terms.keys)))
@@ -58,6 +62,10 @@ def unpack(blob: bytes, codec: Codec) -> Representations:
             count = int(np.prod(shapes[name]))
             columns[name] = np.frombuffer(blob, dtype, count, at).reshape(shapes[name])
             at += columns[name].nbytes
+    if present & _WHOLE:
+        (width,) = _WIDTH.unpack_from(blob, at)
+        columns["globals_"] = np.frombuffer(blob, "<f2", width, at + _WIDTH.size).reshape(1, width)
+        at += _WIDTH.size + columns["globals_"].nbytes
     tokens = Tokens(vectors, np.array([0, n], np.int64), **columns)
     return Representations(tokens, _unpack_terms(blob, at, bool(present & _PER_TOKEN)) if present & _TERMS else None)
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PostingIndex = _native.Inverted
 """What `posting_index` makes and `posting_search` searches."""
+ContextualIndex = _native.Contextual
+"""The arrays of `Contextual`, used in place; `contextual_scores` reads them."""
 
 
 def widen(half: np.ndarray) -> np.ndarray:
@@ -292,6 +294,36 @@ def sparse_maxsim(query: TermRows, rows: TermRows) -> tuple[np.ndarray, np.ndarr
     asked = query.keys, query.weights, query.offsets
     _native.sparse_maxsim(*asked, rows.keys, rows.weights, rows.offsets, rows.row_offsets, scores, met)
     return scores, met
+
+
+def contextual_scores(
+    index: ContextualIndex, terms: np.ndarray, vectors: np.ndarray, factors: np.ndarray, documents: int, threads: int
+) -> np.ndarray:
+    """(documents,) float32: sum over query rows i of factors[i] * max(0, the best product with vectors[i] in the list terms[i]).
+
+    Minus infinity for a document in none of the lists. The answer is the same on every instruction set.
+
+    Args:
+        terms: (q,) int64 positions of lists.
+        vectors: (q, dim) int16, small enough that no sum of dim products with bytes leaves 32 bits.
+        factors: (q,) float32.
+        threads: windows of documents are split among them.
+    """
+    out = np.empty(documents, np.float32)
+    index.scan(terms, vectors, factors, threads, out)
+    return out
+
+
+def byte_products(
+    codes: np.ndarray, scales: np.ndarray, query: np.ndarray, factor: float, *, threads: int = 1
+) -> np.ndarray:
+    """(n,) float32: factor * scales[r] * codes[r] . query for codes (n, dim) int8, scales (n,) float32, query (dim,) int16.
+
+    As `contextual_scores` for the size of the query's values and for instruction sets.
+    """
+    out = np.empty(len(codes), np.float32)
+    _native.byte_products(codes, scales, query, factor, threads, out)
+    return out
 
 
 def simd_level() -> str:

@@ -21,7 +21,7 @@ from .errors import InvalidArgument, PlaitError
 from .growing import unpack
 from .representations import Representations, Schema, concatenate
 from .segment import Segment, SegmentWriter, seal, segment_folder, tidy
-from .stores import build_store, build_terms
+from .stores import build_codes, build_store, build_terms
 from .view import SegmentRow
 
 _BATCH = 4096
@@ -170,7 +170,7 @@ class Maintenance:
                 writer.sync()
                 machine = self._device, self._threads
                 extra, drift = build_store(self._catalog, self._store, writer, *machine, None, retrain, sources)
-                crc = seal(writer, (*extra, *build_terms(writer)))
+                crc = seal(writer, (*extra, *build_terms(writer), *build_codes(writer)))
                 written.row = documents, writer.size, crc, drift
         except BaseException:
             written.drop()

@@ -1,16 +1,16 @@
-"""What a collection stores of a document beside its payload: token vectors, sparse terms, or both."""
+"""What a collection stores of a document beside its payload: token vectors, a global vector, sparse terms, or several of these."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from . import term_rows, tokens
-from .catalog import PRECISION_FORMAT, TERMS_FORMAT
+from .catalog import FULL_FORMAT, TERMS_FORMAT
 from .codecs import DEFAULT, Codec, codec
 from .errors import DataLoss, InvalidArgument
 from .nibbles import Keep
@@ -18,6 +18,10 @@ from .term_rows import KEYS, TermRows
 from .terms import Terms
 from .tokens import Tokens
 from .view import View
+
+_LOST = "lost"
+_SINCE = {"terms": TERMS_FORMAT, "vector": FULL_FORMAT, "precision": FULL_FORMAT}
+"""The catalog format from which on each is written down, be it that there are none."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,14 @@ class Schema:
     """What every document of a collection comes with."""
 
     dim: int
-    """Dimensions of every token vector; 0: none, terms alone."""
+    """Dimensions of every token vector; 0: no tokens."""
     terms: TermField | None = None
+    vector: int = 0
+    """Dimensions of the global vector (`Tokens.globals_`); 0: none."""
+    ids: bool = False
+    """Every token comes with a vocabulary id, which the store needs."""
     precision: str = DEFAULT
-    """How vectors are kept (codecs.py)."""
+    """How token vectors are kept (codecs.py)."""
     keep: Keep = field(default_factory=Keep, compare=False)
     """Where what that learns is kept."""
 
@@ -56,36 +64,55 @@ class Schema:
 
     @classmethod
     def of(cls, view: View, keep: Keep | None = None) -> Schema:
-        """What a catalog says. DataLoss: it does not say any more what it must, as its format tells."""
-        terms, precision = view.meta("terms"), view.meta("precision")
-        for key, value, since in (("terms", terms, TERMS_FORMAT), ("precision", precision, PRECISION_FORMAT)):
-            if value is None and view.meta("format") >= since:
-                raise DataLoss(f"{view.path}: {key!r} is gone; restore it from a copy")
-        return cls(int(view.meta("dim")), TermField(**terms) if terms else None, precision or DEFAULT, keep or Keep())
+        """What a catalog says. DataLoss: its format tells that it once said more."""
+        said = {
+            name: view.meta(name, _LOST if view.meta("format") >= since else None) for name, since in _SINCE.items()
+        }
+        if lost := [name for name, value in said.items() if value == _LOST]:
+            raise DataLoss(f"{view.path}: {lost[0]!r} is gone; restore it from a copy")
+        terms = None if said["terms"] is None else TermField(**said["terms"])
+        ids, precision = needs_ids(view.meta("store")), said["precision"] or DEFAULT
+        return cls(int(view.meta("dim")), terms, said["vector"] or 0, ids, precision, keep or Keep())
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What a catalog is to say. A plait that knows no terms, or no other precision, must not open such a collection."""
-        terms = asdict(self.terms) if self.terms else False
-        if self.precision != DEFAULT:
-            return {"dim": self.dim, "terms": terms, "precision": self.precision, "format": PRECISION_FORMAT}
-        return {"dim": self.dim, "terms": terms, "format": TERMS_FORMAT} if terms else {"dim": self.dim}
+        """What a catalog is to say. A plait that would drop some of it in a merge must not open the collection."""
+        terms = asdict(self.terms) if self.terms else None
+        if self.vector or self.ids or self.precision != DEFAULT:
+            more = {"terms": terms, "vector": self.vector, "precision": self.precision, "format": FULL_FORMAT}
+            return {"dim": self.dim, **more}
+        return {"dim": self.dim, **({"terms": terms, "format": TERMS_FORMAT} if terms else {})}
 
     def check(self, given: Tokens | None, terms: Terms | None, count: int) -> Representations:
         """Refuses what does not fit this collection: InvalidArgument. `count`: the documents that there should be."""
         if given is not None:
-            self.need_tokens()
+            self._need_either()
         elif self.dim:
             raise InvalidArgument(
                 f"this collection holds token vectors of {self.dim} dimensions; give tokens, empty ones if need be"
+            )
+        elif self.vector:
+            raise InvalidArgument(
+                f"this collection holds a global vector of {self.vector} dimensions; give from_vectors"
             )
         if terms is not None:
             self.need_terms()
         elif self.terms:
             raise InvalidArgument("this collection holds terms; give terms, empty rows if need be")
-        checked = _no_tokens(count) if given is None else tokens.check(given, self.dim)
-        vectors = checked.with_vectors(self.codec.encode(checked.vectors)) if self.dim else checked
+        vectors = _no_tokens(count) if given is None else self._tokens(given)
         return Representations(vectors, None if terms is None else self.rows(terms, count))
+
+    def _tokens(self, given: Tokens) -> Tokens:
+        """As they are stored: token vectors as records, global vectors in float16 or left out."""
+        checked = tokens.check(given, self.dim)
+        checked = checked.with_vectors(self.codec.encode(checked.vectors))
+        if self.ids and checked.ids is None:
+            raise InvalidArgument("this collection lists tokens by vocabulary id; give tokens with ids")
+        if not self.vector:
+            return replace(checked, globals_=None)
+        if checked.globals_ is None:
+            raise InvalidArgument(f"this collection holds a global vector of {self.vector} dimensions; give globals_")
+        return replace(checked, globals_=tokens.whole_rows(checked.globals_, self.vector).astype(np.float16))
 
     def rows(self, terms: Terms, count: int) -> TermRows:
         """A batch of documents' terms as they are stored."""
@@ -106,7 +133,18 @@ class Schema:
     def need_tokens(self) -> None:
         """InvalidArgument: there are none here."""
         if not self.dim:
-            raise InvalidArgument("this collection holds terms alone (dim is 0), no token vectors; use terms")
+            held = "a global vector" if self.vector else "terms alone"
+            raise InvalidArgument(f"this collection holds {held} (dim is 0), no token vectors; use what it holds")
+
+    def _need_either(self) -> None:
+        if not self.vector:
+            self.need_tokens()
+
+    def need_vector(self) -> int:
+        """Its dimensions. InvalidArgument: there is none here."""
+        if not self.vector:
+            raise InvalidArgument("this collection holds no global vectors; create one with vector=")
+        return self.vector
 
     def need_terms(self) -> TermField:
         """InvalidArgument: there are none here."""
@@ -120,7 +158,7 @@ class Representations:
     """Those of some documents. All documents of a collection have the same kinds."""
 
     tokens: Tokens
-    """Their vectors are records (codecs.py); of dimension 0 where a collection holds terms alone."""
+    """Their vectors are records (codecs.py), of dimension 0 where a collection holds none. Global vectors are with them."""
     terms: TermRows | None = None
 
     def __len__(self) -> int:
@@ -128,8 +166,10 @@ class Representations:
 
     @property
     def sizes(self) -> np.ndarray:
-        """(documents,) int64: token vectors of each document; its term weights where the collection has no vectors."""
-        return np.diff(self.terms.bounds) if self.terms is not None and not self.tokens.dim else self.tokens.lengths
+        """(documents,) int64: token vectors of each document; without such, its term weights; without those too, 1."""
+        if self.tokens.dim:
+            return self.tokens.lengths
+        return np.ones(len(self), np.int64) if self.terms is None else np.diff(self.terms.bounds)
 
     @property
     def size(self) -> int:
@@ -138,6 +178,11 @@ class Representations:
     def take(self, documents: np.ndarray | Sequence[int]) -> Representations:
         """The given documents, in the given order (repeats allowed)."""
         return Representations(self.tokens.take(documents), None if self.terms is None else self.terms.take(documents))
+
+
+def needs_ids(store: str) -> bool:
+    """Whether a store lists tokens by vocabulary id."""
+    return store == "contextual"
 
 
 def concatenate(parts: Sequence[Representations]) -> Representations:

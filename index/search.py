@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from . import exact
+from .dense import GlobalCodes
 from .errors import InvalidArgument
 from .hits import Hits, best
 from .kernels import widen
@@ -59,6 +60,8 @@ class Part:
     """(documents,) bool: those that live and satisfy the filter; None: all of them."""
     terms: TermStore | None = None
     """None: the collection has no terms."""
+    codes: GlobalCodes | None = None
+    """The global vectors in bytes; None: there are none, or they are read as they are."""
 
     @property
     def rows(self) -> np.ndarray | None:
@@ -80,6 +83,8 @@ class Alignment:
     """(q,) int64 position of the matched token within the document; -1: imputed."""
     document: Tokens
     """The document's tokens as stored, their vectors as float32."""
+    whole: float | None = None
+    """The product of the global vectors, where the system adds it to the contributions."""
 
 
 def search(parts: list[Part], queries: Tokens, k: int, scoring: Scoring, params: SearchParams) -> list[Hits]:

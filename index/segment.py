@@ -43,6 +43,7 @@ _TERM_COLUMNS: dict[str, str] = {
     "term_weights": "<f4",  # (term weights,)
     "term_row_offsets": "<i8",  # (documents + 1,) only where rows are per token
 }
+_GLOBALS = {"globals": "<f2"}  # (documents, width) global vectors, only where the collection has them
 _OFFSETS = ("offsets", "span_offsets", "term_offsets", "term_row_offsets")
 """Columns that begin with a zero of their own."""
 
@@ -98,6 +99,8 @@ class SegmentWriter:
         self._write("ids", tokens.ids)
         self._write("roles", tokens.roles)
         self._write("spans", tokens.spans)
+        if self.schema.vector:
+            self._write("globals", tokens.globals_)
         if tokens.spans is not None:
             inside = np.arange(1, n + 1) if tokens.span_offsets is None else tokens.span_offsets[1:]
             self._write("span_offsets", inside + self._spans)
@@ -138,10 +141,20 @@ class SegmentWriter:
         """The sparse rows of all that was synced, memory-mapped; None: the collection has none."""
         return _term_rows({name: self._mapped(name) for name in _TERM_COLUMNS if name in self.columns})
 
+    def ids(self) -> np.ndarray:
+        """(tokens,) uint32 vocabulary ids of all that was synced, memory-mapped; there must be some."""
+        return self._mapped("ids")
+
+    def globals_(self) -> np.ndarray:
+        """(documents, width) float16 global vectors of all that was synced, memory-mapped."""
+        return self._mapped("globals").reshape(-1, self.schema.vector)
+
     @property
     def size(self) -> int:
         """As in `Representations.size`."""
-        return self._tokens if self.schema.dim else self._weights
+        if self.schema.dim:
+            return self._tokens
+        return self._weights if self.schema.terms else self._mapped("documents").size
 
     def _mapped(self, name: str) -> np.ndarray:
         path, dtype = self.folder / name, self.columns[name]
@@ -176,7 +189,7 @@ def seal(writer: SegmentWriter, extra: tuple[str, ...] = ()) -> int:
     if plain:
         arrays.pop("span_offsets", None)
     codec = writer.schema.codec
-    width = {"vectors": codec.width, "spans": 2}
+    width = {"vectors": codec.width, "spans": 2, "globals": writer.schema.vector}
     for name in extra:
         sync(folder / name)
     files = {
@@ -187,10 +200,12 @@ def seal(writer: SegmentWriter, extra: tuple[str, ...] = ()) -> int:
         }
         for name, (dtype, count) in arrays.items()
     } | {name: _digest(folder / name) for name in extra}
-    manifest: dict[str, Any] = {"format": 1, "dim": codec.dim, "files": files}
+    said: dict[str, Any] = {"format": 1, "dim": codec.dim, "files": files}
     if codec.precision != DEFAULT:
-        manifest |= {"format": FORMAT, "precision": codec.precision}
-    text = json.dumps(manifest, indent=1, sort_keys=True).encode()
+        said |= {"format": FORMAT, "precision": codec.precision}
+    if writer.schema.vector:
+        said["vector"] = writer.schema.vector
+    text = json.dumps(said, indent=1, sort_keys=True).encode()
     with open(folder / MANIFEST, "wb") as out:
         out.write(text)
         out.flush()
@@ -261,7 +276,7 @@ class Segment:
         arrays = {
             n: _map(folder / n, f["dtype"], tuple(f["shape"])) for n, f in manifest["files"].items() if "dtype" in f
         }
-        codec = codec or codec_of(manifest.get("precision", DEFAULT), manifest["dim"])
+        codec, width = codec or codec_of(manifest.get("precision", DEFAULT), manifest["dim"]), manifest.get("vector")
         if (codec.precision, codec.dim) != (manifest.get("precision", DEFAULT), manifest["dim"]):
             raise DataLoss(f"{folder} is of another precision than its collection; restore it from a copy")
         tokens = Tokens(
@@ -271,6 +286,7 @@ class Segment:
             arrays.get("spans"),
             arrays.get("span_offsets"),
             roles=arrays.get("roles"),
+            globals_=arrays.get("globals", np.zeros((0, width), np.float16)) if width else None,
         )
         numbers = arrays.get("documents", np.zeros(0, np.int64))
         return cls(folder, codec, numbers, tokens, manifest["files"], _term_rows(arrays))
@@ -332,7 +348,7 @@ def sync(path: Path) -> None:
 
 
 def _columns(schema: Schema) -> dict[str, str]:
-    columns = {**_COLUMNS, "vectors": schema.codec.dtype}
+    columns = {**_COLUMNS, **(_GLOBALS if schema.vector else {}), "vectors": schema.codec.dtype}
     if schema.terms is None:
         return columns
     rows_only = set() if schema.terms.per_token else {"term_row_offsets"}

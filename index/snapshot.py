@@ -10,8 +10,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from . import added, dense, same_id
 from .bm25 import Bm25
-from .candidates import term_scores, token_scores
+from .candidates import same_id_scores, term_scores, token_scores, vector_scores
 from .codecs import Codec
 from .errors import InvalidArgument
 from .exact import ExactStore
@@ -23,7 +24,7 @@ from .representations import Schema
 from .scoring import Scoring, SearchParams, TermParams
 from .search import Alignment, Part, explain, locate, search
 from .segment import Segment, segment_folder
-from .stores import open_store, open_terms
+from .stores import open_codes, open_store, open_terms
 from .term_rows import TermRows, from_terms
 from .term_search import (
     TermMatch,
@@ -36,7 +37,7 @@ from .term_search import (
 )
 from .term_store import Counts
 from .terms import Terms
-from .tokens import Tokens, check
+from .tokens import Tokens, check, whole_rows
 from .view import Document, View
 
 
@@ -93,7 +94,7 @@ class Loader:
                 if self._verify:
                     segment.verify()
                 store = open_store(segment, self._device, self._threads)
-                part = _mark(Part(segment, store, terms=open_terms(segment)), dead)
+                part = _mark(Part(segment, store, terms=open_terms(segment), codes=open_codes(segment)), dead)
             published[row.number] = _mark(part, fresh_dead)
         sealed = view.meta("sealed")
         fresh = [s for s in state.fresh if s.documents[0] > sealed]
@@ -121,6 +122,8 @@ class Snapshot:
         The filter is applied before anything is scored. `exact` compares with every stored token, whatever the store.
         """
         vectors = self._vectors(queries)
+        if scoring.tokens == "same_id":
+            return same_id.search(self.parts(filter, exact), same_id.queries_of(vectors, self._schema.vector), k)
         return search(self.parts(filter, exact), vectors, k, scoring, params)
 
     def explain(
@@ -133,20 +136,49 @@ class Snapshot:
         exact: bool = False,
     ) -> Alignment:
         """Why document number `doc` has its score for one query. The filter counts: XTR's imputed values depend on it."""
-        return explain(self.parts(filter, exact), widen(self._vectors(query).vectors), doc, scoring, params)
+        vectors = self._vectors(query)
+        if scoring.tokens == "same_id":
+            (one,) = same_id.queries_of(vectors, self._schema.vector)
+            return same_id.explain(self.state.parts, one, doc)
+        return explain(self.parts(filter, exact), widen(vectors.vectors), doc, scoring, params)
 
-    def score_tokens(self, query: Tokens, docs: Sequence[int] | np.ndarray, threads: int = 1) -> np.ndarray:
-        """(docs,) float32: exact MaxSim of one query with given documents, whatever found them, in their order.
+    def score_tokens(
+        self, query: Tokens, docs: Sequence[int] | np.ndarray, threads: int = 1, scoring: Scoring = Scoring()
+    ) -> np.ndarray:
+        """(docs,) float32: exact scores of one query with given documents, whatever found them, in their order.
 
-        Products and sums are float32 over the stored float16 rows, read in place; minus infinity for a document without
-        tokens.
+        MaxSim: products and sums are float32 over the stored float16 rows, read in place; minus infinity for a document
+        without tokens. With tokens of `same_id` alone, where the scoring says so: as `same_id.py` has it.
 
         Raises:
             InvalidArgument: not exactly one query, or it does not fit the collection.
             NotFound: a number that is no living document's in this snapshot.
         """
-        vectors = widen(self._vectors(_single(query)).vectors)
-        return token_scores(self.state.parts, vectors, np.asarray(docs, np.int64).reshape(-1), threads)
+        vectors, numbers = self._vectors(_single(query)), np.asarray(docs, np.int64).reshape(-1)
+        if scoring.tokens == "same_id":
+            (one,) = same_id.queries_of(vectors, self._schema.vector)
+            return same_id_scores(self.state.parts, one, numbers)
+        return token_scores(self.state.parts, widen(vectors.vectors), numbers, threads)
+
+    def search_vectors(
+        self, queries: np.ndarray, k: int = 10, filter: Filter | None = None, exact: bool = False
+    ) -> list[Hits]:
+        """The k best documents of every query (q, width) by the dot product with their global vectors, exactly.
+
+        The filter is applied before anything is scored. `exact` reads every vector, where bounds would leave some out.
+        """
+        return dense.search(self.parts(filter, exact), self._whole(queries), k)
+
+    def score_vectors(self, query: np.ndarray, docs: Sequence[int] | np.ndarray) -> np.ndarray:
+        """(docs,) float32: the scores that `search_vectors` gives for one query (width,). Errors: `score_tokens`."""
+        (one,) = self._whole(np.asarray(query)[None])
+        return vector_scores(self.state.parts, one, np.asarray(docs, np.int64).reshape(-1))
+
+    def search_added(
+        self, terms: Terms, vectors: np.ndarray, k: int = 10, filter: Filter | None = None, exact: bool = False
+    ) -> list[Hits]:
+        """The k best documents of every query by the sum of `search_terms` and `search_vectors`, exactly (`added.py`)."""
+        return added.search(self.parts(filter, exact), self._rows(terms), self._whole(vectors), k)
 
     def search_terms(
         self,
@@ -193,7 +225,7 @@ class Snapshot:
         if filter is not None:
             found = self.view.numbers(*compile(filter, self._declared))
             parts = [replace(p, allowed=np.isin(p.segment.documents, found, assume_unique=True)) for p in parts]
-        return [replace(p, store=ExactStore(p.segment)) for p in parts] if exact else parts
+        return [replace(p, store=ExactStore(p.segment), codes=None) for p in parts] if exact else parts
 
     def tokens(self, number: int) -> Tokens:
         """The stored tokens of one document, their vectors as float32."""
@@ -214,6 +246,9 @@ class Snapshot:
     def _vectors(self, queries: Tokens) -> Tokens:
         self._schema.need_tokens()
         return check(queries, self._schema.dim)
+
+    def _whole(self, queries: np.ndarray) -> np.ndarray:
+        return whole_rows(queries, self._schema.need_vector()).astype(np.float32)
 
     def _weighed(self, queries: Terms, bm25: Bm25 | None) -> tuple[TermRows, Counts | None]:
         rows = self._rows(queries)

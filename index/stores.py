@@ -4,6 +4,7 @@
 `exact`        nothing: a scan of the float16 rows.
 `flat[:B]`     4-bit codes of B bytes a token (8, 16, 32 or 64; 16 unless said): scanned by byte shuffles, then the best
                documents are scored with their rows. Scores are exact, ranks nearly always.
+`contextual`   lists of the tokens by vocabulary id, a byte a dimension (COIL): a query reads those of its own tokens.
 `lists[:B]`    the same codes, grouped by centroid: a query scans only the lists nearest to its tokens. For large segments.
 `faiss:...`    a FAISS inverted file over all tokens.
 """
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import coded, faiss_params, faiss_store, posting_store, pq4
+from . import coded, contextual_store, dense, faiss_params, faiss_store, posting_store, pq4
 from .catalog import Catalog, put_resource
 from .codecs import Codec, Vectors
 from .errors import InvalidArgument
@@ -27,8 +28,8 @@ from .term_store import ExactTerms, TermStore
 Progress = Callable[[str, int, int], None]
 """Called as progress(stage, done, total)."""
 
-TOKEN_FILES = (faiss_store.FILE, *coded.FILES)
-STORE_FILES = (*TOKEN_FILES, *posting_store.FILES)
+TOKEN_FILES = (faiss_store.FILE, *coded.FILES, *contextual_store.FILES)
+STORE_FILES = (*TOKEN_FILES, *posting_store.FILES, *dense.FILES)
 """Every file that some store may add to a segment."""
 _CODED = ("flat", "lists")
 _FLAT_FROM, _LISTS_FROM = 1 << 15, 1 << 18
@@ -45,9 +46,10 @@ def check_store(store: str, dim: int) -> None:
         faiss_params.parse(rest, dim)
     elif kind in _CODED:
         _code_bytes(store)
-    elif store not in ("auto", "exact"):
+    elif store not in ("auto", "exact", "contextual"):
         raise InvalidArgument(
-            f"store is {store!r}; it must be auto, exact, flat[:BYTES], lists[:BYTES], or faiss: and a factory string"
+            f"store is {store!r}; it must be auto, exact, flat[:BYTES], lists[:BYTES], contextual, or faiss: and a "
+            "factory string"
         )
 
 
@@ -68,6 +70,8 @@ def token_bytes(store: str, tokens: int, codec: Codec) -> float:
     record = codec.width * np.dtype(codec.dtype).itemsize
     if kind == "faiss":
         return record + faiss_params.code_bytes(faiss_params.parse(rest, dim), dim)
+    if kind == "contextual":
+        return record + dim + 2
     size = _code_bytes(store) if kind in _CODED else 0
     # Lists are filled up to whole blocks, and every place in them names its document.
     return record + (1.1 * (size + 4) if kind == "lists" else size)
@@ -77,6 +81,8 @@ def open_store(segment: Segment, device: str, threads: int | None) -> TokenStore
     """The store of a segment, told by its files. Fresh documents and empty segments are always exact."""
     if segment.folder is None or not set(TOKEN_FILES) & set(segment.files):
         return ExactStore(segment)
+    if contextual_store.FILES[0] in segment.files:
+        return contextual_store.ContextualStore.open(segment.folder, segment)
     if coded.CODES in segment.files:
         opened = coded.open_lists if coded.CENTROIDS in segment.files else coded.open_flat
         return opened(segment.folder, segment, threads or 1)
@@ -104,6 +110,8 @@ def build_store(
     store = plan(store, len(vectors), segment.schema.dim)
     if store == "exact" or not len(vectors):
         return (), None
+    if store == "contextual":
+        return contextual_store.build(segment.folder, segment.ids(), vectors, segment.offsets()), None
     if progress:
         progress("train", 0, 1)
     with catalog.reading() as view:
@@ -138,6 +146,21 @@ def build_terms(segment: SegmentWriter) -> tuple[str, ...]:
     if rows is None or field is None or not len(rows.keys):
         return ()
     return posting_store.build(segment.folder, rows, field.counts)
+
+
+def build_codes(segment: SegmentWriter) -> tuple[str, ...]:
+    """Adds the global vectors in bytes to a segment that is about to be sealed, where it has such vectors."""
+    if not segment.schema.vector or not len(segment.globals_()):
+        return ()
+    return dense.build(segment.folder, segment.globals_())
+
+
+def open_codes(segment: Segment) -> dense.GlobalCodes | None:
+    """The global vectors of a sealed segment in bytes. None: it has none, or is fresh."""
+    whole = segment.tokens.globals_
+    if whole is None or segment.folder is None or dense.FILES[0] not in segment.files:
+        return None
+    return dense.GlobalCodes.open(segment.folder, whole.shape[1])
 
 
 def open_terms(segment: Segment) -> TermStore | None:

@@ -46,7 +46,7 @@ class Tokens:
     roles: np.ndarray | None = None
     """(n,) uint8 values of `Role`."""
     globals_: np.ndarray | None = None
-    """(documents, g) float32: one vector for the whole document."""
+    """(documents, g) float32 or float16: one vector for the whole document."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -152,21 +152,44 @@ def from_matrices(matrices: Sequence[np.ndarray], dim: int | None = None) -> Tok
     return Tokens(vectors, offsets)
 
 
+def from_vectors(vectors: np.ndarray) -> Tokens:
+    """One global vector for each document or query, (documents, g) float32 or float16, and no tokens."""
+    vectors = np.asarray(vectors)
+    if vectors.ndim != 2:
+        raise InvalidArgument(f"vectors must be (documents, dimensions), got shape {vectors.shape}")
+    return Tokens(np.zeros((0, 0), np.float16), np.zeros(len(vectors) + 1, np.int64), globals_=vectors)
+
+
+def whole_rows(vectors: np.ndarray, width: int) -> np.ndarray:
+    """Global vectors (n, width), as they are, that a collection of this width can hold, or be asked for."""
+    vectors = np.asarray(vectors)
+    if vectors.ndim != 2 or vectors.shape[1] != width:
+        raise InvalidArgument(f"global vectors are {vectors.shape}; this collection has {width} dimensions")
+    # Comparisons with NaN are false.
+    good = (np.abs(vectors) <= 65504).all(axis=1)
+    if not good.all():
+        row = int(np.argmin(good))
+        raise InvalidArgument(f"global vector {row} has NaN, infinity or an entry beyond 65504, the largest float16")
+    return vectors
+
+
 def concatenate(parts: Sequence[Tokens]) -> Tokens:
-    """Joins batches of documents. A column stays when every part has it; spans follow the raggedest part."""
+    """Joins batches of documents. A column stays when every part that has tokens has it; spans follow the raggedest part."""
     if not parts:
         raise InvalidArgument("nothing to concatenate: at least one batch of tokens is needed")
     if len({p.dim for p in parts}) > 1:
         raise InvalidArgument(f"batches have different dimensions {sorted({p.dim for p in parts})}")
-    ragged = any(p.span_offsets is not None for p in parts) and all(p.spans is not None for p in parts)
+    # A stored segment of empty documents has no columns.
+    full = [p for p in parts if len(p.vectors)] or parts
+    ragged = any(p.span_offsets is not None for p in full) and all(p.spans is not None for p in full)
     return Tokens(
         np.concatenate([p.vectors for p in parts]),
         chain([p.offsets for p in parts]),
-        _join(parts, "ids"),
-        _join(parts, "spans"),
-        chain([_span_offsets(p) for p in parts]) if ragged else None,
-        _join(parts, "weights"),
-        _join(parts, "roles"),
+        _join(full, "ids"),
+        _join(full, "spans"),
+        chain([_span_offsets(p) for p in full]) if ragged else None,
+        _join(full, "weights"),
+        _join(full, "roles"),
         _join(parts, "globals_"),
     )
 

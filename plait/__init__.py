@@ -30,10 +30,11 @@ if TYPE_CHECKING:
     )
     from plait.index.hits import Hits
     from plait.index.terms import Terms
-    from plait.index.tokens import Role, Tokens, from_matrices
+    from plait.index.tokens import Role, Tokens, from_matrices, from_vectors
     from plait.retrieval.encoder import EncoderOptions, load_encoder
     from plait.retrieval.explanation import Explanation
     from plait.retrieval.retriever import Hit, Retriever
+    from plait.retrieval.routes import Queries
 
 _ERRORS = (
     "AlreadyExists",
@@ -52,10 +53,12 @@ _NAMES = {
     "Terms": ".index.terms",
     "Tokens": ".index.tokens",
     "from_matrices": ".index.tokens",
+    "from_vectors": ".index.tokens",
     "EncoderOptions": ".retrieval.encoder",
     "load_encoder": ".retrieval.encoder",
     "Explanation": ".retrieval.explanation",
     "Hit": ".retrieval.retriever",
+    "Queries": ".retrieval.routes",
     "Retriever": ".retrieval.retriever",
 }
 

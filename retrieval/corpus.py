@@ -6,10 +6,12 @@ import gzip
 import json
 import random
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..index.errors import InvalidArgument, NotFound
 
@@ -57,6 +59,22 @@ def document_text(document: Document) -> str:
     """The text that is encoded, and that token spans index into: the title, if there is one, a space, and the text."""
     title = document.get("title")
     return f"{title} {document['text']}" if title else document["text"]
+
+
+def given_vectors(documents: Sequence[Document], width: int) -> np.ndarray:
+    """(documents, width) float32 of their `vector` fields. InvalidArgument: one is missing, or no such list of numbers."""
+    rows = np.empty((len(documents), width), np.float32)
+    for row, document in zip(rows, documents, strict=True):
+        try:
+            given = np.asarray(document.get("vector"), np.float32)
+        except (TypeError, ValueError):
+            given = np.zeros(0)
+        if given.shape != (width,):
+            raise InvalidArgument(
+                f"document {document['id']!r} needs 'vector', {width} numbers; it has {str(document.get('vector'))[:40]}"
+            )
+        row[:] = given
+    return rows
 
 
 def open_corpus(data: str | Path) -> Corpus:

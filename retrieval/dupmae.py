@@ -63,4 +63,5 @@ def dupmae(folder: Path, options: SparseOptions, device: str) -> Loaded:
         lambda texts: both(texts, "query")[0],
         vocabulary.names,
         both,
+        len(matrix),
     )

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from ..index.search import Alignment
 from ..index.term_search import TermMatch
 from ..index.tokens import Role, Tokens
@@ -55,6 +57,8 @@ class Explanation:
     """Where the search went by terms too: those in common, the greatest contribution first."""
     terms_score: float | None = None
     """The sum of the terms' contributions."""
+    vector_score: float | None = None
+    """The product of the global vectors, where the search went by them; part of the score, but for `hybrid`."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -71,7 +75,7 @@ def explanation(id: str, query: Tokens, query_text: str, alignment: Alignment, t
         )
         for i, at in enumerate(alignment.matches)
     ]
-    return Explanation(id, alignment.score, matches, text)
+    return Explanation(id, alignment.score, matches, text, vector_score=alignment.whole)
 
 
 def with_terms(why: Explanation, match: TermMatch, names: Sequence[str]) -> Explanation:
@@ -81,6 +85,11 @@ def with_terms(why: Explanation, match: TermMatch, names: Sequence[str]) -> Expl
     found.sort(key=lambda m: (-m.contribution, m.term))
     score = why.score if why.matches else match.score
     return replace(why, score=score, terms=found, terms_score=match.score)
+
+
+def with_vector(why: Explanation, product: float, added: bool) -> Explanation:
+    """The explanation with the product of the global vectors, `added` to the score or beside it."""
+    return replace(why, score=float(np.float32(why.score + product)) if added else why.score, vector_score=product)
 
 
 def _token(tokens: Tokens, row: int, text: str) -> Token:

@@ -61,6 +61,8 @@ class Loaded:
     names: Callable[[Iterable[int]], list[str]]
     both: Callable[[Sequence[str], str], tuple[Terms, np.ndarray]] | None = None
     """Terms and (texts, dim) float32 vectors of a side, `query` or `document`, where the family has both."""
+    vector: int = 0
+    """The vectors' dimensions."""
 
 
 def batches(model: Model, lines: Sequence[Sequence[int]]) -> Iterator[Batch]:

@@ -16,6 +16,8 @@ from .retriever import SAMPLE, Retriever
 
 _TERM_BYTES = 8
 """A key and its weight."""
+_VECTOR_BYTES = 3
+"""A dimension of a global vector, in float16 and in a byte."""
 _PROBE = 24
 """Documents encoded to foretell a build's size and time."""
 
@@ -38,15 +40,18 @@ class Estimate:
 def estimate(retriever: Retriever, surveyed: Survey) -> Estimate:
     """Encodes a few sampled documents and scales up by the characters."""
     texts = [document_text(d) for d in surveyed.sample]
-    probe = texts[:: max(1, len(texts) // _PROBE)]
+    probe = surveyed.sample[:: max(1, len(texts) // _PROBE)]
     start = time.perf_counter()
-    batch = next(retriever.batches([{"id": "", "text": text} for text in probe]))
+    batch = next(retriever.batches(probe))
     seconds = time.perf_counter() - start
     share, encoded = surveyed.documents / max(1, len(texts)), len(probe)
     size, count = surveyed.characters + 120 * surveyed.documents, 0
-    if (tokens := batch[1]) is not None:
+    if (tokens := batch[1]) is not None and tokens.dim:
         # Tokenising is cheap, so lengths come from the whole sample; what the reducers keep of them, from the probe.
-        whole, encoded = (len(retriever.encoding.encoder.tokenize(some).vectors) for some in (texts, probe))
+        whole, encoded = (
+            len(retriever.encoding.encoder.tokenize(some).vectors)
+            for some in (texts, texts[:: max(1, len(texts) // _PROBE)])
+        )
         scale = share * whole / max(1, encoded)
         count = int(len(tokens.vectors) * scale)
         columns = token_bytes(retriever.collection.store, count, retriever.collection.schema.codec) + 5
@@ -55,6 +60,7 @@ def estimate(retriever: Retriever, surveyed: Survey) -> Estimate:
         scale = surveyed.documents / max(1, len(probe))
     if (terms := batch[3]) is not None:
         size += int(_TERM_BYTES * terms.rows.nnz * surveyed.documents / max(1, len(probe)))
+    size += _VECTOR_BYTES * retriever.collection.vector * surveyed.documents
     return Estimate(surveyed.documents, count, size, seconds * scale, encoded / max(seconds, 1e-9))
 
 

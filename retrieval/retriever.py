@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
@@ -20,13 +20,14 @@ from ..index.stores import Progress
 from ..index.terms import Terms
 from ..index.tokens import Tokens
 from .corpus import checked, document_text
+from .creation import prepare
 from .encoder import EMBEDDED, EncoderOptions, load_encoder
 from .encoding import Encoding
-from .explanation import Explanation, explanation, with_terms
+from .explanation import Explanation, explanation, with_terms, with_vector
 from .hit import Hit
-from .recipe import needs_attention
 from .recipe import parse as parse_recipe
-from .routes import Queries, Route, as_filter, find, route_of
+from .routes import Queries, Route, as_filter, find, route_of, vectors_of
+from .sides import of_documents, of_queries
 from .systems import System, system_named
 from .term_side import TermSide, load_terms
 
@@ -71,12 +72,13 @@ class Retriever:
         cls,
         path: str | Path,
         *,
-        system: str = "colbert",
+        system: str | None = None,
         encoder: str | None = EMBEDDED,
         options: EncoderOptions = EncoderOptions(),
         reduce: Sequence[str] = (),
         dim: int | None = None,
         terms: str | None = None,
+        vector: int | bool | None = None,
         store: str = "auto",
         precision: str = "float16",
         fields: Sequence[str] = (),
@@ -85,7 +87,7 @@ class Retriever:
         """Makes an empty collection in a new or empty folder.
 
         Args:
-            system: `colbert` or `xtr`.
+            system: `colbert`, `xtr` or `coil`; None: `coil` for a COIL checkpoint, otherwise `colbert`.
             encoder: `minilm` (embedded), a checkpoint folder or hub id, or None: token vectors are given, `dim` says how wide;
                 without `dim` too there are none, terms alone.
             options: what to change about the encoder.
@@ -93,41 +95,20 @@ class Retriever:
             dim: with an encoder, project to this many dimensions by PCA (costs up to 2 points of nDCG@10 at 128).
             terms: what makes sparse terms of a text, beside its token vectors: `bm25`, `bm25:german`, ..., a sparse checkpoint, or
                 `binary` (`term_side.py`). None: nothing.
-            store: `auto` (by the size of each segment), `exact`, `flat`, `lists` or `faiss:FACTORY` (index/stores.py).
-            precision: how token vectors are kept, `float16` or `int8` (index/codecs.py).
+            vector: one vector for each document as well, scored by dot product: True, the encoder's own; without an encoder, the
+                dimensions of the `vector` that every document then comes with. COIL and DupMAE have theirs unasked.
+            store: `auto` (by the system and the size of each segment), `exact`, `flat`, `lists` or `faiss:FACTORY`, ... (index/stores.py).
+            precision: how token vectors are kept: `float16`, `int8`, `pq:64` or `pq:32` (index/codecs.py).
             fields: payload fields with an index, so that filters on them are fast; any field can be filtered.
             **machine: as for opening: `device`, `threads`, `cache`, `policy`, `verify`.
         """
-        system_named(system)
-        steps = parse_recipe(reduce)
-        lengths = {"query_length": options.query_length, "document_length": options.document_length}
         place = {"device": machine.get("device", "cpu"), "threads": machine.get("threads")}
-        side = load_terms(terms, **lengths, **place) if terms else None
-        if encoder is None:
-            if (dim is None and side is None) or steps:
-                raise InvalidArgument(
-                    "without an encoder, give dim (or terms), and no reducers: vectors are stored as they come"
-                )
-            width, stored, loaded = dim or 0, None, None
-        else:
-            options = replace(options, attention=options.attention or needs_attention(steps))
-            loaded = load_encoder(encoder, options, **place)
-            spec = loaded.spec
-            if spec.family == "coil":
-                raise InvalidArgument(
-                    "COIL matches tokens of equal id only, which collections do not score yet; see plait.index.contextual"
-                )
-            if dim is not None and not 1 <= dim <= spec.dim:
-                raise InvalidArgument(f"dim is {dim}; it must lie between 1 and the encoder's {spec.dim} dimensions")
-            width, stored = dim or spec.dim, {"name": encoder, "options": asdict(options), "spec": asdict(spec)}
-        settings = {"system": system, "encoder": stored, "recipe": [s.spec for s in steps], "dim": dim}
-        settings |= {"terms": {"name": terms, **lengths, "fingerprint": side.fingerprint} if side else None}
-        kept = side.field if side else None
-        Collection.create(Path(path), width, store, {"retrieval": settings}, fields, kept, precision).close()
+        made = prepare(system, encoder, options, reduce, dim, terms, vector, store, place)
+        kept = {"terms": made.terms, "precision": precision, "vector": made.vector}
+        Collection.create(Path(path), made.dim, made.store, {"retrieval": made.settings}, fields, **kept).close()
         retriever = cls(path, **machine)
-        if loaded is not None:
-            # A large encoder need not be loaded twice.
-            retriever.__dict__["encoding"] = Encoding(loaded, steps, dim, cache=retriever._cache)
+        if made.encoding is not None:
+            retriever.__dict__["encoding"] = replace(made.encoding, cache=retriever._cache)
         return retriever
 
     def close(self) -> None:
@@ -177,8 +158,8 @@ class Retriever:
     def add(self, documents: Iterable[dict[str, Any]], progress: Progress | None = None) -> int:
         """Encodes and adds documents in bulk: straight into a segment, visible all at once. Returns how many.
 
-        Each is a dict with `id`, `text`, perhaps `title`, and any JSON fields, which become its payload. The first call
-        learns what the recipe needs from up to 2,048 documents.
+        Each is a dict with `id`, `text`, perhaps `title`, `vector` where this collection is given vectors, and any JSON
+        fields, which become its payload. The first call learns what the recipe needs from up to 2,048 documents.
 
         Raises:
             AlreadyExists: an id occurs twice (`upsert` replaces); nothing of this call is kept.
@@ -285,17 +266,23 @@ class Retriever:
 
     @property
     def has_tokens(self) -> bool:
-        """Whether documents have token vectors, or terms alone."""
+        """Whether documents have token vectors."""
         return self.collection.dim > 0
+
+    @property
+    def _source(self) -> str | None:
+        """Where global vectors come from: `encoder`, `terms` (what makes them makes these), `given`; None: there are none."""
+        return self.settings.get("vector")
 
     def batches(self, documents: Iterable[dict[str, Any]]) -> Iterator[Batch]:
         """Documents as the writer takes them: ids, tokens, payloads, terms."""
         stream = map(checked, documents)
         while batch := list(islice(stream, BATCH)):
-            texts = [document_text(d) for d in batch]
-            tokens = self.encoding.documents(texts) if self.has_tokens else None
-            terms = self.term_side.documents(texts) if self.term_side else None
-            yield [d["id"] for d in batch], tokens, [{k: v for k, v in d.items() if k != "id"} for d in batch], terms
+            own = {"id", "vector"} if self._source == "given" else {"id"}
+            payloads = [{k: v for k, v in d.items() if k not in own} for d in batch]
+            encode = self.encoding.documents if self.has_tokens else None
+            tokens, terms = of_documents(batch, encode, self.term_side, self._source, self.collection.vector)
+            yield [d["id"] for d in batch], tokens, payloads, terms
 
     @overload
     def search(self, query: str, k: int = 10, **search: Any) -> list[Hit]: ...  # pyright: ignore[reportOverlappingOverload]
@@ -307,9 +294,9 @@ class Retriever:
         """The k best documents for one query, or for each of several.
 
         Args:
-            query: a text, several texts, query token vectors, or what `encode` made of texts.
+            query: a text, several texts, query vectors (`Tokens`, `from_vectors`), or what `encode` made of texts.
             k: documents wanted; fewer come back when fewer were retrieved.
-            **search: `mode`: `tokens`, `terms`, `hybrid` or `rerank`, with `depth`, `fusion`, `weights` (see `Route`);
+            **search: `mode`: `tokens`, `terms`, `vector`, `sum`, `hybrid` or `rerank`, with `depth`, `fusion`, `weights` (see `Route`);
                 `k_token`, `nprobe`, `candidates` (see `SearchParams`), `term_candidates` and others (`TermParams`),
                 `missing` (see `Scoring`), or `exact=True`: compare with every stored token, whatever the store. `target_recall=0.99`: the cheapest parameters that
                 found this share of the exact top k when the collection was calibrated (without a filter); exact search
@@ -336,14 +323,18 @@ class Retriever:
             document = snapshot.view.by_id(id)
             text = document_text(document.payload) if "text" in document.payload else ""
             why = Explanation(id, 0.0, [], text)
-            if asked.tokens is not None:
+            dense, sparse, whole = route.sides
+            if dense and asked.tokens is not None:
                 aligned = snapshot.explain(
                     asked.tokens, document.number, route.scoring, route.params, route.filter, route.exact
                 )
                 why = explanation(id, asked.tokens, shown, aligned, text)
-            if asked.terms is not None and self.term_side:
+            if sparse and asked.terms is not None and self.term_side:
                 match = snapshot.explain_terms(asked.terms, document.number, route.bm25)
                 why = with_terms(why, match, self.term_side.names(match.keys.tolist(), shown))
+            if whole:
+                (product,) = snapshot.score_vectors(vectors_of(asked)[0], [document.number]).tolist()
+                why = with_vector(why, product, added=route.mode != "hybrid")
         return why
 
     def calibrate(
@@ -375,7 +366,7 @@ class Retriever:
             "recall": measured.to_json() if measured else None,
         }
 
-    def _encoded(self, texts: list[str]) -> Tokens:
+    def _encoded(self, texts: Sequence[str]) -> Tokens:
         for text in texts:
             if not isinstance(text, str):
                 raise InvalidArgument(f"a query must be text, got {type(text).__name__}")
@@ -392,11 +383,7 @@ class Retriever:
         """What the route needs of queries: made from their texts, or as given."""
         if not isinstance(asked, list):
             return asked if isinstance(asked, Queries) else Queries(asked)
-        dense, sparse = route.sides
-        if sparse and self.term_side is None:
-            raise InvalidArgument(f"mode is {route.mode!r}, and this collection holds no terms; build it with terms")
-        terms = self.term_side.queries(asked) if sparse and self.term_side else None
-        return Queries(self._encoded(asked) if dense else None, terms)
+        return of_queries(route, asked, self._encoded, self.term_side, self._source)
 
     def _route(self, search: dict[str, Any], k: int | None) -> Route:
         return route_of(search, self.system, self.collection, self.term_side.bm25 if self.term_side else None, k)

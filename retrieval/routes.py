@@ -1,10 +1,12 @@
-"""The routes of a query through a collection: by token vectors, by terms, or by both."""
+"""The routes of a query through a collection: by token vectors, by terms, by a global vector, or by several of these."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from ..index.bm25 import Bm25
 from ..index.collection import Collection
@@ -12,13 +14,14 @@ from ..index.errors import InvalidArgument
 from ..index.filters import Filter, parse
 from ..index.fusion import rrf, weighted
 from ..index.hits import Hits, best
+from ..index.representations import Schema
 from ..index.scoring import Scoring, SearchParams, TermParams
 from ..index.snapshot import Snapshot
 from ..index.terms import Terms
 from ..index.tokens import Tokens
 from .systems import System
 
-MODES = ("tokens", "terms", "hybrid", "rerank")
+MODES = ("tokens", "terms", "vector", "sum", "hybrid", "rerank")
 FUSIONS = ("rrf", "weighted")
 _WHOLE = TermParams()
 _OPTIONS = ("mode", "exact", "depth", "fusion", "fusion_k", "normalise", "weights")
@@ -29,6 +32,7 @@ class Queries:
     """Queries made ready for a route: the sides that it needs."""
 
     tokens: Tokens | None = None
+    """With the global vectors, if there are such; of these alone, as `from_vectors` makes them, if there are no tokens."""
     terms: Terms | None = None
 
     def __len__(self) -> int:
@@ -44,7 +48,8 @@ class Route:
     """Which way a query takes, and what it may spend."""
 
     mode: str
-    """`tokens`: late interaction. `terms`: sparse. `hybrid`: both, fused. `rerank`: the best by terms, scored by late
+    """`tokens`: late interaction. `terms`: sparse. `vector`: the global vectors. `sum`: scores by terms and by vector, added
+    (DupMAE). `hybrid`: all that there are, fused. `rerank`: the best by terms, scored by late
     interaction."""
     scoring: Scoring
     params: SearchParams
@@ -60,8 +65,10 @@ class Route:
     """`rrf`. Larger: less between the first ranks, more for being in both."""
     normalise: str = "minmax"
     """`weighted`: `minmax`, `zscore` or `none`."""
-    weights: tuple[float, float] = (1, 1)
-    """`hybrid`: what ranks or scores by tokens and by terms count."""
+    weights: tuple[float, ...] | None = None
+    """`hybrid`: what ranks or scores by each of the `lanes` count; None: all alike."""
+    lanes: tuple[str, ...] = ()
+    """`hybrid`: what is fused, those of `tokens`, `terms`, `vector` that there are. COIL's tokens have the vector within."""
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -72,9 +79,11 @@ class Route:
             raise InvalidArgument(f"depth is {self.depth}; it must be at least 1")
 
     @property
-    def sides(self) -> tuple[bool, bool]:
-        """Whether this route needs a query's token vectors, and its terms."""
-        return self.mode != "terms", self.mode != "tokens"
+    def sides(self) -> tuple[bool, bool, bool]:
+        """Whether this route needs a query's token vectors, its terms, and its global vector (COIL's tokens do not say so)."""
+        needed = {"sum": ("terms", "vector"), "rerank": ("tokens", "terms"), "hybrid": self.lanes}
+        lanes = needed.get(self.mode, (self.mode,))
+        return "tokens" in lanes, "terms" in lanes, "vector" in lanes
 
 
 def route_of(search: dict[str, Any], system: System, collection: Collection, bm25: Bm25 | None, k: int | None) -> Route:
@@ -94,9 +103,15 @@ def route_of(search: dict[str, Any], system: System, collection: Collection, bm2
         known = [*vars(system.params), *vars(_WHOLE), "missing", *_OPTIONS, "target_recall", "filter"]
         raise InvalidArgument(f"unknown search parameter in {sorted(unknown)}; known are {', '.join(known)}")
     params, exact = replace(system.params, **spent), bool(chosen.pop("exact", False))
-    mode = chosen.pop("mode", None) or ("tokens" if collection.dim else "terms")
+    mode = chosen.pop("mode", None) or _usual(collection.schema, bm25)
+    lanes = _lanes(collection.schema, scoring)
+    if mode == "hybrid" and len(lanes) < 2:
+        other = [name for name in ("terms", "tokens", "vector") if name not in lanes]
+        raise InvalidArgument(
+            f"mode is 'hybrid', and this collection holds no {' or '.join(other)} beside {', '.join(lanes)}"
+        )
     condition = None if filter is None else as_filter(filter)
-    route = Route(mode, scoring, params, TermParams(**left), exact, condition, bm25, **chosen)
+    route = Route(mode, scoring, params, TermParams(**left), exact, condition, bm25, lanes=lanes, **chosen)
     if exact and left:
         raise InvalidArgument(f"exact leaves nothing out, {', '.join(left)} do; give one or the other")
     if target is None or k is None or exact:
@@ -112,12 +127,26 @@ def route_of(search: dict[str, Any], system: System, collection: Collection, bm2
 def _reaching(route: Route, collection: Collection, target: float, k: int) -> Route:
     """The route with parameters that reached a recall, on each side that finds documents."""
     depth = max(k, route.depth) if route.mode in ("hybrid", "rerank") else k
-    if route.mode != "tokens":
+    finding = route.lanes if route.mode == "hybrid" else ("terms" if route.mode == "rerank" else route.mode,)
+    if "terms" in finding:
         route = replace(route, term_params=collection.reaching_terms(target, depth))
-    if route.mode in ("tokens", "hybrid"):
+    if "tokens" in finding:
         reaching = collection.reaching(target, depth, route.params)
         route = replace(route, exact=reaching is None, params=reaching or route.params)
     return route
+
+
+def _usual(schema: Schema, bm25: Bm25 | None) -> str:
+    if schema.dim or not schema.vector:
+        return "tokens" if schema.dim else "terms"
+    # BM25 and a vector were not made to be added.
+    return "vector" if schema.terms is None else "sum" if bm25 is None else "hybrid"
+
+
+def _lanes(schema: Schema, scoring: Scoring) -> tuple[str, ...]:
+    own = schema.vector and not (schema.dim and scoring.tokens == "same_id")
+    held = {"tokens": schema.dim, "terms": schema.terms, "vector": own}
+    return tuple(name for name, there in held.items() if there)
 
 
 def as_filter(condition: Any) -> Filter:
@@ -126,29 +155,44 @@ def as_filter(condition: Any) -> Filter:
 
 
 def find(snapshot: Snapshot, route: Route, queries: Queries, k: int) -> list[Hits]:
-    """The k best documents of every query. Scores: MaxSim, or sparse, or (hybrid) sums of reciprocal ranks or scores."""
-    tokens, terms = queries.tokens, queries.terms
-    if route.mode == "tokens":
-        return _by_tokens(snapshot, route, tokens, k)
-    depth = k if route.mode == "terms" else max(k, route.depth)
-    sparse = snapshot.search_terms(_given(terms, "terms"), depth, route.filter, route.bm25, route.term_params)
-    if route.mode == "terms":
-        return sparse
+    """The k best documents of every query. Scores: of tokens, terms, vectors, sums of two, or (hybrid) what fusion makes of them."""
+    if route.mode == "hybrid":
+        found = [_lane(snapshot, route, lane, queries, max(k, route.depth)) for lane in route.lanes]
+        fused = [_fused(route, rankings) for rankings in zip(*found, strict=True)]
+        return [Hits(hits.docs[:k], hits.scores[:k]) for hits in fused]
     if route.mode == "rerank":
-        given = _given(tokens, "token vectors")
-        return [best(hits.docs, snapshot.score_tokens(given.take([q]), hits.docs), k) for q, hits in enumerate(sparse)]
-    dense = _by_tokens(snapshot, route, tokens, depth)
-    pairs = zip(dense, sparse, strict=True)
+        given, sparse = _tokens(queries), _lane(snapshot, route, "terms", queries, max(k, route.depth))
+        scored = (snapshot.score_tokens(given.take([q]), h.docs, scoring=route.scoring) for q, h in enumerate(sparse))
+        return [best(hits.docs, scores, k) for hits, scores in zip(sparse, scored, strict=True)]
+    return _lane(snapshot, route, route.mode, queries, k)
+
+
+def _fused(route: Route, rankings: Sequence[Hits]) -> Hits:
     if route.fusion == "rrf":
-        fused = [rrf(pair, route.fusion_k, route.weights) for pair in pairs]
-    else:
-        fused = [weighted(pair, route.weights, route.normalise) for pair in pairs]
-    return [Hits(hits.docs[:k], hits.scores[:k]) for hits in fused]
+        return rrf(rankings, route.fusion_k, route.weights)
+    return weighted(rankings, route.weights, route.normalise)
 
 
-def _by_tokens(snapshot: Snapshot, route: Route, tokens: Tokens | None, k: int) -> list[Hits]:
-    given = _given(tokens, "token vectors")
-    return snapshot.search(given, k, route.scoring, route.params, route.filter, route.exact)
+def _lane(snapshot: Snapshot, route: Route, lane: str, queries: Queries, k: int) -> list[Hits]:
+    """The ranking by one kind of score."""
+    if lane == "tokens":
+        return snapshot.search(_tokens(queries), k, route.scoring, route.params, route.filter, route.exact)
+    if lane == "terms":
+        return snapshot.search_terms(_given(queries.terms, "terms"), k, route.filter, route.bm25, route.term_params)
+    if lane == "vector":
+        return snapshot.search_vectors(vectors_of(queries), k, route.filter, route.exact)
+    if route.bm25:
+        raise InvalidArgument("mode is 'sum', and scores of BM25 and of a vector are no sum; use hybrid")
+    return snapshot.search_added(_given(queries.terms, "terms"), vectors_of(queries), k, route.filter, route.exact)
+
+
+def vectors_of(queries: Queries) -> np.ndarray:
+    """(queries, width) global vectors. InvalidArgument: there are none."""
+    return _given(None if queries.tokens is None else queries.tokens.globals_, "global vector")
+
+
+def _tokens(queries: Queries) -> Tokens:
+    return _given(queries.tokens, "token vectors")
 
 
 def _given(side: Any, name: str) -> Any:

@@ -56,6 +56,11 @@ class SparseCheckpoint:
     def names(self, keys: Iterable[int]) -> list[str]:
         return self._loaded.names(list(keys))
 
+    @property
+    def vector(self) -> int:
+        """Dimensions of the dense vector beside the terms; 0: there is none."""
+        return self._loaded.vector
+
     def hybrid_documents(self, texts: Sequence[str]) -> tuple[Terms, np.ndarray]:
         """Terms with (texts, dim) float32 dense vectors, from one run of the model; a score adds both dot products.
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..index.bm25 import Bm25
 from ..index.representations import TermField
 from ..index.terms import Terms
 from .analyzer import KEYS, Analyzer
 from .sparse import FAMILIES, SparseEncoder, SparseOptions, load_sparse_encoder
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,18 @@ class TermSide:
 
     def queries(self, texts: Sequence[str]) -> Terms:
         return self.encoder.encode_queries(texts)
+
+    @property
+    def vector(self) -> int:
+        """Dimensions of the global vector that comes with the terms (DupMAE); 0: none does."""
+        return getattr(self.encoder, "vector", 0)
+
+    def both(self, texts: Sequence[str], side: str) -> tuple[Terms, np.ndarray]:
+        """Terms and (texts, vector) float32 global vectors of a side, `query` or `document`, where they come together."""
+        made: tuple[Terms, np.ndarray] = (
+            self.encoder.hybrid_queries(texts) if side == "query" else self.encoder.hybrid_documents(texts)  # type: ignore[union-attr]
+        )
+        return made
 
     def names(self, keys: Iterable[int], query: str) -> list[str]:
         """What the keys of a query's terms stand for; the analyser tells from the query's text."""

@@ -53,6 +53,7 @@ from .options import (
     TermCandidates,
     TermsName,
     Threads,
+    Vector,
     Weights,
     read_filter,
     read_weights,
@@ -80,13 +81,14 @@ def version_callback(
 def build_command(
     data: Annotated[str, typer.Argument(help="BEIR or MS MARCO folder, .jsonl or .tsv file (.gz), or ir_datasets id.")],
     collection: Annotated[Path, typer.Argument(help="Folder to make.")],
-    system: SystemName = "colbert",
+    system: SystemName = None,
     encoder: Encoder = EMBEDDED,
     pool: Pool = None,
     prune: Prune = None,
     reduce: Reduce = None,
     dim: Dim = None,
     terms: TermsName = None,
+    vector: Vector = False,
     store: Store = "auto",
     precision: Precision = DEFAULT,
     query_length: QueryLength = None,
@@ -108,6 +110,7 @@ def build_command(
         reduce,
         dim,
         terms,
+        vector,
         store,
         precision,
         query_length,
@@ -198,13 +201,14 @@ def eval_command(
     split: Annotated[str | None, typer.Option(help="Which qrels (default: test, or the only ones).")] = None,
     measures: Annotated[str | None, typer.Option(help="Comma-separated, as ir-measures names them.")] = None,
     run: Annotated[Path | None, typer.Option(help="Write a TREC run file (.gz compresses).")] = None,
-    system: SystemName = "colbert",
+    system: SystemName = None,
     encoder: Encoder = EMBEDDED,
     pool: Pool = None,
     prune: Prune = None,
     reduce: Reduce = None,
     dim: Dim = None,
     terms: TermsName = None,
+    vector: Vector = False,
     store: Store = "auto",
     precision: Precision = DEFAULT,
     query_length: QueryLength = None,
@@ -251,6 +255,7 @@ def eval_command(
             reduce,
             dim,
             terms,
+            vector,
             store,
             precision,
             query_length,
@@ -287,13 +292,14 @@ def main() -> None:
 
 
 def _settings(
-    system: str,
+    system: str | None,
     encoder: str,
     pool: str | None,
     prune: list[str] | None,
     reduce: list[str] | None,
     dim: int | None,
     terms: str | None,
+    vector: bool,
     store: str,
     precision: str,
     query_length: int | None,
@@ -304,7 +310,7 @@ def _settings(
     options = EncoderOptions(query_length, document_length, query_expansion)
     named = None if encoder == "none" else encoder
     sides = {"encoder": named, "options": options, "reduce": steps, "dim": dim, "terms": terms}
-    return {"system": system, **sides, "store": store, "precision": precision}
+    return {"system": system, **sides, "vector": vector or None, "store": store, "precision": precision}
 
 
 def _search(missing: str | None, exact: bool, *numbers: Any) -> dict[str, Any]:
@@ -351,12 +357,14 @@ def _create_or_resume(folder: Path, settings: dict[str, Any], machine: dict[str,
     retriever = Retriever(folder, **machine)
     was, encoder = retriever.settings, retriever.settings["encoder"] or {}
     same = ("system", "dim")
+    settings = {**settings, "system": settings["system"] or was["system"]}
     kept = retriever.collection
-    other = {"terms": (was.get("terms") or {}).get("name"), "store": kept.store, "precision": kept.schema.precision}
+    other = {"terms": (was.get("terms") or {}).get("name"), "precision": kept.schema.precision}
     now = {**{k: settings[k] for k in (*same, *other)}, "recipe": settings["reduce"], "encoder": settings["encoder"]}
     then = {**{k: was[k] for k in same}, **other, "recipe": was["recipe"], "encoder": encoder.get("name")}
-    if now != then:
-        raise InvalidArgument(f"{folder} was begun with other settings ({then}); choose another folder")
+    lacking = settings["vector"] and not was.get("vector")
+    if now != then or settings["store"] not in (kept.store, retriever.system.store) or lacking:
+        raise InvalidArgument(f"{folder} was begun with other settings ({then}, {kept.store}); choose another folder")
     return retriever
 
 

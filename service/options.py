@@ -15,7 +15,11 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads (default: the libraries' own choice).")]
 Device = Annotated[str, typer.Option(help="Where encoder and FAISS run: cpu, or cuda[:N].")]
 SystemName = Annotated[
-    str, typer.Option("--system", help="colbert (all tokens of a candidate) or xtr (retrieved tokens).")
+    str | None,
+    typer.Option(
+        "--system",
+        help="colbert (all tokens of a candidate), xtr (retrieved tokens) or coil (tokens of equal id); default: colbert, coil for a COIL checkpoint.",
+    ),
 ]
 Encoder = Annotated[str, typer.Option(help="minilm (embedded), a checkpoint folder, a hub id, or none (terms alone).")]
 Pool = Annotated[str | None, typer.Option(help="Token pooling: a factor (2), or method:factor (kmeans:3).")]
@@ -55,9 +59,14 @@ TermsName = Annotated[
         "--terms", help="Sparse terms beside the token vectors: bm25, bm25:LANGUAGE, a sparse checkpoint, or binary."
     ),
 ]
+Vector = Annotated[
+    bool, typer.Option("--vector", help="Keep the encoder's single vector of each document too, for --mode vector.")
+]
 Mode = Annotated[
     str | None,
-    typer.Option(help="tokens (late interaction), terms (sparse), hybrid (both, fused), rerank (terms, then tokens)."),
+    typer.Option(
+        help="tokens (late interaction), terms (sparse), vector (global vectors), sum (terms and vector), hybrid (all, fused), rerank (terms, then tokens)."
+    ),
 ]
 Depth = Annotated[int | None, typer.Option(help="Documents that each side gives to hybrid, and terms to rerank.")]
 Fusion = Annotated[

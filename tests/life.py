@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,21 @@ from plait.index.checkup import check_collection
 from plait.index.collection import Collection
 from plait.index.filters import Range
 from plait.index.representations import TermField
-from plait.index.scoring import SearchParams
+from plait.index.scoring import Scoring, SearchParams
 from plait.index.snapshot import Snapshot
 from plait.index.terms import Terms
-from plait.index.tokens import Tokens, concatenate, from_matrices
+from plait.index.tokens import Tokens, concatenate, from_matrices, from_vectors
 from plait.index.view import View
 from scipy.sparse import csr_array, vstack
 
 DIM = 6
 KEYS = np.array([0, 1, 2, 1007, (1 << 31) - 1, 1 << 31, (1 << 32) - 1])
 QUERY = from_matrices([np.random.default_rng(7).standard_normal((3, DIM)).astype(np.float32)])
+VECTOR = 4
 EVERYTHING = SearchParams(k_token=999, nprobe=99, candidates=999)
 PER_TOKEN = TermField(per_token=True)
+COIL = Scoring("same_id")
+KEYED_QUERY = replace(QUERY, ids=np.array([0, 2, 0], np.uint32), globals_=np.array([[0.5, -1, 2, 0.25]], np.float32))
 Operation = tuple[str, Any]
 Documents = dict[str, tuple[int, dict[str, Any]]]
 """By id: the seed of the tokens, the payload."""
@@ -43,6 +46,15 @@ def document(seed: int) -> Tokens:
     """One document of 0 to 4 tokens with exact float16 vectors."""
     rng = np.random.default_rng(seed)
     return from_matrices([rng.standard_normal((seed % 5, DIM)).astype(np.float16)], DIM)
+
+
+def keyed(seed: int, dim: int = DIM) -> Tokens:
+    """The same document with few ids and an exact float16 global vector; with this alone if dim is 0."""
+    plain, rng = document(seed), np.random.default_rng(seed + 2000)
+    whole = rng.standard_normal((1, VECTOR)).astype(np.float16)
+    if not dim:
+        return from_vectors(whole)
+    return replace(plain, ids=rng.integers(0, 4, len(plain.vectors)).astype(np.uint32), globals_=whole)
 
 
 def sparse(seed: int, field: TermField) -> Terms:
@@ -148,13 +160,13 @@ def _batch(collection: Collection, documents: Documents) -> dict[str, Any]:
     seeds, field = [seed for seed, _ in documents.values()], collection.schema.terms
     return {
         "ids": list(documents),
-        "tokens": concatenate([document(seed) for seed in seeds]),
+        "tokens": concatenate([(keyed if collection.vector else document)(seed) for seed in seeds]),
         "payloads": [payload for _, payload in documents.values()],
         "terms": joined([sparse(seed, field) for seed in seeds]) if field else None,
     }
 
 
-def prepare(path: Path, store: str, staged: bool, terms: TermField | None = None) -> Contents:
+def prepare(path: Path, store: str, staged: bool, terms: TermField | None = None, vector: int = 0) -> Contents:
     """Two segments with dead documents in both, fresh documents with dead ones among them; perhaps a build half done."""
     batch = [{f"{name}{i}": (10 * s + i, {"n": i, "id": ""}) for i in range(6)} for s, name in enumerate("aab")]
     operations: list[Operation] = [("upsert", batch[0]), ("seal", None), ("add", batch[2]), ("publish", None)]
@@ -166,7 +178,7 @@ def prepare(path: Path, store: str, staged: bool, terms: TermField | None = None
     if staged:
         operations += [("add", {"s1": (31, {"n": 1}), "s2": (44, {"n": 2})}), ("add", {"s3": (38, {"n": 3})})]
     contents = Contents()
-    Collection.create(path, DIM, store, fields=["n"], terms=terms).close()
+    Collection.create(path, DIM, store, fields=["n"], terms=terms, vector=vector).close()
     with Collection(path, threads=1) as collection:
         for operation in operations:
             perform(collection, operation)
@@ -199,6 +211,7 @@ def assert_holds(path: Path, allowed: list[Contents]) -> Contents:
             for c in alike
             if all(np.array_equal(stored[i], document(s).vectors) for i, (s, _) in c.documents.items())
             and same_terms(collection, snapshot, c.documents)
+            and same_vectors(snapshot, c.documents)
         ]
         assert right, f"tokens or terms of {found} are others than those of {alike}"
         (hits,) = snapshot.search(QUERY, 999, params=EVERYTHING)
@@ -206,7 +219,34 @@ def assert_holds(path: Path, allowed: list[Contents]) -> Contents:
         numbers = {d.number: scores[d.id] for d in snapshot.documents(hits.docs)}
         assert len(hits) == sum(score > -np.inf for score in scores.values())
         oracle.same_ranking(hits, numbers, 999, 1e-4)
+        if collection.vector:
+            assert_coil(snapshot, {id: seed for id, (seed, _) in right[-1].documents.items()})
     return right[-1]
+
+
+def assert_coil(snapshot: Snapshot, documents: dict[str, int]) -> None:
+    """Rankings by COIL and by global vectors are those of brute force over documents by id and seed."""
+    assert KEYED_QUERY.globals_ is not None
+    numbers = {id: snapshot.view.by_id(id).number for id in documents}
+    wanted = {numbers[id]: oracle.same_id(KEYED_QUERY, keyed(seed)) for id, seed in documents.items()}
+    products = {numbers[id]: oracle.product(KEYED_QUERY, keyed(seed)) for id, seed in documents.items()}
+    for k in (2, 99):
+        (hits,) = snapshot.search(KEYED_QUERY, k, COIL)
+        oracle.same_ranking(hits, {d: s for d, s in wanted.items() if s is not None}, k, 1e-5)
+        (hits,) = snapshot.search_vectors(KEYED_QUERY.globals_, k)
+        oracle.same_ranking(hits, products, k, 1e-5)
+
+
+def same_vectors(snapshot: Snapshot, documents: Documents) -> bool:
+    """The stored ids and global vectors are those of the documents; or the collection has none."""
+    for id, (seed, _) in documents.items():
+        stored, wanted = snapshot.tokens(snapshot.view.by_id(id).number), keyed(seed)
+        assert wanted.globals_ is not None and wanted.ids is not None
+        if stored.globals_ is not None and not np.array_equal(stored.globals_, wanted.globals_):
+            return False
+        if stored.ids is not None and not np.array_equal(stored.ids, wanted.ids):
+            return False
+    return True
 
 
 def same_terms(collection: Collection, snapshot: Snapshot, documents: Documents) -> bool:
@@ -228,9 +268,10 @@ def dense(terms: Terms) -> np.ndarray:
     return out
 
 
-def write(dim: int, field: TermField, seeds: list[int]) -> dict[str, Any]:
+def write(dim: int, field: TermField, seeds: list[int], vector: int = 0) -> dict[str, Any]:
     """The representations of documents, as `add` and `upsert` take them."""
-    tokens = concatenate([document(seed) for seed in seeds]) if dim else None
+    made = [keyed(seed, dim) if vector else document(seed) for seed in seeds]
+    tokens = concatenate(made) if dim or vector else None
     return {"tokens": tokens, "terms": joined([sparse(seed, field) for seed in seeds])}
 
 

@@ -68,6 +68,24 @@ def maxsim(query: np.ndarray, document: np.ndarray) -> float:
     return sum(max(float(q.astype(np.float64) @ d.astype(np.float64)) for d in document) for q in query)
 
 
+def same_id(query: Tokens, document: Tokens) -> float | None:
+    """COIL's score of one document for one query, by loops; None: no id is shared and there are no global vectors."""
+    assert query.ids is not None and document.ids is not None
+    total, shared = 0.0, False
+    for i, q in zip(query.ids, query.vectors.astype(np.float64), strict=True):
+        here = [float(q @ v.astype(np.float64)) for j, v in zip(document.ids, document.vectors, strict=True) if i == j]
+        total, shared = total + max([0.0, *here]), shared or bool(here)
+    if query.globals_ is not None and document.globals_ is not None:
+        return total + product(query, document)
+    return total if shared else None
+
+
+def product(query: Tokens, document: Tokens) -> float:
+    """The product of the global vectors of one query and one document."""
+    assert query.globals_ is not None and document.globals_ is not None
+    return float(query.globals_[0].astype(np.float64) @ document.globals_[0].astype(np.float64))
+
+
 def xtr(query: np.ndarray, documents: list[np.ndarray], k_token: int, missing: str | float) -> dict[int, float]:
     """XTR's score of every document that owns a retrieved token (arXiv 2304.01982 section 3), as a sum over the query."""
     tokens = [(d, vector) for d, document in enumerate(documents) for vector in document]

@@ -1,98 +1,138 @@
-"""Contextualised exact match against its definition by loops, on every instruction set."""
+"""Contextualised lists and vectors in bytes: estimates lie within their bounds of the true products, on every instruction set."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import on_every_level, same_ranking
-from plait.index import contextual
+from oracle import on_every_level
+from plait.index import contextual, kernels
+from plait.index.byte_rows import among_best, byte_query, scale_of, to_bytes
 from plait.index.errors import InvalidArgument
+
+DIMS = st.sampled_from([1, 3, 8, 17, 32, 130])
 
 
 def by_loops(
-    keys: np.ndarray,
-    vectors: np.ndarray,
-    offsets: np.ndarray,
-    asked: tuple[np.ndarray, np.ndarray],
-    products: np.ndarray | None,
-) -> dict[int, float]:
-    """Scores of the documents that share a key; of all if there are products of global vectors."""
-    out = {}
-    for d in range(len(offsets) - 1):
+    keys: np.ndarray, vectors: np.ndarray, offsets: np.ndarray, asked: np.ndarray, queries: np.ndarray
+) -> np.ndarray:
+    """Scores in float64; minus infinity where no key is shared."""
+    out = np.full(len(offsets) - 1, -np.inf)
+    for d in range(len(out)):
         mine = range(offsets[d], offsets[d + 1])
-        score, shares = 0.0 if products is None else float(products[d]), products is not None
-        for key, query in zip(*asked, strict=True):
-            here = [float(query.astype(np.float64) @ vectors[j]) for j in mine if keys[j] == key]
-            shares = shares or bool(here)
-            score += max([0.0, *here])
-        if shares:
-            out[d] = score
+        for key, query in zip(asked, queries, strict=True):
+            here = [float(query.astype(np.float64) @ vectors[j].astype(np.float64)) for j in mine if keys[j] == key]
+            if here:
+                out[d] = max(out[d], 0) + max([0.0, *here])
     return out
 
 
 @settings(max_examples=80, deadline=None)
 @given(
     st.lists(st.integers(0, 7), min_size=0, max_size=15),
-    st.sampled_from([1, 8, 17, 32]),
+    DIMS,
     st.integers(1, 9),
-    st.booleans(),
-    st.booleans(),
-    st.sampled_from([1, 3, 40]),
+    st.sampled_from([np.float16, np.float32]),
+    st.sampled_from([1e-6, 1.0, 60.0]),
     st.integers(0, 2**31),
 )
-def test_a_search_is_the_definition(
-    lengths: list[int], dim: int, vocabulary: int, quantize: bool, whole: bool, k: int, seed: int
+def test_estimates_are_within_their_bounds(
+    lengths: list[int], dim: int, vocabulary: int, dtype: type, size: float, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    keys = rng.integers(0, vocabulary, offsets[-1]).astype(np.uint32) * 1_000_003
-    vectors = rng.standard_normal((offsets[-1], dim)).astype(np.float32)
+    keys = rng.integers(0, vocabulary, offsets[-1]).astype(np.uint32) * 400_000_003
+    vectors = (size * rng.standard_normal((offsets[-1], dim))).astype(dtype)
     vectors[rng.random(len(vectors)) < 0.1] = 0
-    global_ = rng.standard_normal((len(lengths), 5)).astype(np.float16) if whole else None
-    some = contextual.build(keys, vectors, offsets, globals_=global_, quantize=quantize)
-    order = np.lexsort((np.repeat(np.arange(len(lengths)), lengths), keys))
-    stored = np.empty((len(keys), dim))
-    stored[order] = some.vectors.astype(np.float64) * (1 if some.scales is None else some.scales[:, None])
-    # A step of int8 is a 127th of the greatest entry, and half of one is lost at most.
-    step = np.abs(vectors).max(axis=1, initial=0)[:, None] / (127 if quantize else 1000)
-    assert (np.abs(stored - vectors) <= 0.51 * step).all()
+    lists = contextual.build(keys, vectors, offsets)
     q = int(rng.integers(0, 6))
-    asked = (rng.integers(0, vocabulary + 1, q).astype(np.uint32) * 1_000_003, rng.standard_normal((q, dim)))
-    asked = asked[0], asked[1].astype(np.float32)
-    one = rng.standard_normal(5).astype(np.float32) if whole else None
-    products = None if global_ is None or one is None else global_.astype(np.float64) @ one
-    wanted = by_loops(keys, stored, offsets, asked, products)
-    allowed = rng.random(len(lengths)) < 0.6
+    asked = rng.integers(0, vocabulary + 1, q).astype(np.uint32) * 400_000_003
+    queries = rng.standard_normal((q, dim)).astype(np.float32)
+    truth = by_loops(keys, vectors, offsets, asked, queries)
+    found, wrong = [], 0.0
     for _ in on_every_level():
-        same_ranking(some.search(*asked, k, globals_=one), wanted, k, 1e-4)
-        kept = {d: s for d, s in wanted.items() if allowed[d]}
-        same_ranking(some.search(*asked, k, globals_=one, allowed=allowed, threads=2), kept, k, 1e-4)
+        for threads in (1, 2):
+            estimates, wrong = lists.estimate(asked, queries, threads)
+            np.testing.assert_array_equal(estimates > -np.inf, truth > -np.inf)
+            seen = truth > -np.inf
+            assert (np.abs(estimates[seen] - truth[seen]) <= wrong).all()
+            found.append((estimates.tobytes(), wrong))
+    assert len(set(found)) == 1, "instruction sets differ"
+    if dim > 8 and len(keys):
+        # The bound is of use: about half a step for each entry of the query.
+        steps = sum(float(np.abs(queries[i]).sum()) for i in range(q))
+        assert wrong <= steps * float(np.abs(vectors).max()) / 127
 
 
-def test_opposed_vectors_take_nothing_away() -> None:
-    keys, offsets = np.array([4, 4, 9], np.uint32), np.array([0, 1, 3], np.int64)
-    vectors = np.array([[-1, 0], [2, 0], [0, 1]], np.float32)
-    some = contextual.build(keys, vectors, offsets, quantize=False)
-    hits = some.search(np.array([4, 4, 9], np.uint32), np.array([[1, 0], [0.5, 0], [0, -3]], np.float32), 5)
-    np.testing.assert_array_equal(hits.docs, [1, 0])
-    np.testing.assert_array_equal(hits.scores, [3, 0])
+def test_windows_of_documents() -> None:
+    """More documents than an offset of two bytes tells apart."""
+    n = contextual.WINDOW + 70
+    rng = np.random.default_rng(3)
+    keys = rng.integers(0, 3, n).astype(np.uint32)
+    keys[:50] = 9
+    vectors = rng.standard_normal((n, 4)).astype(np.float32)
+    lists = contextual.build(keys, vectors, np.arange(n + 1))
+    assert lists.nbytes < 6.1 * n
+    queries, asked = rng.standard_normal((3, 4)).astype(np.float32), np.array([1, 9, 7], np.uint32)
+    truth = np.full(n, -np.inf)
+    for key, query in zip(asked, queries, strict=True):
+        mine = keys == key
+        truth[mine] = np.maximum(truth[mine], 0) + np.maximum(vectors[mine] @ query, 0)
+    for threads in (1, 3):
+        estimates, wrong = lists.estimate(asked, queries, threads)
+        np.testing.assert_array_equal(np.isinf(estimates), np.isinf(truth))
+        seen = truth > -np.inf
+        assert np.abs(estimates[seen] - truth[seen]).max() <= wrong < 0.5
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 40), st.sampled_from([1, 7, 32, 768, 4096]), st.booleans(), st.integers(0, 2**31))
+def test_products_of_bytes_are_within_their_bounds(n: int, dim: int, extreme: bool, seed: int) -> None:
+    """`extreme`: all entries as great as they may be, where sums might leave 32 bits."""
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((n, dim)).astype(np.float32)
+    query = rng.standard_normal(dim).astype(np.float32)
+    if extreme:
+        rows, query = np.sign(rows) * np.abs(rows[:, :1]), np.ones(dim, np.float32) * query[0]
+        rows[: n // 2] = np.abs(rows[: n // 2])
+    scales = scale_of(np.abs(rows).max(axis=1, initial=0))
+    codes, asked = to_bytes(rows, scales), byte_query(query[None])
+    truth = rows.astype(np.float64) @ query.astype(np.float64)
+    exact = asked.codes[0].astype(np.int64) @ codes.T.astype(np.int64)
+    for _ in on_every_level():
+        for threads in (1, 2):
+            found = kernels.byte_products(codes, scales, asked.codes[0], asked.steps[0], threads=threads)
+            np.testing.assert_allclose(found, exact * scales.astype(np.float64) * float(asked.steps[0]), rtol=1e-6)
+            assert (np.abs(found - truth) <= asked.wrong[0] * scales).all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 60), st.integers(1, 70), st.floats(0, 3), st.booleans(), st.integers(0, 2**31))
+def test_nobody_among_the_best_is_left_out(n: int, k: int, most: float, one: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = np.round(rng.standard_normal(n), 1).astype(np.float32)
+    slack = (most * (1 if one else rng.random(n)) * np.ones(n)).astype(np.float32)
+    estimates = truth + (slack * rng.uniform(-0.999, 0.999, n)).astype(np.float32)
+    estimates[rng.random(n) < 0.2] = -np.inf
+    allowed = rng.random(n) < 0.7 if seed % 2 else None
+    there = (estimates > -np.inf) & (True if allowed is None else allowed)
+    chosen = among_best(estimates, most if one else slack, k, allowed)
+    assert there[chosen].all() and (np.diff(chosen) > 0).all()
+    if there.sum() > k:
+        cut = np.sort(truth[there])[-k]
+        assert set(np.flatnonzero(there & (truth >= cut))) <= set(chosen)
+        assert (estimates[chosen] >= cut - 4 * most - 1e-3).all(), "more than the bounds ask for"
+    else:
+        assert chosen.tolist() == np.flatnonzero(there).tolist()
 
 
 def test_wrong_arguments_are_refused() -> None:
-    keys, vectors, offsets = np.array([1, 2], np.uint32), np.ones((2, 8), np.float32), np.array([0, 2], np.int64)
-    some = contextual.build(keys, vectors, offsets)
-    for change, message in [
-        ({"k": 0}, "k is 0"),
-        ({"vectors": vectors[:, :4]}, r"need \(2, 8\)"),
-        ({"vectors": vectors * np.nan}, "NaN"),
-        ({"globals_": np.ones(3, np.float32)}, "the index has None"),
-        ({"allowed": np.ones(2, bool)}, r"must be bool \(1,\)"),
-    ]:
-        with pytest.raises(InvalidArgument, match=message):
-            some.search(**{"keys": keys, "vectors": vectors, "k": 1} | change)
+    keys, vectors = np.array([1, 2], np.uint32), np.ones((2, 8), np.float32)
     with pytest.raises(InvalidArgument, match="as many as the offsets"):
-        contextual.build(keys[:1], vectors, offsets)
-    with pytest.raises(InvalidArgument, match="one for each of 1 documents"):
-        contextual.build(keys, vectors, offsets, globals_=vectors)
-    with pytest.raises(InvalidArgument, match="beyond float16"):
-        contextual.build(keys, vectors * 1e6, offsets, quantize=False)
+        contextual.build(keys[:1], vectors, np.array([0, 2]))
+    lists = contextual.build(keys, vectors, np.array([0, 2]))
+    with pytest.raises(ValueError, match="shapes do not fit"):
+        lists.estimate(keys, vectors[:, :4])
+    index, two = lists._index, np.ones(2, np.float32)
+    for terms in ([0, 2], [-1, 0]):
+        with pytest.raises(ValueError, match="no such term"):
+            kernels.contextual_scores(index, np.array(terms), vectors.astype(np.int16), two, 1, 1)

@@ -10,7 +10,7 @@ import crash_child
 import numpy as np
 import pytest
 from crash_child import reported, start
-from life import DIM, Contents, Operation, after, assert_holds, draw, perform, prepare, snapshot_folder
+from life import DIM, VECTOR, Contents, Operation, after, assert_holds, draw, perform, prepare, snapshot_folder
 from plait.index.backup import create_snapshot, restore_snapshot
 from plait.index.checkup import check_collection
 from plait.index.collection import Collection
@@ -67,10 +67,13 @@ def one_round(path: Path, contents: Contents, seed: int) -> Contents:
     return assert_goes_on(path, contents)
 
 
-@pytest.mark.parametrize(("store", "terms"), [*((store, None) for store in STORES), ("exact", TermField())])
-def test_killed_at_random(tmp_path: Path, store: str, terms: TermField | None) -> None:
+@pytest.mark.parametrize(
+    ("store", "terms", "vector"),
+    [*((store, None, 0) for store in STORES), ("exact", TermField(), 0), ("contextual", None, VECTOR)],
+)
+def test_killed_at_random(tmp_path: Path, store: str, terms: TermField | None, vector: int) -> None:
     path, contents = tmp_path / "c", Contents()
-    Collection.create(path, DIM, store, fields=["n"], terms=terms).close()
+    Collection.create(path, DIM, store, fields=["n"], terms=terms, vector=vector).close()
     first = int(os.environ.get("PLAIT_CRASH_SEED", "1"))
     for seed in range(first, first + (ROUNDS or 12)):
         try:
@@ -91,14 +94,16 @@ def killed_at(whole: Path, operation: Operation, last: int, folder: Path) -> tup
 
 @pytest.mark.parametrize("store", STORES if ROUNDS else STORES[:1])
 @pytest.mark.parametrize(
-    ("name", "terms"),
+    ("name", "terms", "vector"),
     [
-        *((name, None) for name in ("seal", "merge", "compact", "snapshot", "upsert", "add", "publish", "discard")),
-        *((name, TermField(per_token=True)) for name in ("seal", "add")),
+        *((name, None, 0) for name in ("seal", "merge", "compact", "snapshot", "upsert", "add", "publish", "discard")),
+        *((name, TermField(per_token=True), 0) for name in ("seal", "add")),
+        *((name, None, VECTOR) for name in ("seal", "compact", "publish")),
     ],
 )
-def test_killed_at_every_step(tmp_path: Path, name: str, store: str, terms: TermField | None) -> None:
-    contents = prepare(tmp_path / "whole", store, name in ("publish", "discard"), terms)
+def test_killed_at_every_step(tmp_path: Path, name: str, store: str, terms: TermField | None, vector: int) -> None:
+    chosen = "contextual" if vector else store
+    contents = prepare(tmp_path / "whole", chosen, name in ("publish", "discard"), terms, vector)
     batch = {"a0": (91, {"n": 9}), "new": (92, {"n": 9})} if name == "upsert" else {"new": (92, {"n": 9})}
     operation = (name, batch if name in ("upsert", "add") else 3)
     _, (steps,) = killed_at(tmp_path / "whole", operation, 0, tmp_path / "0")

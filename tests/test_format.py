@@ -3,18 +3,19 @@
 import json
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import oracle
 import pytest
-from life import DIM, EVERYTHING, QUERY
+from life import COIL, DIM, EVERYTHING, QUERY
 from plait.index import segment
 from plait.index.catalog import FORMAT, Catalog, put_meta
 from plait.index.checkup import check_collection
 from plait.index.collection import Collection
-from plait.index.errors import FailedPrecondition
+from plait.index.errors import DataLoss, FailedPrecondition
 from plait.index.filters import Range
 from plait.index.term_rows import from_terms
 from plait.index.terms import Terms
@@ -22,8 +23,8 @@ from plait.index.tokens import Tokens, concatenate
 from scipy.sparse import csr_array
 
 GOLDEN = Path(__file__).parent / "golden"
-STORES = {"exact": "exact", "faiss": "faiss:IVF,SQfp16"}
-VERSIONS = sorted(int(p.name[1:]) for p in GOLDEN.glob("v*"))
+STORES = {"exact": "exact", "contextual": "contextual"}
+CASES = sorted((int(p.parent.name[1:]), p.name) for p in GOLDEN.glob("v*/*"))
 LIVING = ["a0", "a1", "a2", "a4", "a5", "b0", "b1", "b3", "b4", "f0", "f1"]
 """By now: a3 and b2 deleted, a1 and f1 written again."""
 
@@ -34,6 +35,7 @@ def document(name: str) -> Tokens:
     n = 1 + (kind + number) % 4
     cells = (np.arange(n * DIM).reshape(n, DIM) * (2 * number + kind) + 3 * number) % 11 - 5
     spans = np.arange(2 * n + 2, dtype=np.uint32).reshape(-1, 2)
+    whole = np.array([[number - 2, n, (kind + number) % 3]]) / 2
     return Tokens(
         (cells / 2).astype(np.float16),
         np.array([0, n]),
@@ -41,7 +43,12 @@ def document(name: str) -> Tokens:
         spans,
         np.array([*range(n), n + 1]),
         roles=np.full(n, 7, np.uint8),
+        globals_=whole.astype(np.float32),
     )
+
+
+def keyed_query() -> Tokens:
+    return replace(QUERY, ids=np.array([97, 98, 103], np.uint32), globals_=np.array([[1, -0.5, 2]], np.float32))
 
 
 def sparse_rows(*names: str) -> Terms:
@@ -54,7 +61,8 @@ def sparse_rows(*names: str) -> Terms:
 
 
 def make_golden(folder: Path, store: str) -> None:
-    """Since version 2 with terms, since 3 in int8. Two segments (one sealed, one built in bulk), dead documents in each and among the fresh, payloads, a late patch.
+    """Since version 2 with terms, since 3 with global vectors and, but for contextual lists, in int8. Two segments (one sealed,
+    one built in bulk), dead documents in each and among the fresh, payloads, a late patch.
 
     `python -c "import test_format as t; t.regenerate()"` in this folder writes the current version's again; do so only
     before that version is released.
@@ -65,7 +73,8 @@ def make_golden(folder: Path, store: str) -> None:
         tokens = concatenate([document(name) for name in names])
         return {"ids": list(names), "tokens": tokens, "payloads": payloads, "terms": sparse_rows(*names)}
 
-    with Collection.create(folder, DIM, store, fields=["n"], terms=True, threads=1, precision="int8") as collection:
+    sides: dict[str, Any] = {"terms": True, "vector": 3, "precision": "float16" if store == "contextual" else "int8"}
+    with Collection.create(folder, DIM, store, fields=["n"], threads=1, **sides) as collection:
         collection.live.upsert(**batch("a0", "a1", "a2", "a3", "a4", "a5"))
         collection.seal()
         with collection.builder() as builder:
@@ -87,11 +96,10 @@ def regenerate() -> None:
 
 
 def test_there_is_a_golden_collection_of_this_version() -> None:
-    assert list(range(1, FORMAT + 1)) == VERSIONS
+    assert {version for version, _ in CASES} == set(range(1, FORMAT + 1))
 
 
-@pytest.mark.parametrize("store", STORES)
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(("version", "store"), CASES)
 def test_golden_collections_open_and_hold_what_they_held(tmp_path: Path, version: int, store: str) -> None:
     path = shutil.copytree(GOLDEN / f"v{version}" / store, tmp_path / "c")
     assert sorted(p.name for p in path.iterdir()) == ["catalog.db", *sorted(p.name for p in path.glob("segment-*"))]
@@ -136,6 +144,47 @@ def assert_golden(collection: Collection) -> None:
                 np.testing.assert_array_equal(got.data, wanted.weights)
             (hits,) = snapshot.search_terms(sparse_rows("q3"), 99)
             assert {d.id for d in snapshot.documents(hits.docs)} == {name for name in LIVING if int(name[1:]) % 4}
+        whole = keyed_query().globals_
+        if collection.vector and whole is not None:
+            numbers = {name: snapshot.view.by_id(name).number for name in LIVING}
+            for name in LIVING:
+                np.testing.assert_array_equal(snapshot.tokens(numbers[name]).globals_, document(name).globals_)
+            for k in (3, 99):
+                (hits,) = snapshot.search(keyed_query(), k, COIL)
+                wanted = {numbers[n]: oracle.same_id(keyed_query(), kept(collection, n)) for n in LIVING}
+                oracle.same_ranking(hits, {d: s for d, s in wanted.items() if s is not None}, k, 1e-4)
+                (hits,) = snapshot.search_vectors(whole, k)
+                products = {numbers[n]: oracle.product(keyed_query(), document(n)) for n in LIVING}
+                oracle.same_ranking(hits, products, k, 1e-5)
+
+
+def test_collections_keep_the_oldest_format_that_can_hold_them(tmp_path: Path) -> None:
+    cases: list[tuple[int, dict[str, Any]]] = [
+        (1, {}),
+        (2, {"terms": True}),
+        (3, {"vector": 4}),
+        (3, {"terms": True, "vector": 4}),
+        (3, {"store": "contextual"}),
+        (3, {"precision": "int8"}),
+    ]
+    for number, (version, settings) in enumerate(cases):
+        path = tmp_path / str(number)
+        Collection.create(path, DIM, **settings).close()
+        catalog = Catalog(path)
+        with catalog.reading() as view:
+            assert view.meta("format") == version
+            assert {"terms", "vector"} & {row[0] for row in view.db.execute("SELECT key FROM meta")} == (
+                set() if version == 1 else {"terms"} if version == 2 else {"terms", "vector"}
+            )
+        catalog.close()
+        for key in ("terms", "vector")[: version - 1]:
+            lost = shutil.copytree(path, tmp_path / f"{number}-{key}")
+            db = sqlite3.connect(lost / "catalog.db")
+            with db:
+                db.execute("DELETE FROM meta WHERE key = ?", (key,))
+            db.close()
+            with pytest.raises(DataLoss, match=f"'{key}' is gone"):
+                Collection(lost)
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import oracle
 import pytest
 from plait.index.backup import create_snapshot, restore_snapshot
-from plait.index.catalog import PRECISION_FORMAT, Catalog
+from plait.index.catalog import FULL_FORMAT, Catalog
 from plait.index.checkup import check_collection
 from plait.index.collection import Collection
 from plait.index.errors import DataLoss, InvalidArgument
@@ -89,12 +89,12 @@ def test_an_interrupted_build_resumes(tmp_path: Path) -> None:
 def test_what_the_catalog_must_say(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="precision is 'int4'"):
         Collection.create(tmp_path / "a", DIM, precision="int4")
-    with pytest.raises(InvalidArgument, match="for token vectors, and dim is 0"):
+    with pytest.raises(InvalidArgument, match="with dim 0 and store"):
         Collection.create(tmp_path / "a", 0, terms=True, precision="int8")
     Collection.create(tmp_path / "c", DIM, precision="int8").close()
     catalog = Catalog(tmp_path / "c")
     with catalog.writing() as view:
-        assert view.meta("format") == PRECISION_FORMAT
+        assert view.meta("format") == FULL_FORMAT
         view.db.execute("DELETE FROM meta WHERE key = 'precision'")
     catalog.close()
     with pytest.raises(DataLoss, match="'precision' is gone"):

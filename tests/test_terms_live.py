@@ -9,7 +9,21 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from life import DIM, KEYS, PER_TOKEN, QUERY, dense, document, filled, sparse, write
+from life import (
+    DIM,
+    KEYED_QUERY,
+    KEYS,
+    PER_TOKEN,
+    QUERY,
+    VECTOR,
+    assert_coil,
+    dense,
+    document,
+    filled,
+    keyed,
+    sparse,
+    write,
+)
 from plait.index.backup import create_snapshot, restore_snapshot
 from plait.index.checkup import check_collection
 from plait.index.collection import Collection
@@ -45,16 +59,17 @@ class Model(RuleBasedStateMachine):
 
     folders: pytest.TempPathFactory
 
-    @initialize(dim=st.sampled_from([0, DIM]), per_token=st.booleans())
-    def create(self, dim: int, per_token: bool) -> None:
+    @initialize(dim=st.sampled_from([0, DIM]), per_token=st.booleans(), vector=st.sampled_from([0, VECTOR]))
+    def create(self, dim: int, per_token: bool, vector: int) -> None:
         self.path = self.folders.mktemp("terms") / "c"
-        self.field, self.dim = TermField(per_token=per_token), dim
-        self.collection = Collection.create(self.path, dim, fields=["n"], terms=self.field)
+        self.field, self.dim, self.vector = TermField(per_token=per_token), dim, vector
+        store = "contextual" if dim and vector else "auto"
+        self.collection = Collection.create(self.path, dim, store, fields=["n"], terms=self.field, vector=vector)
         self.model: dict[str, int] = {}
 
     @rule(batch=st.dictionaries(IDS, st.integers(0, 60), min_size=1, max_size=4))
     def upsert(self, batch: dict[str, int]) -> None:
-        written = write(self.dim, self.field, list(batch.values()))
+        written = write(self.dim, self.field, list(batch.values()), self.vector)
         self.collection.live.upsert(list(batch), payloads=[{"n": seed} for seed in batch.values()], **written)
         self.model |= batch
 
@@ -68,7 +83,7 @@ class Model(RuleBasedStateMachine):
         new = {id: seed + i for i, id in enumerate(ids) if id not in self.model}
         with self.collection.builder() as builder:
             for id, own in new.items():
-                builder.add([id], payloads=[{"n": own}], **write(self.dim, self.field, [own]))
+                builder.add([id], payloads=[{"n": own}], **write(self.dim, self.field, [own], self.vector))
             builder.publish()
         self.model |= new
 
@@ -106,6 +121,22 @@ class Model(RuleBasedStateMachine):
             return
         for per_token in (False, True):
             self.assert_answers(query(per_token))
+        with self.collection.snapshot() as snapshot:
+            if self.dim and self.vector:
+                assert_coil(snapshot, self.model)
+            if self.vector:
+                self.assert_sums(snapshot)
+
+    def assert_sums(self, snapshot: Any) -> None:
+        """Sparse score and product of global vectors, of all documents; without a common key the former is 0."""
+        asked = query(False)
+        scores = {}
+        for id, seed in self.model.items():
+            product = oracle.product(KEYED_QUERY, keyed(seed))
+            scores[snapshot.view.by_id(id).number] = (expected(asked, sparse(seed, self.field)) or 0) + product
+        for k in (1, 99):
+            (hits,) = snapshot.search_added(asked, KEYED_QUERY.globals_, k)
+            oracle.same_ranking(hits, scores, k, 1e-5)
 
     def assert_answers(self, asked: Terms) -> None:
         scores = {id: expected(asked, sparse(seed, self.field)) for id, seed in self.model.items()}

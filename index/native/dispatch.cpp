@@ -16,18 +16,18 @@ struct Level {
 // Best first; the last one runs everywhere. Processors with less of AVX-512 than this run AVX2.
 const Level levels[] = {
 #if defined(__x86_64__)
-    {{"avx512", ragged_avx512, pq4_avx512, rows_avx512, lists_avx512, postings_avx512},
+    {{"avx512", ragged_avx512, pq4_avx512, rows_avx512, lists_avx512, postings_avx512, bytes_avx512},
      [] {
          return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                 __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi") &&
                 __builtin_cpu_supports("avx512vnni");
      }},
-    {{"avx2", ragged_avx2, pq4_avx2, rows_avx2, lists_avx2, postings_avx2},
+    {{"avx2", ragged_avx2, pq4_avx2, rows_avx2, lists_avx2, postings_avx2, bytes_avx2},
      [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }},
 #elif defined(__aarch64__)
-    {{"neon", ragged_neon, pq4_neon, rows_neon, lists_neon, postings_neon}, [] { return true; }},
+    {{"neon", ragged_neon, pq4_neon, rows_neon, lists_neon, postings_neon, bytes_neon}, [] { return true; }},
 #endif
-    {{"scalar", ragged_scalar, pq4_scalar, rows_scalar, lists_scalar, postings_scalar}, [] { return true; }},
+    {{"scalar", ragged_scalar, pq4_scalar, rows_scalar, lists_scalar, postings_scalar, bytes_scalar}, [] { return true; }},
 };
 
 std::atomic<const Kernels*> chosen{nullptr};

@@ -126,6 +126,11 @@ struct PostingKernels {
                         const QueryTable& table, bool* found);
 };
 
+struct ByteKernels {
+    // out[r] = rows[r] . query for n rows of dim bytes. The caller sees to it that no sum leaves 32 bits.
+    void (*dots)(const std::int8_t* rows, std::size_t n, std::size_t dim, const std::int16_t* query, std::int32_t* out);
+};
+
 // One row of the dispatch table.
 struct Kernels {
     const char* name;
@@ -134,6 +139,7 @@ struct Kernels {
     const RowKernels& rows;
     const ListKernels& lists;
     const PostingKernels& postings;
+    const ByteKernels& bytes;
 };
 
 extern const RaggedKernels ragged_scalar, ragged_avx2, ragged_avx512, ragged_neon;
@@ -141,3 +147,4 @@ extern const Pq4Kernels pq4_scalar, pq4_avx2, pq4_avx512, pq4_neon;
 extern const RowKernels rows_scalar, rows_avx2, rows_avx512, rows_neon;
 extern const ListKernels lists_scalar, lists_avx2, lists_avx512, lists_neon;
 extern const PostingKernels postings_scalar, postings_avx2, postings_avx512, postings_neon;
+extern const ByteKernels bytes_scalar, bytes_avx2, bytes_avx512, bytes_neon;

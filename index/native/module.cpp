@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "contextual.h"
 #include "dispatch.h"
 #include "lists.h"
 #include "postings.h"
@@ -317,10 +318,64 @@ static void inverted(nb::module_& m) {
              nb::arg("docs").noconvert(), nb::arg("scores").noconvert());
 }
 
+// Lists of small vectors; checked once and kept alive, as `Inverted`.
+class Contextual {
+  public:
+    Contextual(Vector<std::int64_t> term_runs, Vector<std::uint32_t> windows, Vector<std::int64_t> starts,
+               Vector<std::uint16_t> offsets, Array<const std::int8_t, 2> codes, std::size_t documents)
+        : kept_{nb::cast(term_runs), nb::cast(windows), nb::cast(starts), nb::cast(offsets), nb::cast(codes)} {
+        if (!term_runs.shape(0)) throw std::invalid_argument("offsets: wrong length");
+        const std::size_t terms = term_runs.shape(0) - 1, runs = windows.shape(0), occurrences = offsets.shape(0);
+        if (codes.shape(0) != occurrences) throw std::invalid_argument("Contextual: shapes do not fit");
+        check_offsets(term_runs, terms, runs);
+        check_offsets(starts, runs, occurrences);
+        lists_ = {term_runs.data(), windows.data(), starts.data(), offsets.data(), codes.data(), terms,
+                  codes.shape(1), documents};
+    }
+
+    void scan(Vector<std::int64_t> terms, Array<const std::int16_t, 2> vectors, Vector<float> factors,
+              unsigned threads, Array<float, 1> out) const {
+        if (vectors.shape(0) != terms.shape(0) || factors.shape(0) != terms.shape(0) ||
+            vectors.shape(1) != lists_.dim || lists_.dim > most_dim || out.shape(0) != lists_.documents)
+            throw std::invalid_argument("scan: shapes do not fit");
+        for (std::size_t i = 0; i < terms.shape(0); ++i)
+            if (terms.data()[i] < 0 || terms.data()[i] >= std::int64_t(lists_.terms))
+                throw std::invalid_argument("scan: no such term");
+        nb::gil_scoped_release release;
+        contextual_scan(lists_, {terms.data(), vectors.data(), factors.data(), terms.shape(0)}, threads, out.data());
+    }
+
+  private:
+    std::vector<nb::object> kept_;
+    ContextualLists lists_;
+};
+
+static void products_of_bytes(Array<const std::int8_t, 2> codes, Vector<float> scales, Vector<std::int16_t> query,
+                              float factor, unsigned threads, Array<float, 1> out) {
+    if (scales.shape(0) != codes.shape(0) || query.shape(0) != codes.shape(1) || out.shape(0) != codes.shape(0))
+        throw std::invalid_argument("byte_products: shapes do not fit");
+    nb::gil_scoped_release release;
+    byte_products(codes.data(), scales.data(), codes.shape(0), codes.shape(1), query.data(), factor,
+                  threads, out.data());
+}
+
+static void contextual(nb::module_& m) {
+    nb::class_<Contextual>(m, "Contextual")
+        .def(nb::init<Vector<std::int64_t>, Vector<std::uint32_t>, Vector<std::int64_t>, Vector<std::uint16_t>,
+                      Array<const std::int8_t, 2>, std::size_t>(),
+             nb::arg("term_runs").noconvert(), nb::arg("windows").noconvert(), nb::arg("starts").noconvert(),
+             nb::arg("offsets").noconvert(), nb::arg("codes").noconvert(), nb::arg("documents"))
+        .def("scan", &Contextual::scan, nb::arg("terms").noconvert(), nb::arg("vectors").noconvert(),
+             nb::arg("factors").noconvert(), nb::arg("threads"), nb::arg("out").noconvert());
+    m.def("byte_products", products_of_bytes, nb::arg("codes").noconvert(), nb::arg("scales").noconvert(),
+          nb::arg("query").noconvert(), nb::arg("factor"), nb::arg("threads"), nb::arg("out").noconvert());
+}
+
 NB_MODULE(_native, m) {
     inverted(m);
     def_sparse_maxsim<float>(m);
     def_sparse_maxsim<double>(m);
+    contextual(m);
     m.def("widen", widen, nb::arg("half").noconvert(), nb::arg("out").noconvert());
     m.def("segmented_max", segmented_max, nb::arg("scores").noconvert(), nb::arg("offsets").noconvert(),
           nb::arg("out").noconvert());

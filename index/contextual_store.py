@@ -1,0 +1,47 @@
+"""The store of COIL: the segment's own rows, with lists of small vectors by vocabulary id that say which are worth reading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from . import contextual
+from .codecs import Vectors
+from .contextual import Contextual
+from .exact import ExactStore
+from .segment import Segment
+
+_ARRAYS = {
+    "keys": "<u4",
+    "term_runs": "<i8",
+    "windows": "<u4",
+    "starts": "<i8",
+    "offsets": "<u2",
+    "codes": "|i1",
+    "scales": "<f4",
+}
+FILES = tuple(f"contextual.{name}" for name in _ARRAYS)
+
+
+@dataclass(frozen=True)
+class ContextualStore(ExactStore):
+    """An exact store beside whose rows lie lists."""
+
+    lists: Contextual
+
+    @classmethod
+    def open(cls, folder: Path, segment: Segment) -> ContextualStore:
+        """Maps the lists of a segment that has tokens."""
+        arrays = {n: np.memmap(folder / f"contextual.{n}", d, "r").view(np.ndarray) for n, d in _ARRAYS.items()}
+        arrays["codes"] = arrays["codes"].reshape(-1, segment.dim)
+        return cls(segment, Contextual(len(segment.documents), **arrays))
+
+
+def build(folder: Path, ids: np.ndarray, vectors: Vectors, offsets: np.ndarray) -> tuple[str, ...]:
+    """Writes the lists of packed documents, which hold at least one token. Returns the names of the files."""
+    made = contextual.build(ids, vectors, offsets)
+    for name, dtype in _ARRAYS.items():
+        np.ascontiguousarray(getattr(made, name), dtype).tofile(folder / f"contextual.{name}")
+    return FILES

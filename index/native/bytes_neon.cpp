@@ -1,0 +1,3 @@
+#include "bytes_loop.h"
+
+const ByteKernels bytes_neon = {dots};

@@ -1,0 +1,117 @@
+"""What a new collection is made of: its settings checked against each other, its encoders loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ..index.errors import InvalidArgument
+from ..index.representations import TermField
+from .encoder import Encoder, EncoderOptions, load_encoder
+from .encoding import Encoding
+from .recipe import Step, needs_attention
+from .recipe import parse as parse_recipe
+from .systems import system_named
+from .term_side import TermSide, load_terms
+
+_MERGING = ("pool", "single")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `Collection.create` needs, and what it was made with."""
+
+    settings: dict[str, Any]
+    """As the catalog keeps them."""
+    dim: int
+    store: str
+    terms: TermField | None
+    vector: int
+    encoding: Encoding | None
+    """A large encoder need not be loaded twice. None: there is none."""
+
+
+def prepare(
+    system: str | None,
+    encoder: str | None,
+    options: EncoderOptions,
+    reduce: Sequence[str],
+    dim: int | None,
+    terms: str | None,
+    vector: int | bool | None,
+    store: str,
+    place: dict[str, Any],
+) -> Prepared:
+    """Arguments as `Retriever.create` has them; `place`: device and threads of the encoders.
+
+    Raises:
+        InvalidArgument: a setting out of its bounds, or two that contradict each other.
+    """
+    steps = parse_recipe(reduce)
+    lengths = {"query_length": options.query_length, "document_length": options.document_length}
+    side = load_terms(terms, **lengths, **place) if terms else None
+    stored, encoding, width = None, None, dim or 0
+    if encoder is None:
+        if (dim is None and side is None and not vector) or steps:
+            raise InvalidArgument(
+                "without an encoder, give dim (or terms, or vector), and no reducers: vectors are stored as they come"
+            )
+    else:
+        options = replace(options, attention=options.attention or needs_attention(steps))
+        loaded = load_encoder(encoder, options, **place)
+        spec = loaded.spec
+        if dim is not None and not 1 <= dim <= spec.dim:
+            raise InvalidArgument(f"dim is {dim}; it must lie between 1 and the encoder's {spec.dim} dimensions")
+        width, stored = dim or spec.dim, {"name": encoder, "options": asdict(options), "spec": asdict(spec)}
+        encoding = Encoding(loaded, steps, dim)
+    chosen = system_named(_system(system, encoding, dim, steps))
+    source, whole = _vector(vector, encoding, side)
+    settings = {"system": chosen.name, "encoder": stored, "recipe": [s.spec for s in steps], "dim": dim}
+    settings |= {"terms": {"name": terms, **lengths, "fingerprint": side.fingerprint} if side else None}
+    if source:
+        settings["vector"] = source
+    kept = side.field if side else None
+    return Prepared(settings, width, chosen.store if store == "auto" else store, kept, whole, encoding)
+
+
+def _system(name: str | None, encoding: Encoding | None, dim: int | None, steps: Sequence[Step]) -> str:
+    """The system by name, or that of the encoder."""
+    coil = encoding is not None and encoding.encoder.spec.family == "coil"
+    if coil and name not in (None, "coil"):
+        raise InvalidArgument(f"system is {name!r}, and COIL's vectors are only comparable at equal ids; leave it out")
+    if coil and dim is not None:
+        raise InvalidArgument(f"dim is {dim}; COIL's vectors are stored at full length, because their lengths count")
+    chosen = name or ("coil" if coil else "colbert")
+    merging = [s.spec for s in steps if s.spec.partition(":")[0] in _MERGING]
+    if chosen == "coil" and merging:
+        raise InvalidArgument(
+            f"{merging[0]} merges tokens of different ids, which COIL keeps apart; use first:N or idf:N"
+        )
+    return chosen
+
+
+def _vector(asked: int | bool | None, encoding: Encoding | None, side: TermSide | None) -> tuple[str | None, int]:
+    """Where global vectors come from (`encoder`, `terms`, `given`; None: there are none), and their dimensions."""
+    if side is not None and side.vector:
+        if asked or encoding is not None:
+            raise InvalidArgument(
+                f"{side.name} makes terms and a vector, scored together; leave encoder and vector out"
+            )
+        return "terms", side.vector
+    if encoding is None:
+        if asked is True:
+            raise InvalidArgument("vector is True, and without an encoder nothing makes one; say its dimensions")
+        return ("given", int(asked)) if asked else (None, 0)
+    own = _width(encoding.encoder) if asked or encoding.encoder.spec.family == "coil" else 0
+    if asked and asked is not True and asked != own:
+        raise InvalidArgument(f"vector is {asked}, and the encoder makes one of {own} dimensions; say True")
+    if asked and not own:
+        raise InvalidArgument("vector is asked for, and this encoder makes none; leave it out")
+    return ("encoder", own) if own else (None, 0)
+
+
+def _width(encoder: Encoder) -> int:
+    """Dimensions of the single vector that an encoder makes of a text; 0: it makes none."""
+    whole = encoder.encode_queries(["a"]).globals_
+    return 0 if whole is None else whole.shape[1]
