@@ -2,8 +2,8 @@
 
 A word holds the losses of four query rows. Four sub-spaces are added as words, since `pq4.Table` keeps their sums within
 a byte; then bytes widen to halves, which hold the sum of all sub-spaces. Half an addition for each look-up, and nothing
-but the sums is ever written. Tensor cores would need the codes as 16 times as many ones and zeros: making those took
-three times the instructions, compiled for sm_90.
+but the sums is ever written. Tensor cores would need the codes as 16 times as many ones and zeros: compiled for sm_90,
+making those took twice the instructions and all registers.
 """
 
 from __future__ import annotations

@@ -114,7 +114,9 @@ def _check(
     if (scales is None) == (rows.dtype == torch.int8):
         raise InvalidArgument(f"rows are {rows.dtype}; int8 rows need scales, others have none")
     if scales is not None and (scales.dtype != torch.float32 or scales.shape != rows.shape[:1]):
-        raise InvalidArgument(f"scales are {tuple(scales.shape)} {scales.dtype}; they must be float32, one for each row")
+        raise InvalidArgument(
+            f"scales are {tuple(scales.shape)} {scales.dtype}; they must be float32, one for each row"
+        )
     for name, numbers in (
         ("query_offsets", query_offsets),
         ("offsets", offsets),

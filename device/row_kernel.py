@@ -122,9 +122,7 @@ def rows_kernel(
                 s = tl.zeros([TOKENS, QUERY], tl.float32)
                 for d in tl.static_range(0, DIM, STEP):
                     x = tl.load(row + d, mask=inside[:, None] & (d + dims < DIM)[None, :], other=0)
-                    if d > 0:
-                        a = _asked(at, asked, d + dims, DIM)
-                    s = _dot(x, a, s, INTERPRETED)
+                    s = _dot(x, _asked(at, asked, d + dims, DIM) if d > 0 else a, s, INTERPRETED)
                     if PARTS > 1:
                         s = _dot(x, _asked(at + part, asked, d + dims, DIM) if d > 0 else b, s, INTERPRETED)
                     if PARTS > 2:
@@ -139,9 +137,7 @@ def rows_kernel(
                 else:
                     best = tl.maximum(best, tl.max(s, 0))
             if MATCHES:
-                tl.store(
-                    matches + (first + n) * width + column + columns, met, mask=asked & (column + columns < width)
-                )
+                tl.store(matches + (first + n) * width + column + columns, met, mask=asked & (column + columns < width))
             total = tl.where(tokens > 0, tl.sum(tl.where(asked, best, 0), 0), float("-inf"))
             sums = tl.where(places == n, sums + total, sums)
     tl.store(scores + first + places, sums, mask=places < count)

@@ -1,6 +1,6 @@
 """`plait::maxsim`: every backend against two loops over ragged shapes, and as an operation of torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import oracle
@@ -24,7 +24,7 @@ TYPES = [torch.float32, torch.float16, torch.bfloat16, torch.int8]
 class Case:
     """Queries and documents with something worse than padding around every one, and the scores by two loops."""
 
-    arguments: tuple
+    arguments: tuple = field(repr=False)
     scores: np.ndarray
     matches: np.ndarray
     width: int

@@ -21,8 +21,13 @@ def test_rows_at_the_edges_of_tiles(rows: torch.dtype) -> None:
     same(made, row_kernel.maxsim(*made.arguments, made.width), 20)
 
 
+def test_dimensions_beyond_one_step() -> None:
+    made = case([1, 70], [(2, [0, 1, 0])], 300, torch.float16, torch.float32, 1)
+    same(made, row_kernel.maxsim(*made.arguments, made.width), 300)
+
+
 @settings(max_examples=12, deadline=None)
-@given(cases(3, (1, 16, 48, 130)))
+@given(cases(3, (1, 16, 48)))
 def test_rows_equal_two_loops(drawn) -> None:
     made, dim = drawn
     same(made, row_kernel.maxsim(*made.arguments, made.width), dim)
@@ -33,7 +38,9 @@ def losses_by_loops(losses: np.ndarray, numbers: np.ndarray, lengths: list[int])
     """sum_i min_j sum_m losses[i, m, code], token by token; 0 without tokens."""
     sums = losses[:, np.arange(len(numbers))[:, None], numbers].astype(int).sum(axis=1)
     ends = np.cumsum(lengths)
-    return np.array([sums[:, end - n : end].min(axis=1).sum() if n else 0 for n, end in zip(lengths, ends, strict=True)])
+    return np.array(
+        [sums[:, end - n : end].min(axis=1).sum() if n else 0 for n, end in zip(lengths, ends, strict=True)]
+    )
 
 
 def extreme(rng: np.random.Generator, q: int, subs: int) -> np.ndarray:
@@ -50,7 +57,9 @@ def extreme(rng: np.random.Generator, q: int, subs: int) -> np.ndarray:
     st.booleans(),
     st.integers(0, 2**31),
 )
-def test_the_scan_of_codes_is_its_definition(lengths: list[int], kind: tuple[int, int], masked: bool, seed: int) -> None:
+def test_the_scan_of_codes_is_its_definition(
+    lengths: list[int], kind: tuple[int, int], masked: bool, seed: int
+) -> None:
     rng, (q, size) = np.random.default_rng(seed), kind
     numbers = rng.integers(0, 16, (2 * size, sum(lengths))).astype(np.uint8)
     offsets, losses = np.concatenate([[0], np.cumsum(lengths)]), extreme(rng, q, 2 * size)
