@@ -32,6 +32,11 @@ class CodeTiles:
     """Neighbouring documents of a program. Larger: fewer blocks at the seams are scored twice; fewer programs."""
     warps: int = 4
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What Triton is told besides constants."""
+        return {"num_warps": self.warps}
+
 
 CODES = CodeTiles()
 
@@ -92,7 +97,7 @@ def codes_kernel(
     a = tl.full([WORDS], _NONE, tl.int32)
     b, c, d = a, a, a
     for t in range(0, (end - origin).to(tl.int32), TOKENS):
-        even, odd = _sums(at + t * (SUBS // 2), table, origin + t + lines // 32 * 32 < end, SUBS, TOKENS, WORDS)
+        even, odd = _sums(at + t * (SUBS // 2), table, origin + t + lines // 32 * 32 < end, SUBS, TOKENS, WORDS)  # pyright: ignore[reportGeneralTypeIssues]
         token = origin + t + place
         while (document < last) & (stop <= origin + t + TOKENS):
             mine = (token >= start) & (token < stop)
@@ -123,7 +128,7 @@ def code_losses(codes: Tensor, offsets: Tensor, losses: Tensor, allowed: Tensor 
             found,
             documents,
             **constants(losses.shape[1], allowed is not None),
-            num_warps=CODES.warps,
+            **CODES.options,
         )
     return found.sum(0)
 

@@ -89,8 +89,7 @@ def compile_for(name: str, architecture: int) -> Compiled:
         {(names.index(n),): value for n, value in constants.items()},
         aligned,
     )
-    options = {"num_warps": tiles.warps, "num_stages": getattr(tiles, "stages", 1)}
-    made = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
+    made = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=tiles.options)
     ptx, shared = made.asm["ptx"], made.metadata.shared
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         Path(file.name).write_bytes(made.asm["cubin"])

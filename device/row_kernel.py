@@ -14,10 +14,11 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton import knobs
 
 from .reference import outputs
 
-INTERPRETED = bool(triton.knobs.runtime.interpret)
+INTERPRETED = bool(knobs.runtime.interpret)
 """Whether kernels of this process run in Triton's interpreter, on CPU tensors."""
 
 
@@ -35,6 +36,11 @@ class Tiles:
     warps: int = 4
     stages: int = 2
     """Tiles of rows under way to a program. Larger: latency is hidden better; shared memory grows with it."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What Triton is told besides constants."""
+        return {"num_warps": self.warps, "num_stages": self.stages}
 
 
 ROWS = Tiles()
@@ -97,7 +103,7 @@ def rows_kernel(
     DOCUMENTS: tl.constexpr,
     INTERPRETED: tl.constexpr,
 ):
-    owner, first, count = _work(tl.program_id(0), candidate_offsets, queries, DOCUMENTS)
+    owner, first, count = _work(tl.program_id(0), candidate_offsets, queries, DOCUMENTS)  # pyright: ignore[reportGeneralTypeIssues]
     start = tl.load(query_offsets + owner)
     length = (tl.load(query_offsets + owner + 1) - start).to(tl.int32)
     places, columns = tl.arange(0, DOCUMENTS), tl.arange(0, QUERY)
@@ -173,8 +179,7 @@ def maxsim(
         parts[0].numel(),
         width,
         **constants(dim, rows.dtype, len(parts), width > 0),
-        num_warps=ROWS.warps,
-        num_stages=ROWS.stages,
+        **ROWS.options,
     )
     return scores, matches
 

@@ -342,7 +342,9 @@ def _place(index: Any, device: str) -> Any:
     parts = index.pq.M if isinstance(index, faiss.IndexIVFPQ) else 1
     if parts not in _GPU_PQ:
         choices = ", ".join(map(str, _GPU_PQ))
-        raise InvalidArgument(f"device {device!r}: PQ{parts}; FAISS on GPUs takes M of {choices}; use cpu, or another M")
+        raise InvalidArgument(
+            f"device {device!r}: PQ{parts}; FAISS on GPUs takes M of {choices}; use cpu, or another M"
+        )
     number, count = int(match[1] or 0), faiss.get_num_gpus()
     if number >= count:
         raise FailedPrecondition(

@@ -30,7 +30,6 @@ from .terms import Terms
 from .tokens import Tokens, check
 from .view import Document, View
 
-
 Place = Callable[[Segment, TokenStore], TokenStore]
 """Called with a segment and its store when it is opened: the store to search it through."""
 

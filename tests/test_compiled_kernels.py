@@ -8,14 +8,15 @@ import sys
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-from plait.device import code_kernel, row_kernel, traffic  # noqa: E402
-from plait.device.compiled import ARCHITECTURES, Compiled, loops, variants  # noqa: E402
-from plait.device.traffic import A100, H100  # noqa: E402
-from plait.index import pq4  # noqa: E402
-from test_maxsim import case  # noqa: E402
+import torch
+from plait.device import code_kernel, row_kernel, traffic
+from plait.device.compiled import ARCHITECTURES, Compiled, loops, variants
+from plait.device.traffic import A100, H100
+from plait.index import pq4
+from test_maxsim import case
 
 SHARED = {80: 163 << 10, 90: 227 << 10, 100: 227 << 10}
 """Bytes that a program may have."""

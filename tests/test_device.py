@@ -8,19 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from plait.device import flat as device_flat  # noqa: E402
-from plait.device.flat import DeviceFlat, in_document_order, least  # noqa: E402
-from plait.device.placement import Placement, placement  # noqa: E402
-from plait.index import clustering, lists, pq4  # noqa: E402
-from plait.index.collection import Collection  # noqa: E402
-from plait.index.errors import FailedPrecondition, InvalidArgument  # noqa: E402
-from plait.index.filters import parse as parse_filter  # noqa: E402
-from plait.index.flat import Flat, Rows  # noqa: E402
-from plait.index.hits import Hits  # noqa: E402
-from plait.index.scoring import SearchParams  # noqa: E402
-from plait.index.tokens import Tokens  # noqa: E402
+import torch
+from plait.device import flat as device_flat
+from plait.device.flat import DeviceFlat, in_document_order, least
+from plait.device.placement import Placement, placement
+from plait.index import clustering, lists, pq4
+from plait.index.collection import Collection
+from plait.index.errors import FailedPrecondition, InvalidArgument
+from plait.index.filters import parse as parse_filter
+from plait.index.flat import Flat, Rows
+from plait.index.hits import Hits
+from plait.index.scoring import SearchParams
+from plait.index.tokens import Tokens
 
 
 def made(lengths: list[int], dim: int, seed: int) -> Flat:
@@ -69,9 +70,7 @@ def test_the_kernel_finds_what_the_cpu_finds(monkeypatch: pytest.MonkeyPatch) ->
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=30), st.integers(1, 5), st.booleans(), st.integers(0, 2**31))
-def test_codes_of_lists_are_scanned_as_if_all_were_probed(
-    lengths: list[int], k: int, masked: bool, seed: int
-) -> None:
+def test_codes_of_lists_are_scanned_as_if_all_were_probed(lengths: list[int], k: int, masked: bool, seed: int) -> None:
     flat, rng = made(lengths, 16, seed), np.random.default_rng(seed)
     vectors = flat.rows.values
     if not len(vectors):

@@ -354,7 +354,7 @@ def test_rows_are_sorted_out_after_a_gpu_search(tmp_path, monkeypatch, share):
     with pytest.raises(InvalidArgument, match="k_token 13, nprobe 1: on a GPU at most 12"):
         other.search(queries, 13, 1)
     if share < 0.5:
-        with pytest.raises(InvalidArgument, match="the best 12 tokens hold .* of the 10 allowed ones"):
+        with pytest.raises(InvalidArgument, match=r"the best 12 tokens hold .* of the 10 allowed ones"):
             other.search(queries, 10, 4, rows=rows)
 
 

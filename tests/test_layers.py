@@ -93,7 +93,17 @@ def loaded_after(statement: str) -> set[str]:
 
 
 def test_the_index_needs_no_model_and_no_wire() -> None:
-    heavy = {"torch", "transformers", "sentence_transformers", "grpc", "faiss", "onnxruntime", "typer", "rich", "triton"}
+    heavy = {
+        "torch",
+        "transformers",
+        "sentence_transformers",
+        "grpc",
+        "faiss",
+        "onnxruntime",
+        "typer",
+        "rich",
+        "triton",
+    }
     assert not loaded_after("import plait.index.collection") & heavy
 
 
@@ -117,7 +127,8 @@ def test_paths_named_in_documents_exist(document: str) -> None:
     """In back quotes, with a slash or a known suffix: a path of this repository."""
     for name in re.findall(r"`([\w.\-/]+)`", (ROOT / document).read_text()):
         if re.search(
-            r"^(index|device|retrieval|service|eval|plait|tests|docs|examples|benchmarks)/|\.(py|md|toml|txt|cpp|h)$", name
+            r"^(index|device|retrieval|service|eval|plait|tests|docs|examples|benchmarks)/|\.(py|md|toml|txt|cpp|h)$",
+            name,
         ):
             places = [ROOT / name, *(ROOT / room / name for room in MAY_IMPORT), ROOT / "index" / "native" / name]
             assert any(p.exists() for p in places), f"{document} names {name}"

@@ -1,6 +1,7 @@
 """`plait::maxsim`: every backend against two loops over ragged shapes, and as an operation of torch."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import oracle
@@ -8,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from plait.device import reference  # noqa: E402
-from plait.device.maxsim import align, maxsim  # noqa: E402
-from plait.index.errors import InvalidArgument  # noqa: E402
+import torch
+from plait.device import reference
+from plait.device.maxsim import align, maxsim
+from plait.index.errors import InvalidArgument
 
 POISON = 1 << 10
 EDGES = [0, 1, 15, 16, 17, 63, 64, 65, 130]
@@ -24,7 +26,7 @@ TYPES = [torch.float32, torch.float16, torch.bfloat16, torch.int8]
 class Case:
     """Queries and documents with something worse than padding around every one, and the scores by two loops."""
 
-    arguments: tuple = field(repr=False)
+    arguments: tuple[Any, Any, Any, Any, Any, Any, Any] = field(repr=False)
     scores: np.ndarray
     matches: np.ndarray
     width: int

@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-torch = pytest.importorskip("torch")
-triton = pytest.importorskip("triton")
+pytest.importorskip("torch")
+pytest.importorskip("triton")
 
-from plait.device import code_kernel, reference, row_kernel  # noqa: E402
-from plait.index import pq4  # noqa: E402
-from test_maxsim import EDGES, TYPES, case, cases, same  # noqa: E402
+import torch
+from plait.device import code_kernel, reference, row_kernel
+from plait.index import pq4
+from test_maxsim import EDGES, TYPES, case, cases, same
 
 pytestmark = pytest.mark.skipif(not row_kernel.INTERPRETED, reason="TRITON_INTERPRET=0: see tests marked gpu")
 
