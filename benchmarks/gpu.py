@@ -130,7 +130,7 @@ def peers(query: Any, rows: Any, offsets: Any, documents: int) -> dict[str, Call
     if find_spec("flash_maxsim"):
         from flash_maxsim import flash_maxsim  # pyright: ignore[reportMissingImports]
 
-        found["flash-maxsim"] = lambda: flash_maxsim(query[None], padded)
+        found["flash-maxsim"] = lambda: flash_maxsim(query, padded)
     if find_spec("late_interaction_kernels"):
         from late_interaction_kernels import maxsim as other  # pyright: ignore[reportMissingImports]
 

@@ -52,7 +52,7 @@ def test_kernels_compile_to_what_the_design_counts_on(
         assert (made.matrix, made.copies) == ("", 0)
     else:
         assert made.matrix == MATRIX[architecture]
-        # Every row of a tile of 64 comes by asynchronous copies: 128 threads, at least 8 bytes each.
+        # Every tile of 64 rows comes by asynchronous copies of 16 bytes a thread.
         assert made.copies * 128 * 16 >= 64 * 128 * (1 if name.startswith("int8") else 2)
 
 
@@ -73,7 +73,7 @@ def test_the_share_of_the_roofline_that_can_be_hoped_for(
     scan = traffic.codes_work(DOCUMENTS, 32, 16)
     found = traffic.rates(scan, compiled["codes 16", machine.architecture], machine, code_kernel.CODES.warps)
     rows = traffic.roofline(work["float16 x1"], machine)
-    # A token's code is an eighth... of its row, and its scan beside that costs less than reading the row.
+    # Bound by instructions and look-ups: about as many tokens as memory could deliver float16 rows of.
     assert 0.04 < min(found.values()) / traffic.roofline(scan, machine) < 0.5
     assert min(found.values()) > 0.8 * rows
 

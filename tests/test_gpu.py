@@ -1,6 +1,7 @@
 """On a CUDA device (`make test-gpu`): the kernels as compiled, against the oracle of every backend and at size."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ pytestmark = [
 DEVICE = "cuda:0"
 
 
-def on_device(arguments: tuple) -> list:
+def on_device(arguments: tuple) -> list[Any]:
     return [None if t is None else t.to(DEVICE) for t in arguments]
 
 
@@ -149,5 +150,6 @@ def test_least_agrees_with_the_cpu_at_size() -> None:
 
 def test_torch_alone_gives_the_same_on_the_device() -> None:
     wanted = case(EDGES, [(5, [*range(len(EDGES))])], 48, torch.float16, torch.float32, 6)
-    scores, matches = reference.maxsim(*on_device(wanted.arguments), wanted.width)
+    arguments = *on_device(wanted.arguments), wanted.width
+    scores, matches = reference.maxsim(*arguments)
     same(wanted, (scores.cpu(), matches.cpu()), 48)

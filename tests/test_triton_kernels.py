@@ -11,7 +11,7 @@ pytest.importorskip("triton")
 import torch
 from plait.device import code_kernel, reference, row_kernel
 from plait.index import pq4
-from test_maxsim import EDGES, TYPES, case, cases, same
+from test_maxsim import EDGES, TYPES, Case, case, cases, same
 
 pytestmark = pytest.mark.skipif(not row_kernel.INTERPRETED, reason="TRITON_INTERPRET=0: see tests marked gpu")
 
@@ -27,9 +27,21 @@ def test_dimensions_beyond_one_step() -> None:
     same(made, row_kernel.maxsim(*made.arguments, made.width), 300)
 
 
+def test_of_equal_tokens_the_first_is_met() -> None:
+    """Also where the equals lie in different tiles."""
+    rows = torch.ones(150, 16, dtype=torch.float16)
+    rows[:3] = rows[70] = 0
+    offsets, one = torch.tensor([0, 150]), torch.zeros(1, dtype=torch.int64)
+    ends = torch.tensor([0, 2]), torch.tensor([0, 1])
+    query = torch.stack([torch.ones(16), -torch.ones(16)])
+    for run in (row_kernel.maxsim, reference.maxsim, torch.ops.plait.maxsim):
+        scores, matches = run(query, ends[0], rows, None, offsets, one, ends[1], 2)
+        assert (scores.tolist(), matches.tolist()) == ([16.0], [[3, 0]])
+
+
 @settings(max_examples=12, deadline=None)
 @given(cases(3, (1, 16, 48)))
-def test_rows_equal_two_loops(drawn) -> None:
+def test_rows_equal_two_loops(drawn: tuple[Case, int]) -> None:
     made, dim = drawn
     same(made, row_kernel.maxsim(*made.arguments, made.width), dim)
     same(made, row_kernel.maxsim(*made.arguments), dim)
