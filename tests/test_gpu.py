@@ -150,6 +150,5 @@ def test_least_agrees_with_the_cpu_at_size() -> None:
 
 def test_torch_alone_gives_the_same_on_the_device() -> None:
     wanted = case(EDGES, [(5, [*range(len(EDGES))])], 48, torch.float16, torch.float32, 6)
-    arguments = *on_device(wanted.arguments), wanted.width
-    scores, matches = reference.maxsim(*arguments)
+    scores, matches = reference.maxsim(*on_device(wanted.arguments), width=wanted.width)
     same(wanted, (scores.cpu(), matches.cpu()), 48)
