@@ -4,6 +4,7 @@
 # make dev    an editable install for working on plait (then: .venv/bin/pytest)
 # make results COLLECTIONS=folder   docs/results.md anew
 # make bench  the benchmark of a living collection
+# make test-gpu   the tests that need a CUDA device; make bench-gpu   the kernels beside the memory roofline
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,12 +12,12 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NATIVE := $(wildcard index/native/*)
-SOURCES := pyproject.toml constraints.txt $(NATIVE) $(wildcard plait/*.py index/*.py retrieval/* service/*.py eval/*.py)
+SOURCES := pyproject.toml constraints.txt $(NATIVE) $(wildcard plait/*.py index/*.py device/*.py retrieval/* service/*.py eval/*.py)
 EVERYTHING := .[demo,encoders,faiss,eval]
 
 KERNEL_TESTS := $(addprefix tests/test_, $(addsuffix .py, codecs contextual kernels lists postings pq4 select sparse_maxsim))
 
-.PHONY: demo test sanitize lint dev results bench clean
+.PHONY: demo test test-gpu sanitize lint dev results bench bench-gpu clean
 
 demo: .venv/demo
 	@test -f build/demo/catalog.db || $(BIN)/plait build examples/xquad-en build/demo --pool 2
@@ -51,6 +52,13 @@ results: .venv/wheel
 
 bench: .venv/wheel
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/live.py
+
+# Where torch is built for the CPU or there is no device, both say so and end well.
+test-gpu: .venv/wheel
+	TRITON_INTERPRET=0 PYTHONSAFEPATH=1 $(BIN)/pytest -m gpu
+
+bench-gpu: .venv/wheel
+	TRITON_INTERPRET=0 $(BIN)/python benchmarks/gpu.py
 
 .venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "plait needs Python 3.11 or newer; set PYTHON=")'

@@ -28,7 +28,7 @@ from .maintenance import Background, Maintenance, Policy
 from .nibbles import Keep
 from .representations import Schema, TermField, needs_ids
 from .scoring import SearchParams, TermParams
-from .snapshot import Loader, Snapshot
+from .snapshot import Loader, Place, Snapshot
 from .stores import check_store
 from .term_calibration import calibrate_terms, inverted_documents
 from .term_search import count_weights
@@ -54,6 +54,7 @@ class Collection:
         threads: int | None = None,
         policy: Policy | None = None,
         verify: bool = True,
+        place: Place | None = None,
     ):
         """
         Args:
@@ -62,6 +63,7 @@ class Collection:
             policy: when to seal and merge in the background; None: only when told to (`seal`, `compact`).
             verify: compare every segment's checksums when it is opened. Reads all of it once; without, a damaged
                 file of the right size is found by `check` alone.
+            place: puts segments elsewhere as they are opened (`plait.device.placement.Placement`).
         """
         self.path = Path(path)
         self.catalog = Catalog(self.path)
@@ -70,7 +72,7 @@ class Collection:
             self.store = str(view.meta("store"))
             self.declared: list[str] = view.meta("fields", [])
         self._device, self._threads, self._policy = device, threads, policy
-        self._loader = Loader(self.path, self.schema.codec, device, threads, verify)
+        self._loader = Loader(self.path, self.schema.codec, device, threads, verify, place)
         self.maintenance = Maintenance(self.path, self.catalog, self.schema, self.store, device, threads)
         self._lock: weakref.finalize | None = None
         self._locking = threading.RLock()

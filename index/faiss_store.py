@@ -38,6 +38,8 @@ _PAIRS = 1 << 24
 """(query, token) scores held at once during a search: about 200 MB."""
 _GPU_LIMIT = 2048
 """Largest k and nprobe of FAISS's own GPU kernels."""
+_GPU_PQ = (1, 2, 3, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96)
+"""Sub-vectors that they are compiled for; from 56, look-up tables fit only in float16."""
 
 
 def train(
@@ -222,7 +224,8 @@ class FaissStore:
 
         Returns:
             (q, k) float32 scores and (q, k) int64 rows, best first, ties by row; minus infinity and -1 fill up.
-            On a GPU k and nprobe stop at 2048, `rows` is refused, and ties at the k-th place fall as they will.
+            On a GPU k and nprobe stop at 2048, `rows` are sorted out afterwards (an error where 2048 hold too few), and ties
+            at the k-th place fall as they will.
 
         Raises:
             InvalidArgument: a bound or a shape is not kept.
@@ -284,14 +287,21 @@ class FaissStore:
         return self._faiss.SearchParametersIVF(nprobe=nprobe, sel=selector)
 
     def _ranked_on_gpu(self, queries: np.ndarray, k: int, nprobe: int, rows: np.ndarray | None) -> Iterator[Hits]:
-        # FAISS's GPU lists have no range search, and accept a selector without using it.
-        if rows is not None:
-            raise InvalidArgument("rows: FAISS filters on the CPU only; open the index with device='cpu'")
+        # FAISS's GPU lists have no range search, and accept a selector without using it: with so many more fetched as are
+        # not allowed, k allowed ones are among them whatever comes.
+        wanted = k if rows is None else min(self.tokens, k + int(len(rows) - rows.sum()))
         if max(k, nprobe) > _GPU_LIMIT:
             raise InvalidArgument(f"k_token {k}, nprobe {nprobe}: on a GPU at most {_GPU_LIMIT}; use device='cpu'")
-        scores, found = self._index.search(queries, k, params=self._probe(nprobe, None))
+        fetched = min(wanted, _GPU_LIMIT)
+        scores, found = self._index.search(queries, fetched, params=self._probe(nprobe, None))
         for one, labels in zip(scores, found, strict=True):
-            yield best(labels[labels >= 0], one[labels >= 0], k)
+            kept = labels >= 0 if rows is None else (labels >= 0) & rows[labels]
+            if kept.sum() < k and fetched < wanted and labels[-1] >= 0:
+                raise InvalidArgument(
+                    f"the best {fetched} tokens hold {kept.sum()} of the {k} allowed ones wanted, and FAISS on a GPU returns"
+                    " no more; lower k_token, compact the collection, or use device='cpu'"
+                )
+            yield best(labels[kept], one[kept], k)
 
 
 def _faiss() -> Any:
@@ -329,12 +339,20 @@ def _place(index: Any, device: str) -> Any:
         raise InvalidArgument(f"device {device!r}; use cpu or cuda:N")
     if isinstance(index, faiss.IndexIVFPQFastScan):
         raise InvalidArgument(f"device {device!r}: FAISS has no fast scan on GPUs; use cpu, or PQ{{M}} without x4fs")
+    parts = index.pq.M if isinstance(index, faiss.IndexIVFPQ) else 1
+    if parts not in _GPU_PQ:
+        choices = ", ".join(map(str, _GPU_PQ))
+        raise InvalidArgument(
+            f"device {device!r}: PQ{parts}; FAISS on GPUs takes M of {choices}; use cpu, or another M"
+        )
     number, count = int(match[1] or 0), faiss.get_num_gpus()
     if number >= count:
         raise FailedPrecondition(
             f"device {device!r}: this FAISS sees {count} GPUs; use cpu, or install a FAISS for GPUs"
         )
-    return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), number, index)
+    options = faiss.GpuClonerOptions()
+    options.useFloat16 = parts >= 56
+    return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), number, index, options)
 
 
 def _home(index: Any, device: str) -> Any:

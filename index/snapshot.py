@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -22,7 +22,7 @@ from .hits import Hits
 from .kernels import widen
 from .representations import Schema
 from .scoring import Scoring, SearchParams, TermParams
-from .search import Alignment, Part, explain, locate, search
+from .search import Alignment, Part, TokenStore, explain, locate, search
 from .segment import Segment, segment_folder
 from .stores import open_codes, open_store, open_terms
 from .term_rows import TermRows, from_terms
@@ -39,6 +39,9 @@ from .term_store import Counts
 from .terms import Terms
 from .tokens import Tokens, check, whole_rows
 from .view import Document, View
+
+Place = Callable[[Segment, TokenStore], TokenStore]
+"""Called with a segment and its store when it is opened: the store to search it through."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +66,17 @@ class State:
 class Loader:
     """Brings the state up to date with the catalog, opening only what is new. Shared by the threads of a process."""
 
-    def __init__(self, path: Path, codec: Codec, device: str, threads: int | None, verify: bool):
-        self._path, self._codec, self._device, self._threads, self._verify = path, codec, device, threads, verify
+    def __init__(
+        self,
+        path: Path,
+        codec: Codec,
+        device: str,
+        threads: int | None,
+        verify: bool,
+        place: Place | None = None,
+    ):
+        self._path, self._codec, self._device, self._threads = path, codec, device, threads
+        self._verify, self._place = verify, place
         self._lock = threading.Lock()
         self._state = State(-1, -1, {}, [], np.zeros(0, np.int64))
 
@@ -94,6 +106,8 @@ class Loader:
                 if self._verify:
                     segment.verify()
                 store = open_store(segment, self._device, self._threads)
+                if self._place is not None:
+                    store = self._place(segment, store)
                 part = _mark(Part(segment, store, terms=open_terms(segment), codes=open_codes(segment)), dead)
             published[row.number] = _mark(part, fresh_dead)
         sealed = view.meta("sealed")

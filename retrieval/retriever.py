@@ -9,6 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, overload
 
+from ..device.placement import placement
 from ..index.builder import Builder
 from ..index.calibration import DEPTHS, Calibration
 from ..index.collection import Collection
@@ -36,7 +37,6 @@ BATCH = 256
 SAMPLE = 2048
 """Documents from which document frequencies and axes are learned."""
 
-
 Batch = tuple[list[str], Tokens | None, list[dict[str, Any]], Terms | None]
 
 
@@ -52,17 +52,20 @@ class Retriever:
         cache: Path | None = None,
         policy: Policy | None = Policy(),
         verify: bool = True,
+        device_memory: int | None = None,
     ):
         """
         Args:
-            device: where encoder and FAISS run.
+            device: where encoder and FAISS run, and where codes lie: `cpu` or `cuda[:N]`.
             threads: CPU threads; None leaves the libraries' own choice.
             cache: folder that keeps encoder output for later runs.
             policy: when fresh documents are sealed and segments merged in the background; None: only when told to.
             verify: compare the checksums of every segment when it is opened.
+            device_memory: bytes that segments may take on the device; None: 0.8 of what is free (`device/placement.py`).
         """
-        self.collection = Collection(Path(path), device=device, threads=threads, policy=policy, verify=verify)
         self.device, self.threads, self._cache = device, threads, cache
+        machine = {"device": device, "threads": threads, "place": placement(device, device_memory)}
+        self.collection = Collection(Path(path), policy=policy, verify=verify, **machine)
         with self.collection.catalog.reading() as view:
             self.settings: dict[str, Any] = view.meta("retrieval")
         self.system: System = system_named(self.settings["system"])
@@ -88,8 +91,8 @@ class Retriever:
 
         Args:
             system: `colbert`, `xtr` or `coil`; None: `coil` for a COIL checkpoint, otherwise `colbert`.
-            encoder: `minilm` (embedded), a checkpoint folder or hub id, or None: token vectors are given, `dim` says how wide;
-                without `dim` too there are none, terms alone.
+            encoder: `minilm` (embedded), a checkpoint folder or hub id, or None: token vectors of `dim` dimensions are
+                given; without `dim` too there are none, terms or a vector alone.
             options: what to change about the encoder.
             reduce: reducers in order, such as `["pool:2"]` (retrieval/recipe.py has the grammar). Cannot be changed later.
             dim: with an encoder, project to this many dimensions by PCA (costs up to 2 points of nDCG@10 at 128).
@@ -100,7 +103,7 @@ class Retriever:
             store: `auto` (by the system and the size of each segment), `exact`, `flat`, `lists` or `faiss:FACTORY`, ... (index/stores.py).
             precision: how token vectors are kept: `float16`, `int8`, `pq:64` or `pq:32` (index/codecs.py).
             fields: payload fields with an index, so that filters on them are fast; any field can be filtered.
-            **machine: as for opening: `device`, `threads`, `cache`, `policy`, `verify`.
+            **machine: as for opening.
         """
         place = {"device": machine.get("device", "cpu"), "threads": machine.get("threads")}
         made = prepare(system, encoder, options, reduce, dim, terms, vector, store, place)
@@ -222,9 +225,8 @@ class Retriever:
             raise InvalidArgument(f"ids must be a list of ids, got the text {ids!r}")
         if dry_run:
             return Written(self.seq, len(self.get(ids)) if ids is not None else self.count(filter))
-        if ids is not None:
-            return self.collection.live.delete(ids, durable)
-        return self.collection.live.delete_where(as_filter(filter), durable)
+        live = self.collection.live
+        return live.delete(ids, durable) if ids is not None else live.delete_where(as_filter(filter), durable)
 
     def update_payload(self, id: str, patch: dict[str, Any], durable: bool = True) -> Written:
         """Changes payload fields without encoding again; a field set to None is removed. NotFound: no such document."""
@@ -300,8 +302,8 @@ class Retriever:
                 `k_token`, `nprobe`, `candidates` (see `SearchParams`), `term_candidates` and others (`TermParams`),
                 `missing` (see `Scoring`), or `exact=True`: compare with every stored token, whatever the store. `target_recall=0.99`: the cheapest parameters that
                 found this share of the exact top k when the collection was calibrated (without a filter); exact search
-                where none did. `filter`: a condition on payload fields, such as
-                `{"year": 2020}` or `{"range": {"year": {"gte": 2000}}}` (index/filters.py), applied before scoring.
+                where none did. `filter`: a condition on payload fields, such as `{"year": 2020}` or
+                `{"range": {"year": {"gte": 2000}}}` (index/filters.py), applied before scoring.
         """
         route = self._route(search, k)
         texts = [query] if isinstance(query, str) else None if isinstance(query, Tokens | Queries) else [*query]

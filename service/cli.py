@@ -19,7 +19,7 @@ from ..retrieval.corpus import open_corpus
 from ..retrieval.encoder import EMBEDDED, EncoderOptions
 from ..retrieval.indexing import Estimate, build
 from ..retrieval.retriever import Retriever
-from . import upkeep
+from . import doctor, upkeep
 from .console import bytes_text, err, out, print_json, progress, show_explanation, show_hits, show_info
 from .options import (
     Alpha,
@@ -280,6 +280,7 @@ def eval_command(
 
 
 upkeep.register(app)
+doctor.register(app)
 
 
 def main() -> None:

@@ -11,9 +11,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 MAY_IMPORT = {
     "index": set(),
-    "retrieval": {"index"},
+    "device": {"index"},
+    "retrieval": {"index", "device"},
     "eval": {"index", "retrieval"},
-    "service": {"index", "retrieval", "eval"},
+    "service": {"index", "device", "retrieval", "eval"},
 }
 ADAPTERS = {
     "faiss": {"index/faiss_store.py"},
@@ -32,7 +33,16 @@ ADAPTERS = {
         "retrieval/dupmae.py",
         "retrieval/coil.py",
         "retrieval/sparse_modules.py",
+        # The room of devices.
+        "device/maxsim.py",
+        "device/reference.py",
+        "device/flat.py",
+        "device/placement.py",
+        "device/row_kernel.py",
+        "device/code_kernel.py",
+        "device/compiled.py",
     },
+    "triton": {"device/row_kernel.py", "device/code_kernel.py", "device/compiled.py"},
     "transformers": {"retrieval/layout.py", "retrieval/weights.py", "retrieval/sparse_modules.py"},
     "sentence_transformers": {
         "retrieval/checkpoint.py",
@@ -86,7 +96,17 @@ def loaded_after(statement: str) -> set[str]:
 
 
 def test_the_index_needs_no_model_and_no_wire() -> None:
-    heavy = {"torch", "transformers", "sentence_transformers", "grpc", "faiss", "onnxruntime", "typer", "rich"}
+    heavy = {
+        "torch",
+        "transformers",
+        "sentence_transformers",
+        "grpc",
+        "faiss",
+        "onnxruntime",
+        "typer",
+        "rich",
+        "triton",
+    }
     assert not loaded_after("import plait.index.collection") & heavy
 
 
@@ -110,7 +130,8 @@ def test_paths_named_in_documents_exist(document: str) -> None:
     """In back quotes, with a slash or a known suffix: a path of this repository."""
     for name in re.findall(r"`([\w.\-/]+)`", (ROOT / document).read_text()):
         if re.search(
-            r"^(index|retrieval|service|eval|plait|tests|docs|examples|benchmarks)/|\.(py|md|toml|txt|cpp|h)$", name
+            r"^(index|device|retrieval|service|eval|plait|tests|docs|examples|benchmarks)/|\.(py|md|toml|txt|cpp|h)$",
+            name,
         ):
             places = [ROOT / name, *(ROOT / room / name for room in MAY_IMPORT), ROOT / "index" / "native" / name]
             assert any(p.exists() for p in places), f"{document} names {name}"

@@ -1,0 +1,1 @@
+"""Late interaction on devices: torch and Triton, both optional (extras `encoders`, `gpu-cu12`, `gpu-cu13`)."""

@@ -1,0 +1,94 @@
+"""Which segments lie on a device: coded ones while they fit into its budget; the CPU serves the rest, as one collection."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+import numpy as np
+
+from ..index.coded import CodedStore, load_flat, load_lists
+from ..index.errors import FailedPrecondition, InvalidArgument
+from ..index.hits import Hits
+from ..index.scoring import SearchParams
+from ..index.search import TokenStore
+from ..index.segment import Segment
+
+if TYPE_CHECKING:
+    from .flat import DeviceFlat
+
+_SHARE = 0.8
+"""Of the memory that is free when the first segment comes; the rest is for queries, scores and encoders."""
+
+
+class Placement:
+    """Takes the place of segments' stores as they are opened, in that order, as long as there is room. A query reads every
+    coded segment, so a segment is as hot as it is large, and which of them lie on the device matters little.
+    """
+
+    def __init__(self, device: str, memory: int | None = None):
+        """
+        Args:
+            device: `cuda[:N]`, or `cpu`: the same plan in plain torch.
+            memory: bytes that segments may take on the device; None: 0.8 of what is free. More segments are served from
+                the device; a segment whose rows do not fit keeps its codes there; one whose codes do not fit is served by
+                the CPU.
+        """
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+            raise InvalidArgument(f"device is {device!r}; use cpu or cuda:N")
+        if memory is not None and memory < 0:
+            raise InvalidArgument(f"device memory is {memory} bytes; it must be at least 0, and 0 places nothing")
+        self.device, self._memory = device, memory
+        self._placed: WeakSet[DeviceFlat] = WeakSet()
+
+    @property
+    def used(self) -> int:
+        """Bytes that segments take on the device now."""
+        return sum(flat.bytes for flat in self._placed)
+
+    def __call__(self, segment: Segment, store: TokenStore) -> TokenStore:
+        """The store of a segment that was just opened: on the device, or the one given.
+
+        Raises:
+            FailedPrecondition: there is no such device, or torch is missing.
+        """
+        if not isinstance(store, CodedStore) or segment.folder is None:
+            return store
+        torch = _torch(self.device)
+        from .flat import DeviceFlat, in_document_order, size
+
+        flat = in_document_order(load_lists(segment)) if store.probes else load_flat(segment)
+        if self._memory is None:
+            self._memory = int(_SHARE * torch.cuda.mem_get_info(self.device)[0]) if self.device != "cpu" else 1 << 62
+        room = self._memory - self.used
+        if size(flat, rows=False) > room:
+            return store
+        try:
+            placed = DeviceFlat(flat, self.device, rows=size(flat, rows=True) <= room)
+        except torch.OutOfMemoryError:
+            # Others use the device too: what fits by the budget may not fit in fact.
+            return store
+        self._placed.add(placed)
+
+        def plan(query: np.ndarray, k: int, params: SearchParams, allowed: np.ndarray | None) -> Hits:
+            return placed.search(query, k, max(params.candidates, 4 * k), allowed=allowed, threads=store.threads)
+
+        return CodedStore(segment, plan, probes=False, threads=store.threads)
+
+
+def placement(device: str, memory: int | None = None) -> Placement | None:
+    """A placement on a device; None on the CPU, whose own plans are faster than torch there."""
+    return None if device == "cpu" else Placement(device, memory)
+
+
+def _torch(device: str):
+    try:
+        import torch
+    except ImportError:
+        raise FailedPrecondition("a device needs torch: pip install 'plait[gpu-cu13]'; see `plait doctor`") from None
+    if device != "cpu":
+        count, number = torch.cuda.device_count(), int(device.partition(":")[2] or 0)
+        if number >= count:
+            raise FailedPrecondition(f"device is {device!r}, and torch sees {count} GPUs; see `plait doctor`")
+    return torch
