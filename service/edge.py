@@ -1,0 +1,70 @@
+"""The edge of a server, made from its settings: who may call, how much, and what is seen of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import grpc
+
+from .access import Rule, audited, guarded
+from .admin import AdminServer
+from .calls import Concern, Interceptor
+from .keys import KeyRing
+from .logs import identified, logged
+from .metrics import Metrics, Stats
+from .recall_probe import RecallProbe
+from .settings import Settings
+from .throttle import Throttle, throttled
+from .tls import credentials, refuse_open_door
+from .tracing import Tracer, provider
+
+
+class Edge:
+    """Interceptors and credentials for `build_server`, and what its servicers report to.
+
+    Raises:
+        FailedPrecondition: the address is public and TLS or keys are missing; TLS files that cannot be used.
+        NotFound, DataLoss: the key file.
+    """
+
+    def __init__(self, settings: Settings, rules: Mapping[str, Rule]):
+        refuse_open_door(settings)
+        self._settings = settings
+        self.credentials: grpc.ServerCredentials | None = credentials(settings.tls)
+        ring = KeyRing(settings.keys) if settings.keys else None
+        self.metrics = Metrics()
+        self._tracer = Tracer(provider(settings.tracing)) if settings.tracing.endpoint else None
+        admin = settings.admin
+        self.probe = RecallProbe(admin.probe_every, admin.probe_cpu, self.metrics) if admin.probe_every else None
+        self._admin: AdminServer | None = None
+        traced = [self._tracer.traced] if self._tracer else []
+        # What sees a call stands before what may refuse it, so that refusals are seen as well.
+        concerns: list[Concern] = [
+            identified,
+            logged,
+            self.metrics.timed,
+            *traced,
+            audited(rules),
+            guarded(rules, ring),
+        ]
+        self.interceptors = [Interceptor([*concerns, throttled(settings.per_key, Throttle(settings.per_key))])]
+
+    def stage(self, name: str, seconds: float) -> None:
+        """Notes how long a stage of this thread's call took, which ends now."""
+        self.metrics.stage(name, seconds)
+        if self._tracer:
+            self._tracer.stage(name, seconds)
+
+    def open_admin(self, ready: Callable[[], bool], queue_depth: Callable[[], int], stats: Stats) -> str | None:
+        """Opens the admin port, if there is to be one. Returns its address."""
+        if not self._settings.admin.listen:
+            return None
+        self.metrics.watch_queue(queue_depth)
+        self.metrics.watch_collections(stats)
+        self._admin = AdminServer(self._settings.admin.listen, self.metrics.registry, ready)
+        return self._admin.address
+
+    def close(self) -> None:
+        for part in (self.probe, self._admin, self._tracer):
+            if part:
+                part.stop()
