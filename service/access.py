@@ -13,7 +13,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.rpc import error_details_pb2
 
 from ..index.errors import FailedPrecondition
-from .calls import Call, Concern, refuse
+from .concerns import Concern, Rpc, refuse
 from .keys import SCOPES, Key, KeyRing, Refusal, Scope
 from .logs import facts
 
@@ -76,59 +76,59 @@ def guarded(rules: Mapping[str, Rule], ring: KeyRing | None) -> Concern:
     """Lets a call pass if its key may make it. Without a ring everybody may do everything that has a rule."""
 
     @contextmanager
-    def concern(call: Call) -> Iterator[None]:
-        rule = rules.get(call.method)
+    def concern(rpc: Rpc) -> Iterator[None]:
+        rule = rules.get(rpc.method)
         if rule is None:
-            _deny(call, "NO_RULE", f"{call.method} has no access rule")
+            _deny(rpc, "NO_RULE", f"{rpc.method} has no access rule")
         if rule.scope is not None and ring is not None:
-            call.key = _authenticated(call, ring)
-            if not call.key.covers(rule.scope):
-                message = f"the key {call.key.name} has the scope {call.key.scope}; {call.method} needs {rule.scope}"
-                _deny(call, "SCOPE", message)
-            if not rule.named and not rule.everywhere and call.key.collections is not None:
-                message = f"the key {call.key.name} counts for single collections, and {call.method} concerns them all"
-                _deny(call, "COLLECTION", message)
+            rpc.key = _authenticated(rpc, ring)
+            if not rpc.key.covers(rule.scope):
+                message = f"the key {rpc.key.name} has the scope {rpc.key.scope}; {rpc.method} needs {rule.scope}"
+                _deny(rpc, "SCOPE", message)
+            if not rule.named and not rule.everywhere and rpc.key.collections is not None:
+                message = f"the key {rpc.key.name} counts for single collections, and {rpc.method} concerns them all"
+                _deny(rpc, "COLLECTION", message)
         if rule.named:
-            call.checks.append(_collection_check(call))
+            rpc.checks.append(_collection_check(rpc))
         yield
 
     return concern
 
 
-def _authenticated(call: Call, ring: KeyRing) -> Key:
-    headers = call.values("authorization")
+def _authenticated(rpc: Rpc, ring: KeyRing) -> Key:
+    headers = rpc.values("authorization")
     found = Refusal("malformed") if len(headers) > 1 else ring.find(headers[0] if headers else None)
     if isinstance(found, Key):
         return found
     info = error_details_pb2.ErrorInfo(reason=f"API_KEY_{found.reason.upper()}", domain=DOMAIN)
-    refuse(call.context, grpc.StatusCode.UNAUTHENTICATED, _REMEDY[found.reason], info)
+    refuse(rpc.context, grpc.StatusCode.UNAUTHENTICATED, _REMEDY[found.reason], info)
 
 
-def _collection_check(call: Call) -> Callable[[Any], None]:
+def _collection_check(rpc: Rpc) -> Callable[[Any], None]:
     """Notes the collection, and refuses one that the key does not reach. Later messages of a stream may leave it out."""
 
     def check(message: Any) -> None:
         name = message.collection
-        if call.collection and not name:
+        if rpc.collection and not name:
             return
-        call.collection = name
-        if call.key is not None and not call.key.reaches(name):
+        rpc.collection = name
+        if rpc.key is not None and not rpc.key.reaches(name):
             # Whether the collection exists is not said.
-            _deny(call, "COLLECTION", f"the key {call.key.name} does not count for the collection {name!r}")
+            _deny(rpc, "COLLECTION", f"the key {rpc.key.name} does not count for the collection {name!r}")
 
     return check
 
 
-def _deny(call: Call, reason: str, message: str) -> NoReturn:
+def _deny(rpc: Rpc, reason: str, message: str) -> NoReturn:
     info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)
-    refuse(call.context, grpc.StatusCode.PERMISSION_DENIED, message, info)
+    refuse(rpc.context, grpc.StatusCode.PERMISSION_DENIED, message, info)
 
 
 def audited(rules: Mapping[str, Rule]) -> Concern:
     """Logs every call that needs the scope admin, refused ones too."""
 
     @contextmanager
-    def concern(call: Call) -> Iterator[None]:
+    def concern(rpc: Rpc) -> Iterator[None]:
         error: BaseException | None = None
         try:
             yield
@@ -136,8 +136,8 @@ def audited(rules: Mapping[str, Rule]) -> Concern:
             error = caught
             raise
         finally:
-            rule = rules.get(call.method)
+            rule = rules.get(rpc.method)
             if rule is not None and rule.scope == "admin":
-                _AUDIT.info("admin call", extra={"fields": {**facts(call), "code": call.outcome(error).name}})
+                _AUDIT.info("admin call", extra={"fields": {**facts(rpc), "code": rpc.outcome(error).name}})
 
     return concern

@@ -8,7 +8,7 @@ import grpc
 
 from .access import Rule, audited, guarded
 from .admin import AdminServer
-from .calls import Concern, Interceptor
+from .concerns import Concern, Interceptor
 from .keys import KeyRing
 from .logs import identified, logged
 from .metrics import Metrics, Stats
@@ -48,12 +48,6 @@ class Edge:
             guarded(rules, ring),
         ]
         self.interceptors = [Interceptor([*concerns, throttled(settings.per_key, Throttle(settings.per_key))])]
-
-    def stage(self, name: str, seconds: float) -> None:
-        """Notes how long a stage of this thread's call took, which ends now."""
-        self.metrics.stage(name, seconds)
-        if self._tracer:
-            self._tracer.stage(name, seconds)
 
     def open_admin(self, ready: Callable[[], bool], queue_depth: Callable[[], int], stats: Stats) -> str | None:
         """Opens the admin port, if there is to be one. Returns its address."""

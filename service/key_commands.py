@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
 
-from ..index.errors import InvalidArgument
+from ..index.errors import FailedPrecondition, InvalidArgument
 from .console import err, out, print_json
-from .keys import Key, Scope
-from .keys import create as create_key
-from .keys import read as read_keys
-from .keys import revoke as revoke_key
 from .options import Json
+
+if TYPE_CHECKING:
+    from .keys import Key
 
 keys = typer.Typer(no_args_is_help=True, help="API keys of a server (plait serve --keys FILE).")
 
@@ -28,7 +28,9 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 def create(
     file: File,
     name: Annotated[str, typer.Option(help="What logs call it.")],
-    scope: Annotated[Scope, typer.Option(help="What it may do: read, also write, or everything.")] = "read",
+    scope: Annotated[
+        Literal["read", "write", "admin"], typer.Option(help="What it may do: read, also write, or everything.")
+    ] = "read",
     collection: Annotated[
         list[str] | None, typer.Option(help="Only for this collection, by the name that calls use; repeatable.")
     ] = None,
@@ -36,7 +38,7 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make a key. It is shown once: only its hash is kept. A running server knows it within a second."""
-    key, token = create_key(file, name, scope, collection, None if expires is None else _time(expires))
+    key, token = _keys().create(file, name, scope, collection, None if expires is None else _time(expires))
     if as_json:
         print_json({**_public(key), "key": token})
         return
@@ -47,7 +49,7 @@ def create(
 @keys.command("list")
 def list_keys(file: File, as_json: Json = False) -> None:
     """Show the keys: what they may do, and whether they still count."""
-    rows = [_public(key) for key in read_keys(file)]
+    rows = [_public(key) for key in _keys().read(file)]
     if as_json:
         print_json({"keys": rows})
         return
@@ -65,11 +67,19 @@ def revoke(
     file: File, id: Annotated[str, typer.Argument(help="Its id: keys list shows it.")], as_json: Json = False
 ) -> None:
     """Revoke a key for ever. A running server refuses it within a second."""
-    key = revoke_key(file, id)
+    key = _keys().revoke(file, id)
     if as_json:
         print_json(_public(key))
     else:
         out.print(f"{key.id} ({key.name}) is revoked", markup=False)
+
+
+def _keys() -> Any:
+    """The part that needs the extra `service`, which other commands do without."""
+    try:
+        return import_module(".keys", __package__)
+    except ImportError as error:
+        raise FailedPrecondition(f"keys need {error.name}: pip install 'plait[service]'") from None
 
 
 def _public(key: Key) -> dict[str, Any]:

@@ -7,18 +7,21 @@ import logging
 import re
 import sys
 import time
+import traceback
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Any, TextIO
 
 import grpc
 
-from .calls import Call
+from .concerns import Rpc
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _LONGEST = 200
+_FRAMES = 12
 _FAULTS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS}
 _ACCESS = logging.getLogger("plait.access")
 
@@ -33,8 +36,12 @@ class JsonLines(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info and record.exc_info[0]:
             # The text of an error may quote what was sent.
-            line["error"] = record.exc_info[0].__name__
+            line |= {"error": record.exc_info[0].__name__, "stack": _places(record.exc_info[2])}
         return json.dumps(line, default=str)
+
+
+def _places(trace: TracebackType | None) -> list[str]:
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)[-_FRAMES:]]
 
 
 def to_stderr(level: str, stream: TextIO | None = None) -> logging.Handler:
@@ -50,32 +57,32 @@ def to_stderr(level: str, stream: TextIO | None = None) -> logging.Handler:
     return handler
 
 
-def facts(call: Call) -> dict[str, str]:
+def facts(rpc: Rpc) -> dict[str, str]:
     """What logs say of a call."""
     known = {
-        "method": call.method,
-        "request_id": call.request_id,
-        "key": call.key.name if call.key else "",
-        "collection": call.collection,
-        "peer": call.context.peer(),
+        "method": rpc.method,
+        "request_id": rpc.request_id,
+        "key": rpc.key.name if rpc.key else "",
+        "collection": rpc.collection,
+        "peer": rpc.context.peer(),
     }
     return {name: value[:_LONGEST] for name, value in known.items() if value}
 
 
 @contextmanager
-def identified(call: Call) -> Iterator[None]:
+def identified(rpc: Rpc) -> Iterator[None]:
     """Gives the call its request id, the caller's own or a new one, and sends it back in the trailing metadata."""
-    given = call.values("x-request-id")
-    call.request_id = given[0] if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) else uuid.uuid4().hex
+    given = rpc.values("x-request-id")
+    rpc.request_id = given[0] if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) else uuid.uuid4().hex
     try:
         yield
     finally:
-        sent = call.context.trailing_metadata() or ()
-        call.context.set_trailing_metadata((*sent, ("x-request-id", call.request_id)))
+        sent = rpc.context.trailing_metadata() or ()
+        rpc.context.set_trailing_metadata((*sent, ("x-request-id", rpc.request_id)))
 
 
 @contextmanager
-def logged(call: Call) -> Iterator[None]:
+def logged(rpc: Rpc) -> Iterator[None]:
     """One line for every call: `info` if it went well, `warning` if the caller's fault stopped it, else `error`."""
     started, error = time.perf_counter(), None
     try:
@@ -84,8 +91,8 @@ def logged(call: Call) -> Iterator[None]:
         error = caught
         raise
     finally:
-        code = call.outcome(error)
+        code = rpc.outcome(error)
         level = logging.INFO if code is grpc.StatusCode.OK else logging.ERROR if code in _FAULTS else logging.WARNING
         if _ACCESS.isEnabledFor(level):
             ms = round((time.perf_counter() - started) * 1000, 3)
-            _ACCESS.log(level, "call", extra={"fields": {**facts(call), "code": code.name, "ms": ms}})
+            _ACCESS.log(level, "call", extra={"fields": {**facts(rpc), "code": code.name, "ms": ms}})

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from .calls import Call
+from .concerns import Rpc
 
 STAGES = ("queue", "encode", "candidates", "score", "fuse", "fetch")
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
@@ -51,8 +51,9 @@ class Metrics:
             self._stages.labels(stage)
 
     @contextmanager
-    def timed(self, call: Call) -> Iterator[None]:
+    def timed(self, rpc: Rpc) -> Iterator[None]:
         """A concern: counts and times the call."""
+        rpc.observers.append(self.stage)
         started, error = time.perf_counter(), None
         self._under_way.inc()
         try:
@@ -62,7 +63,7 @@ class Metrics:
             raise
         finally:
             self._under_way.dec()
-            self._seconds.labels(call.method, call.outcome(error).name).observe(time.perf_counter() - started)
+            self._seconds.labels(rpc.method, rpc.outcome(error).name).observe(time.perf_counter() - started)
 
     def stage(self, name: str, seconds: float) -> None:
         """Notes how long a stage of the present call took; `name` is one of `STAGES`."""

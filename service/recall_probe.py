@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 
 from ..index.errors import PlaitError
 from .metrics import Metrics
@@ -72,14 +72,14 @@ class RecallProbe:
                 probe, self._next = self._next, None
             if probe is None:
                 return
-            started = time.perf_counter()
+            started = perf_counter()
             try:
                 self._note(probe.collection, recall(probe.found, probe.exactly()))
             except (PlaitError, OSError) as error:  # the collection may be gone by now
                 _LOG.warning(
                     "probe failed", extra={"fields": {"collection": probe.collection, "error": type(error).__name__}}
                 )
-            self._stopped.wait((time.perf_counter() - started) * self._rest)
+            self._stopped.wait((perf_counter() - started) * self._rest)
             with self._changed:
                 self._free = True
 

@@ -13,7 +13,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 
-from .calls import Call, Concern, refuse
+from .concerns import Concern, Rpc, refuse
 from .limits import PerKey
 
 _BUSY_S = 0.1
@@ -75,18 +75,18 @@ def throttled(limits: PerKey, throttle: Throttle) -> Concern:
     """Refuses calls beyond a key's limits; messages of a stream wait for their turn instead. Callers without a key share one."""
 
     @contextmanager
-    def concern(call: Call) -> Iterator[None]:
-        key = call.key.id if call.key else ""
+    def concern(rpc: Rpc) -> Iterator[None]:
+        key = rpc.key.id if rpc.key else ""
         if not throttle.enter(key):
             most = limits.concurrent
             _exhausted(
-                call, f"{most} calls of this key are under way, the most there may be", "per_key.concurrent", _BUSY_S
+                rpc, f"{most} calls of this key are under way, the most there may be", "per_key.concurrent", _BUSY_S
             )
         try:
             if wait := throttle.take(key):
                 rate = limits.requests_per_s
-                _exhausted(call, f"this key may make {rate:g} calls a second", "per_key.requests_per_s", wait)
-            call.checks.append(_turn(call, throttle, key))
+                _exhausted(rpc, f"this key may make {rate:g} calls a second", "per_key.requests_per_s", wait)
+            rpc.checks.append(_turn(rpc, throttle, key))
             yield
         finally:
             throttle.leave(key)
@@ -94,7 +94,7 @@ def throttled(limits: PerKey, throttle: Throttle) -> Concern:
     return concern
 
 
-def _turn(call: Call, throttle: Throttle, key: str) -> Callable[[Any], None]:
+def _turn(rpc: Rpc, throttle: Throttle, key: str) -> Callable[[Any], None]:
     first = True
 
     def check(message: Any) -> None:
@@ -103,13 +103,13 @@ def _turn(call: Call, throttle: Throttle, key: str) -> Callable[[Any], None]:
         if first:
             first = False
             return
-        while call.context.is_active() and (wait := throttle.take(key)):
+        while rpc.context.is_active() and (wait := throttle.take(key)):
             time.sleep(min(wait, _SLICE_S))
 
     return check
 
 
-def _exhausted(call: Call, message: str, limit: str, retry_s: float) -> None:
+def _exhausted(rpc: Rpc, message: str, limit: str, retry_s: float) -> None:
     delay = Duration()
     delay.FromNanoseconds(int(retry_s * 1e9) + 1)
     quota = error_details_pb2.QuotaFailure(
@@ -117,5 +117,5 @@ def _exhausted(call: Call, message: str, limit: str, retry_s: float) -> None:
     )
     again = f"{message}; try again in {retry_s:.2f} s"
     refuse(
-        call.context, grpc.StatusCode.RESOURCE_EXHAUSTED, again, error_details_pb2.RetryInfo(retry_delay=delay), quota
+        rpc.context, grpc.StatusCode.RESOURCE_EXHAUSTED, again, error_details_pb2.RetryInfo(retry_delay=delay), quota
     )

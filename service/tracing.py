@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from ..index.errors import FailedPrecondition
-from .calls import Call, current
+from .concerns import Rpc
 from .settings import Tracing
 
 if TYPE_CHECKING:
@@ -58,44 +58,40 @@ class Tracer:
         self._extract: Callable = TraceContextTextMapPropagator().extract
 
     @contextmanager
-    def traced(self, call: Call) -> Iterator[None]:
+    def traced(self, rpc: Rpc) -> Iterator[None]:
         """A concern: a server span, the child of the caller's span if the metadata has a W3C trace context."""
-        from opentelemetry.trace import SpanKind, StatusCode
+        from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
 
-        carrier = {name: values[0] for name in ("traceparent", "tracestate") if (values := call.values(name))}
-        service, _, method = call.method[1:].rpartition("/")
+        carrier = {name: values[0] for name in ("traceparent", "tracestate") if (values := rpc.values(name))}
+        service, _, method = rpc.method[1:].rpartition("/")
         attributes = {
             "rpc.system": "grpc",
             "rpc.service": service,
             "rpc.method": method,
-            "plait.request_id": call.request_id,
+            "plait.request_id": rpc.request_id,
         }
         span = self._tracer.start_span(
-            call.method[1:], context=self._extract(carrier), kind=SpanKind.SERVER, attributes=attributes
+            rpc.method[1:], context=self._extract(carrier), kind=SpanKind.SERVER, attributes=attributes
         )
-        call.span, error = span, None
+        inside = set_span_in_context(span)
+
+        def stage(name: str, seconds: float) -> None:
+            end = time.time_ns()
+            self._tracer.start_span(name, context=inside, start_time=end - int(seconds * 1e9)).end(end)
+
+        rpc.observers.append(stage)
+        error: BaseException | None = None
         try:
             yield
         except BaseException as caught:
             error = caught
             raise
         finally:
-            code = call.outcome(error)
+            code = rpc.outcome(error)
             span.set_attribute("rpc.grpc.status_code", code.value[0])
             if code in _FAULTS:
                 span.set_status(StatusCode.ERROR)
             span.end()
-
-    def stage(self, name: str, seconds: float) -> None:
-        """A span for a stage of this thread's call that ends now."""
-        from opentelemetry.trace import set_span_in_context
-
-        call = current.get()
-        if call is None or call.span is None:
-            return
-        end = time.time_ns()
-        started = end - int(seconds * 1e9)
-        self._tracer.start_span(name, context=set_span_in_context(call.span), start_time=started).end(end)
 
     def stop(self) -> None:
         """Sends what is left."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.struct_pb2 import Struct
-from plait.service.calls import Concern, Interceptor
+from plait.service.concerns import Concern, Interceptor
 
 KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
@@ -82,6 +82,10 @@ def serving(
             server.stop(0).wait()
 
 
+def invoker(channel: grpc.Channel, kind: str, method: str = "Echo") -> Any:
+    return getattr(channel, kind)(path(kind, method), Named.to_bytes, Named.from_bytes)
+
+
 def call(
     channel: grpc.Channel,
     kind: str,
@@ -93,6 +97,5 @@ def call(
     """The answers of one RPC; the request is one message, or (streams) one for each text."""
     messages = [Named(collection, text) for text in texts]
     given = iter(messages) if kind.startswith("stream") else Named(collection, " ".join(texts))
-    invoke = getattr(channel, kind)(path(kind, method), Named.to_bytes, Named.from_bytes)
-    answer = invoke(given, metadata=metadata, timeout=10)
+    answer = invoker(channel, kind, method)(given, metadata=metadata, timeout=10)
     return [one.text for one in answer] if kind.endswith("_stream") else [answer.text]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
@@ -22,7 +21,7 @@ _LOG = logging.getLogger("plait.service")
 
 
 @dataclass
-class Call:
+class Rpc:
     """One RPC under way, as the concerns share it."""
 
     method: str
@@ -36,8 +35,8 @@ class Call:
     """As the request names it."""
     checks: list[Callable[[Any], None]] = field(default_factory=list)
     """Run on every request message before the handler sees it."""
-    span: Any = None
-    """The trace's span, where traces are kept."""
+    observers: list[Callable[[str, float], None]] = field(default_factory=list)
+    """Told of every stage of the work that ends: its name and its seconds."""
 
     def values(self, name: str) -> list[str]:
         """What the metadata says under a name, text alone."""
@@ -60,10 +59,17 @@ class Call:
         return grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
 
 
-Concern = Callable[[Call], AbstractContextManager[None]]
+Concern = Callable[[Rpc], AbstractContextManager[None]]
 
-current: ContextVar[Call | None] = ContextVar("plait_call", default=None)
+current: ContextVar[Rpc | None] = ContextVar("plait_call", default=None)
 """The call that this thread answers."""
+
+
+def stage_ended(name: str, seconds: float) -> None:
+    """Says that a stage of this thread's call, which took so long, ends now. Nobody listens where there is no call."""
+    if rpc := current.get():
+        for observe in rpc.observers:
+            observe(name, seconds)
 
 
 class Interceptor(grpc.ServerInterceptor):
@@ -79,51 +85,50 @@ class Interceptor(grpc.ServerInterceptor):
         kind = f"{'stream' if handler.request_streaming else 'unary'}_{'stream' if handler.response_streaming else 'unary'}"
         behaviour = getattr(handler, kind)
 
-        def requests(call: Call, given: Any) -> Any:
-            return map(call.seen, given) if handler.request_streaming else call.seen(given)
+        def requests(rpc: Rpc, given: Any) -> Any:
+            return map(rpc.seen, given) if handler.request_streaming else rpc.seen(given)
 
         def one(given: Any, context: grpc.ServicerContext) -> Any:
-            with self._around(details, context) as call:
-                return behaviour(requests(call, given), context)
+            with self._around(details, context) as rpc:
+                return behaviour(requests(rpc, given), context)
 
         def many(given: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-            with self._around(details, context) as call:
-                yield from behaviour(requests(call, given), context)
+            with self._around(details, context) as rpc:
+                yield from behaviour(requests(rpc, given), context)
 
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         wrapped = many if handler.response_streaming else one
         return make(wrapped, handler.request_deserializer, handler.response_serializer)
 
     @contextmanager
-    def _around(self, details: Any, context: grpc.ServicerContext) -> Iterator[Call]:
-        call = Call(details.method, details.invocation_metadata or (), context)
-        current.set(call)
+    def _around(self, details: Any, context: grpc.ServicerContext) -> Iterator[Rpc]:
+        rpc = Rpc(details.method, details.invocation_metadata or (), context)
+        current.set(rpc)
         try:
             with ExitStack() as stack:
                 for concern in self._concerns:
-                    stack.enter_context(concern(call))
-                stack.enter_context(_unexpected(call))
-                yield call
+                    stack.enter_context(concern(rpc))
+                stack.enter_context(_unexpected(rpc))
+                yield rpc
         finally:
             current.set(None)
 
 
 @contextmanager
-def _unexpected(call: Call) -> Iterator[None]:
-    """An error that nobody foresaw becomes INTERNAL. Its text is not logged: it may quote what was sent."""
+def _unexpected(rpc: Rpc) -> Iterator[None]:
+    """An error that nobody foresaw becomes INTERNAL. gRPC would log its text, which may quote what was sent."""
     try:
         yield
     except grpc.RpcError:
         raise  # the caller went away while its messages were read
     except Exception as error:
-        if _code(call.context) is not None:
+        if _code(rpc.context) is not None:
             raise  # aborted
-        if not call.context.is_active():
-            refuse(call.context, grpc.StatusCode.CANCELLED, "the caller went away")
-        frames = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)[-8:]]
-        fields = {"method": call.method, "request_id": call.request_id, "error": type(error).__name__, "stack": frames}
-        _LOG.error("internal error", extra={"fields": fields})
-        refuse(call.context, grpc.StatusCode.INTERNAL, f"internal error; the log has it as {call.request_id}")
+        if not rpc.context.is_active():
+            refuse(rpc.context, rpc.outcome(error), "nobody waits for the answer any more")
+        fields = {"method": rpc.method, "request_id": rpc.request_id}
+        _LOG.error("internal error", exc_info=error, extra={"fields": fields})
+        refuse(rpc.context, grpc.StatusCode.INTERNAL, f"internal error; the log has it as {rpc.request_id}")
 
 
 def _code(context: Any) -> grpc.StatusCode | None:
