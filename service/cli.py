@@ -18,7 +18,7 @@ from ..retrieval.corpus import open_corpus
 from ..retrieval.encoder import EMBEDDED, EncoderOptions
 from ..retrieval.indexing import Estimate, build
 from ..retrieval.retriever import Retriever
-from . import upkeep
+from . import serving, upkeep
 from .console import bytes_text, err, out, print_json, progress, show_explanation, show_hits, show_info
 from .options import (
     Cache,
@@ -221,6 +221,7 @@ def eval_command(
 
 
 upkeep.register(app)
+serving.register(app)
 
 
 def main() -> None:
