@@ -4,6 +4,7 @@
 # make dev    an editable install for working on plait (then: .venv/bin/pytest)
 # make results COLLECTIONS=folder   docs/results.md anew
 # make bench  the benchmark of a living collection
+# make proto  service/wire anew from proto/ (the tools are pinned; tests/test_service_proto.py compares)
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -12,11 +13,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NATIVE := $(wildcard index/native/*)
 SOURCES := pyproject.toml constraints.txt $(NATIVE) $(wildcard plait/*.py index/*.py retrieval/* service/*.py eval/*.py)
-EVERYTHING := .[demo,encoders,faiss,eval]
+EVERYTHING := .[demo,encoders,faiss,eval,service]
 
 KERNEL_TESTS := $(addprefix tests/test_, $(addsuffix .py, kernels lists postings pq4 select))
 
-.PHONY: demo test sanitize lint dev results bench clean
+.PHONY: demo test sanitize lint dev results bench proto clean
 
 demo: .venv/demo
 	@test -f build/demo/catalog.db || $(BIN)/plait build examples/xquad-en build/demo --pool 2
@@ -51,6 +52,9 @@ results: .venv/wheel
 
 bench: .venv/wheel
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/live.py
+
+proto:
+	$(BIN)/python proto/generate.py service/wire
 
 .venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "plait needs Python 3.11 or newer; set PYTHON=")'

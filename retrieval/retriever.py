@@ -314,9 +314,9 @@ class Retriever:
                 where none did. `filter`: a condition on payload fields, such as
                 `{"year": 2020}` or `{"range": {"year": {"gte": 2000}}}` (index/filters.py), applied before scoring.
         """
-        route = self._route(search, k)
+        route = self.route(search, k)
         texts = [query] if isinstance(query, str) else None if isinstance(query, Tokens | Queries) else [*query]
-        queries = self._queries(route, query if texts is None else texts)  # type: ignore[arg-type]
+        queries = self.queries(route, query if texts is None else texts)  # type: ignore[arg-type]
         found = []
         with self.collection.snapshot() as snapshot:
             for i, hits in enumerate(find(snapshot, route, queries, k)):
@@ -327,9 +327,9 @@ class Retriever:
 
     def explain(self, query: str | Tokens | Queries, id: str, **search: Any) -> Explanation:
         """Why the document `id` has its score for a query (whether or not a search would return it)."""
-        route = self._route(search, None)
+        route = self.route(search, None)
         shown = query if isinstance(query, str) else ""
-        asked = self._queries(route, [query] if isinstance(query, str) else query)
+        asked = self.queries(route, [query] if isinstance(query, str) else query)
         with self.collection.snapshot() as snapshot:
             document = snapshot.view.by_id(id)
             text = document_text(document.payload) if "text" in document.payload else ""
@@ -382,9 +382,9 @@ class Retriever:
 
     def encode(self, texts: Sequence[str], **search: Any) -> Queries:
         """Queries made ready for `search` with the same parameters, which takes them in place of texts."""
-        return self._queries(self._route(search, None), [*texts])
+        return self.queries(self.route(search, None), [*texts])
 
-    def _queries(self, route: Route, asked: list[str] | Tokens | Queries) -> Queries:
+    def queries(self, route: Route, asked: list[str] | Tokens | Queries) -> Queries:
         """What the route needs of queries: made from their texts, or as given."""
         if not isinstance(asked, list):
             return asked if isinstance(asked, Queries) else Queries(asked)
@@ -394,5 +394,5 @@ class Retriever:
         terms = self.term_side.queries(asked) if sparse and self.term_side else None
         return Queries(self._encoded(asked) if dense else None, terms)
 
-    def _route(self, search: dict[str, Any], k: int | None) -> Route:
+    def route(self, search: dict[str, Any], k: int | None) -> Route:
         return route_of(search, self.system, self.collection, self.term_side.bm25 if self.term_side else None, k)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import grpc
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import ServiceDescriptor
 from google.rpc import error_details_pb2
 
 from ..index.errors import FailedPrecondition
@@ -32,30 +32,30 @@ _AUDIT = logging.getLogger("plait.audit")
 class Rule:
     """What an RPC asks of a key."""
 
-    scope: Scope | None
-    """None: no key is needed."""
-    named: bool = False
-    """Whether requests name a collection."""
+    scope: Scope
+    names: tuple[str, ...] = ()
+    """Fields of its requests that name collections; a key of single collections must reach all of them."""
     everywhere: bool = False
-    """Whether keys of single collections may call it although it names none."""
+    """Whether keys of single collections may call it although it names none: it tells nothing of any."""
 
 
 # Load balancers have no key, and the answer is one bit.
-HEALTH = {f"/grpc.health.v1.Health/{name}": Rule(None) for name in ("Check", "Watch", "List")}
+HEALTH = frozenset(f"/grpc.health.v1.Health/{name}" for name in ("Check", "Watch", "List"))
 REFLECTION = {
     f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo": Rule("read", everywhere=True)
     for version in ("v1", "v1alpha")
 }
+_NAMES = ("collection", "alias")
+_EVERYWHERE = {"/plait.v1.SystemService/GetServerInfo"}
+# It names the new collection, and a snapshot, which may be of any.
+_BEYOND = {"/plait.v1.SnapshotService/RestoreSnapshot"}
 
 
-def rules(
-    services: Iterable[ServiceDescriptor], scope_of: Callable[[MethodDescriptor], int], everywhere: Iterable[str] = ()
-) -> dict[str, Rule]:
-    """The rule of every method of these services.
+def rules(services: Iterable[ServiceDescriptor], scopes: Mapping[str, int]) -> dict[str, Rule]:
+    """The rule of every method of these services, by its path.
 
     Args:
-        scope_of: the scope option of a method: 1 to 3 for read, write, admin; 0: it has none.
-        everywhere: full names of methods that name no collection and tell nothing of any.
+        scopes: of each method, as its proto says: 1 to 3 for read, write, admin; 0: nothing is said.
 
     Raises:
         FailedPrecondition: a method has no scope. Such a server must not start.
@@ -63,12 +63,12 @@ def rules(
     found = {}
     for service in services:
         for method in service.methods:
-            scope = scope_of(method)
-            if not 1 <= scope <= len(SCOPES):
-                raise FailedPrecondition(f"{method.full_name} has no scope; give it one in its proto file")
-            named = "collection" in method.input_type.fields_by_name
             path = f"/{service.full_name}/{method.name}"
-            found[path] = Rule(SCOPES[scope - 1], named, method.full_name in everywhere)
+            scope = scopes.get(path, 0)
+            if not 1 <= scope <= len(SCOPES):
+                raise FailedPrecondition(f"{path} has no scope; give it one in its proto file")
+            names = () if path in _BEYOND else tuple(n for n in _NAMES if n in method.input_type.fields_by_name)
+            found[path] = Rule(SCOPES[scope - 1], names, path in _EVERYWHERE)
     return found
 
 
@@ -80,16 +80,16 @@ def guarded(rules: Mapping[str, Rule], ring: KeyRing | None) -> Concern:
         rule = rules.get(rpc.method)
         if rule is None:
             _deny(rpc, "NO_RULE", f"{rpc.method} has no access rule")
-        if rule.scope is not None and ring is not None:
+        if ring is not None:
             rpc.key = _authenticated(rpc, ring)
             if not rpc.key.covers(rule.scope):
                 message = f"the key {rpc.key.name} has the scope {rpc.key.scope}; {rpc.method} needs {rule.scope}"
                 _deny(rpc, "SCOPE", message)
-            if not rule.named and not rule.everywhere and rpc.key.collections is not None:
+            if rpc.key.collections is not None and not rule.names and not rule.everywhere:
                 message = f"the key {rpc.key.name} counts for single collections, and {rpc.method} concerns them all"
                 _deny(rpc, "COLLECTION", message)
-        if rule.named:
-            rpc.checks.append(_collection_check(rpc))
+        if rule.names:
+            rpc.checks.append(_names_check(rpc, rule))
         yield
 
     return concern
@@ -104,17 +104,20 @@ def _authenticated(rpc: Rpc, ring: KeyRing) -> Key:
     refuse(rpc.context, grpc.StatusCode.UNAUTHENTICATED, _REMEDY[found.reason], info)
 
 
-def _collection_check(rpc: Rpc) -> Callable[[Any], None]:
+def _names_check(rpc: Rpc, rule: Rule) -> Callable[[Any], None]:
     """Notes the collection, and refuses one that the key does not reach. Later messages of a stream may leave it out."""
+    first = True
 
     def check(message: Any) -> None:
-        name = message.collection
-        if rpc.collection and not name:
-            return
-        rpc.collection = name
-        if rpc.key is not None and not rpc.key.reaches(name):
-            # Whether the collection exists is not said.
-            _deny(rpc, "COLLECTION", f"the key {rpc.key.name} does not count for the collection {name!r}")
+        nonlocal first
+        names = [getattr(message, field, "") for field in rule.names]
+        if first:
+            rpc.collection = names[0]
+        for name in names:
+            if (name or first) and rpc.key is not None and not rpc.key.reaches(name):
+                # Whether the collection exists is not said.
+                _deny(rpc, "COLLECTION", f"the key {rpc.key.name} does not count for the collection {name!r}")
+        first = False
 
     return check
 

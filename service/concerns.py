@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -49,7 +49,7 @@ class Rpc:
 
     def outcome(self, error: BaseException | None) -> grpc.StatusCode:
         """The code that the caller gets."""
-        if code := _code(self.context):
+        if code := ended(self.context):
             return code
         if error is None:
             return grpc.StatusCode.OK
@@ -75,13 +75,14 @@ def stage_ended(name: str, seconds: float) -> None:
 class Interceptor(grpc.ServerInterceptor):
     """Puts concerns around all handlers. The first is the outermost."""
 
-    def __init__(self, concerns: Sequence[Concern]):
-        self._concerns = concerns
+    def __init__(self, concerns: Sequence[Concern], untouched: Container[str] = ()):
+        """`untouched`: methods that are answered as if there were no interceptor."""
+        self._concerns, self._untouched = concerns, untouched
 
     def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         handler, details = continuation(handler_call_details), handler_call_details
-        if handler is None:
-            return None
+        if handler is None or details.method in self._untouched:
+            return handler
         kind = f"{'stream' if handler.request_streaming else 'unary'}_{'stream' if handler.response_streaming else 'unary'}"
         behaviour = getattr(handler, kind)
 
@@ -122,7 +123,7 @@ def _unexpected(rpc: Rpc) -> Iterator[None]:
     except grpc.RpcError:
         raise  # the caller went away while its messages were read
     except Exception as error:
-        if _code(rpc.context) is not None:
+        if ended(rpc.context) is not None:
             raise  # aborted
         if not rpc.context.is_active():
             refuse(rpc.context, rpc.outcome(error), "nobody waits for the answer any more")
@@ -131,8 +132,8 @@ def _unexpected(rpc: Rpc) -> Iterator[None]:
         refuse(rpc.context, grpc.StatusCode.INTERNAL, f"internal error; the log has it as {rpc.request_id}")
 
 
-def _code(context: Any) -> grpc.StatusCode | None:
-    """What the handler or an abort has set; the stubs do not know it."""
+def ended(context: Any) -> grpc.StatusCode | None:
+    """The code that the handler or an abort has set; None: neither has. (The stubs do not know it.)"""
     return context.code()
 
 

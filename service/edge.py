@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-import grpc
-
-from .access import Rule, audited, guarded
+from .access import HEALTH, REFLECTION, audited, guarded, rules
 from .admin import AdminServer
 from .concerns import Concern, Interceptor
 from .keys import KeyRing
 from .logs import identified, logged
 from .metrics import Metrics, Stats
+from .protocol import SCOPES, SERVICES
 from .recall_probe import RecallProbe
 from .settings import Settings
 from .throttle import Throttle, throttled
@@ -27,27 +26,22 @@ class Edge:
         NotFound, DataLoss: the key file.
     """
 
-    def __init__(self, settings: Settings, rules: Mapping[str, Rule]):
+    def __init__(self, settings: Settings):
         refuse_open_door(settings)
         self._settings = settings
-        self.credentials: grpc.ServerCredentials | None = credentials(settings.tls)
+        self.credentials = credentials(settings.tls)
+        allowed = {**rules(SERVICES.values(), SCOPES), **(REFLECTION if settings.reflection else {})}
         ring = KeyRing(settings.keys) if settings.keys else None
         self.metrics = Metrics()
         self._tracer = Tracer(provider(settings.tracing)) if settings.tracing.endpoint else None
         admin = settings.admin
         self.probe = RecallProbe(admin.probe_every, admin.probe_cpu, self.metrics) if admin.probe_every else None
         self._admin: AdminServer | None = None
-        traced = [self._tracer.traced] if self._tracer else []
         # What sees a call stands before what may refuse it, so that refusals are seen as well.
-        concerns: list[Concern] = [
-            identified,
-            logged,
-            self.metrics.timed,
-            *traced,
-            audited(rules),
-            guarded(rules, ring),
-        ]
-        self.interceptors = [Interceptor([*concerns, throttled(settings.per_key, Throttle(settings.per_key))])]
+        seeing: list[Concern] = [identified, logged, self.metrics.timed]
+        tracing = [self._tracer.traced] if self._tracer else []
+        refusing = [guarded(allowed, ring), throttled(settings.per_key, Throttle(settings.per_key))]
+        self.interceptors = [Interceptor([*seeing, *tracing, audited(allowed), *refusing], untouched=HEALTH)]
 
     def open_admin(self, ready: Callable[[], bool], queue_depth: Callable[[], int], stats: Stats) -> str | None:
         """Opens the admin port, if there is to be one. Returns its address."""

@@ -77,8 +77,8 @@ class PerKey(BaseModel):
 
     model_config = STRICT
 
-    requests_per_s: float = Field(default=0, ge=0, le=1e6)
-    """Calls a second in the long run; 0: no limit. Each message of a stream counts."""
+    requests_per_minute: int = Field(default=0, ge=0, le=100_000_000)
+    """Calls a minute in the long run; 0: no limit. Each message of a stream counts."""
     burst: int = Field(default=100, ge=1, le=1_000_000)
     """Calls at once after a pause."""
     concurrent: int = Field(default=0, ge=0, le=10_000)

@@ -36,7 +36,7 @@ class Throttle:
     """The allowances of all keys. Their number is that of the key file's keys at most, for only valid keys come here."""
 
     def __init__(self, limits: PerKey, clock: Callable[[], float] = time.monotonic):
-        self._rate, self._burst, self._most = limits.requests_per_s, limits.burst, limits.concurrent
+        self._rate, self._burst, self._most = limits.requests_per_minute / 60, limits.burst, limits.concurrent
         self._clock = clock
         self._of: dict[str, Allowance] = {}
         self._lock = threading.Lock()
@@ -84,8 +84,8 @@ def throttled(limits: PerKey, throttle: Throttle) -> Concern:
             )
         try:
             if wait := throttle.take(key):
-                rate = limits.requests_per_s
-                _exhausted(rpc, f"this key may make {rate:g} calls a second", "per_key.requests_per_s", wait)
+                rate = limits.requests_per_minute
+                _exhausted(rpc, f"this key may make {rate} calls a minute", "per_key.requests_per_minute", wait)
             rpc.checks.append(_turn(rpc, throttle, key))
             yield
         finally:

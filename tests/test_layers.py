@@ -42,6 +42,18 @@ ADAPTERS = {
     },
     "safetensors": {"retrieval/weights.py"},
     "ir_measures": {"eval/measure.py"},
+    "grpc": {
+        *(f"service/{name}.py" for name in ("calls", "client", "handlers", "server", "status")),
+        # Around the handlers: interceptors, and the credentials of the port.
+        *(f"service/{name}.py" for name in ("access", "concerns", "logs", "throttle", "tls", "tracing")),
+    },
+    "grpc_status": {"service/concerns.py", "service/handlers.py", "service/status.py"},
+    "grpc_health": {"service/server.py"},
+    "grpc_reflection": {"service/server.py"},
+    "pydantic": {"service/keys.py", "service/limits.py", "service/settings.py"},
+    "pydantic_settings": {"service/settings.py"},
+    "prometheus_client": {"service/admin.py", "service/metrics.py"},
+    "opentelemetry": {"service/tracing.py"},
 }
 INDEX_MAY_USE = {"numpy", "scipy", "threadpoolctl", "faiss"}
 

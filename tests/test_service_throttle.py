@@ -34,7 +34,7 @@ def details(error: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("burst", [1, 2, 5])
 def test_a_burst_and_not_one_more(burst: int) -> None:
     now = [100.0]
-    throttle = Throttle(PerKey(requests_per_s=4, burst=burst), lambda: now[0])
+    throttle = Throttle(PerKey(requests_per_minute=240, burst=burst), lambda: now[0])
     assert [throttle.take("a") for _ in range(burst)] == [0.0] * burst
     assert throttle.take("a") == pytest.approx(0.25)
     assert throttle.take("b") == 0.0, "each key has its own"
@@ -55,7 +55,7 @@ def test_a_burst_and_not_one_more(burst: int) -> None:
 def test_the_bucket_is_the_sum_of_its_refills(rate: float, burst: int, pauses: list[float]) -> None:
     """By hand: every level after every pause, in eighths, which floats hold exactly."""
     now, level = [0.0], float(burst)
-    throttle = Throttle(PerKey(requests_per_s=rate, burst=burst), lambda: now[0])
+    throttle = Throttle(PerKey(requests_per_minute=round(60 * rate), burst=burst), lambda: now[0])
     for pause in pauses:
         now[0] += pause
         level = min(burst, level + pause * rate)
@@ -68,12 +68,12 @@ def test_the_bucket_is_the_sum_of_its_refills(rate: float, burst: int, pauses: l
 
 
 def test_without_a_rate_nothing_is_counted() -> None:
-    throttle = Throttle(PerKey(requests_per_s=0, burst=1))
+    throttle = Throttle(PerKey(requests_per_minute=0, burst=1))
     assert not any(throttle.take("a") for _ in range(100))
 
 
 def test_a_refusal_says_when_to_try_again() -> None:
-    rates = PerKey(requests_per_s=0.5, burst=2)
+    rates = PerKey(requests_per_minute=30, burst=2)
     with serving([throttled(rates, Throttle(rates))]) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         for _ in range(2):
             call(channel, "unary_unary", ["x"])
@@ -82,7 +82,7 @@ def test_a_refusal_says_when_to_try_again() -> None:
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[attr-defined]
     found = details(caught.value)
     assert 0 < found["RetryInfo"].retry_delay.ToNanoseconds() <= 2e9 + 1
-    assert found["QuotaFailure"].violations[0].subject == "per_key.requests_per_s"
+    assert found["QuotaFailure"].violations[0].subject == "per_key.requests_per_minute"
 
 
 def test_calls_under_way_at_the_limit_and_beyond() -> None:
@@ -124,7 +124,7 @@ def test_calls_under_way_at_the_limit_and_beyond() -> None:
 
 
 def test_messages_of_a_stream_wait_for_their_turn() -> None:
-    rates = PerKey(requests_per_s=1000, burst=1)
+    rates = PerKey(requests_per_minute=60_000, burst=1)
     now, waits = [0.0], []
 
     class Hurried(Throttle):
@@ -142,7 +142,7 @@ def test_messages_of_a_stream_wait_for_their_turn() -> None:
 
 
 def test_as_many_records_as_keys() -> None:
-    throttle = Throttle(PerKey(requests_per_s=1, burst=1))
+    throttle = Throttle(PerKey(requests_per_minute=60, burst=1))
     for _ in range(3):
         for key in "abc":
             throttle.enter(key)

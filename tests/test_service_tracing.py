@@ -35,7 +35,8 @@ def spans(texts: list[str], metadata: list[tuple[str, str]], kind: str = "unary_
     tracer = Tracer(made)
     with (
         serving([identified, tracer.traced], {"Work": {"unary_unary": work}}) as port,
-        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,suppress(grpc.RpcError)
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+        suppress(grpc.RpcError),
     ):
         call(channel, kind, texts, metadata=metadata, method="Echo" if texts[0] in ("abort", "crash") else "Work")
     tracer.stop()

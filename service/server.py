@@ -1,0 +1,111 @@
+"""The gRPC server: every service on one port, drained before it ends."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from ..index.errors import Unavailable
+from .calls import Gate
+from .collections import Collections
+from .document_service import DocumentMethods
+from .handlers import handlers
+from .protocol import SERVICES
+from .search_service import SearchMethods
+from .settings import Settings
+
+_SPARE = 8
+"""Threads that refuse, answer health checks and the like, while all others work or wait."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A server that can be started, and what it holds."""
+
+    grpc: grpc.Server
+    port: int
+    collections: Collections
+    health: health.HealthServicer
+    settings: Settings
+
+    def stop(self, grace_s: float) -> None:
+        """Takes no new requests, lets those under way end, and closes every collection."""
+        self.health.enter_graceful_shutdown()
+        self.grpc.stop(grace_s).wait()
+        self.collections.close()
+
+
+def build_server(
+    settings: Settings,
+    interceptors: Sequence[grpc.ServerInterceptor] = (),
+    credentials: grpc.ServerCredentials | None = None,
+) -> Service:
+    """Opens all collections and binds the port; `grpc.start()` lets requests in.
+
+    Args:
+        interceptors: outermost first; they see requests as messages (or `handlers.Malformed`).
+        credentials: None: plain text.
+
+    Raises:
+        Unavailable: the port cannot be bound.
+    """
+    collections = Collections(settings)
+    threads = settings.workers + settings.queue + settings.streams + _SPARE
+    size = settings.limits.message_bytes
+    server = grpc.server(
+        ThreadPoolExecutor(threads, thread_name_prefix="plait"),
+        interceptors=[*interceptors],
+        maximum_concurrent_rpcs=threads,
+        options=[
+            ("grpc.max_receive_message_length", size),
+            ("grpc.max_send_message_length", size),
+            # Two servers on one port would share its requests without a word.
+            ("grpc.so_reuseport", 0),
+        ],
+    )
+    gate, streams = Gate(settings.workers, settings.queue), threading.Semaphore(settings.streams)
+    methods: dict[str, Any] = {
+        "SearchService": SearchMethods(collections, settings.limits),
+        "DocumentService": DocumentMethods(collections, settings.limits, streams),
+    }
+    server.add_generic_rpc_handlers([handlers(d, methods[name], gate, settings) for name, d in SERVICES.items()])
+    names = [descriptor.full_name for descriptor in SERVICES.values()]
+    status = _health(server, names)
+    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    return Service(server, _bind(server, settings.listen, credentials), collections, status, settings)
+
+
+def run(service: Service) -> None:
+    """Serves until SIGTERM or SIGINT, then drains."""
+    told = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told.set())
+    service.grpc.start()
+    told.wait()
+    service.stop(service.settings.grace_s)
+
+
+def _health(server: grpc.Server, names: Sequence[str]) -> health.HealthServicer:
+    servicer = health.HealthServicer()
+    for name in ("", *names):
+        servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    return servicer
+
+
+def _bind(server: grpc.Server, listen: str, credentials: grpc.ServerCredentials | None) -> int:
+    try:
+        port = server.add_secure_port(listen, credentials) if credentials else server.add_insecure_port(listen)
+    except RuntimeError as error:
+        raise Unavailable(f"{listen} cannot be bound ({error}); is another server running there?") from None
+    if not port:
+        raise Unavailable(f"{listen} cannot be bound; is another server running there?")
+    return port
