@@ -19,8 +19,8 @@ from .consistency import wait_for_state
 from .explanations import write_explanation
 from .limits import BadField, Limits
 from .payloads import write_payload
+from .queries import read_queries, write_query
 from .search_options import read_options
-from .tensors import read_terms, read_tokens, write_terms, write_tokens
 from .wire import search_pb2 as wire
 
 _DEPTH = 10
@@ -121,7 +121,7 @@ class SearchMethods:
             for i, text in enumerate(request.texts):
                 call.check()
                 self._limits.check("text_characters", len(text), f"texts[{i}]")
-                write_query(opened.encode(route.mode, text), response.queries.add())
+                response.queries.append(write_query(opened.encode(route.mode, text)))
         return response
 
     def _queries(
@@ -135,14 +135,7 @@ class SearchMethods:
             for i, query in enumerate(given, first):
                 self._limits.check("text_characters", len(query.text), f"{field}[{i}].text")
             return _joined([opened.encode(route.mode, query.text) for query in given])
-        tokens = [q.encoded.tokens for q in given if q.encoded.HasField("tokens")]
-        terms = [q.encoded.terms for q in given if q.encoded.HasField("terms")]
-        if {len(tokens), len(terms)} - {0, len(given)} or not (tokens or terms):
-            raise BadField(field, f"{field}: give tokens, terms or both, the same sides in all of a batch")
-        return Queries(
-            read_tokens(tokens, self._limits, "query_tokens", f"{field}.encoded.tokens") if tokens else None,
-            read_terms(terms, self._limits, f"{field}.encoded.terms") if terms else None,
-        )
+        return read_queries([query.encoded for query in given], self._limits, f"{field}.encoded")
 
 
 class Clock:
@@ -155,14 +148,6 @@ class Clock:
         now = time.perf_counter()
         setattr(self.timing, stage, getattr(self.timing, stage) + 1000 * (now - self._last))
         self._last = now
-
-
-def write_query(query: Queries, into: wire.EncodedQuery) -> None:
-    """One query that is ready."""
-    if query.tokens is not None:
-        into.tokens.CopyFrom(write_tokens(query.tokens, 0))
-    if query.terms is not None:
-        into.terms.CopyFrom(write_terms(query.terms, 0))
 
 
 def _joined(queries: Sequence[Queries]) -> Queries:

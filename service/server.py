@@ -15,12 +15,16 @@ from grpc_reflection.v1alpha import reflection
 
 from ..index.errors import Unavailable
 from .calls import Gate
+from .collection_service import CollectionMethods
 from .collections import Collections
 from .document_service import DocumentMethods
 from .handlers import handlers
+from .operations import OperationMethods, Operations
 from .protocol import SERVICES
 from .search_service import SearchMethods
 from .settings import Settings
+from .snapshot_service import SnapshotMethods
+from .system_service import SystemMethods
 
 _SPARE = 8
 """Threads that refuse, answer health checks and the like, while all others work or wait."""
@@ -33,6 +37,7 @@ class Service:
     grpc: grpc.Server
     port: int
     collections: Collections
+    operations: Operations
     health: health.HealthServicer
     settings: Settings
 
@@ -40,6 +45,7 @@ class Service:
         """Takes no new requests, lets those under way end, and closes every collection."""
         self.health.enter_graceful_shutdown()
         self.grpc.stop(grace_s).wait()
+        self.operations.close()
         self.collections.close()
 
 
@@ -72,15 +78,21 @@ def build_server(
         ],
     )
     gate, streams = Gate(settings.workers, settings.queue), threading.Semaphore(settings.streams)
+    operations = Operations()
     methods: dict[str, Any] = {
-        "SearchService": SearchMethods(collections, settings.limits),
+        "CollectionService": CollectionMethods(collections, operations, settings),
         "DocumentService": DocumentMethods(collections, settings.limits, streams),
+        "OperationService": OperationMethods(operations, streams),
+        "SearchService": SearchMethods(collections, settings.limits),
+        "SnapshotService": SnapshotMethods(collections, settings.snapshots or settings.root / ".snapshots"),
+        "SystemService": SystemMethods(settings),
     }
     server.add_generic_rpc_handlers([handlers(d, methods[name], gate, settings) for name, d in SERVICES.items()])
     names = [descriptor.full_name for descriptor in SERVICES.values()]
     status = _health(server, names)
     reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
-    return Service(server, _bind(server, settings.listen, credentials), collections, status, settings)
+    port = _bind(server, settings.listen, credentials)
+    return Service(server, port, collections, operations, status, settings)
 
 
 def run(service: Service) -> None:

@@ -30,4 +30,6 @@ class Settings:
     device: str = "cpu"
     threads: int | None = None
     """CPU threads of each search and of an encoder; None: the libraries' own choice."""
+    encoders: tuple[str, ...] = ()
+    """Checkpoints (folders, hub ids) that clients may make collections with, beside the embedded encoder and BM25."""
     limits: Limits = field(default_factory=Limits)

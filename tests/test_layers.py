@@ -43,7 +43,7 @@ ADAPTERS = {
     "safetensors": {"retrieval/weights.py"},
     "ir_measures": {"eval/measure.py"},
     "grpc": {f"service/{name}.py" for name in ("calls", "client", "handlers", "server", "status")},
-    "grpc_status": {"service/handlers.py", "service/status.py"},
+    "grpc_status": {"service/handlers.py"},
     "grpc_health": {"service/server.py"},
     "grpc_reflection": {"service/server.py"},
 }
