@@ -19,6 +19,10 @@ _TYPES = {
     wire.D_TYPE_INT8: np.dtype("<i1"),
 }
 _COLUMNS = {"ids": np.dtype("<u4"), "weights": np.dtype("<f4"), "roles": np.dtype("<u1")}
+_NOTHING = {name: np.zeros(0, dtype) for name, dtype in _COLUMNS.items()} | {
+    "spans": np.zeros((0, 2), np.dtype("<u4")),
+    "span_offsets": np.zeros(1, np.int64),
+}
 
 
 def write_tensor(matrix: np.ndarray) -> wire.Tensor:
@@ -76,10 +80,12 @@ def read_tokens(given: Sequence[wire.TokenVectors], limits: Limits, longest: str
         limits.check("dim", one.vectors.cols, f"{at}.vectors.cols", least=1)
         matrices.append(read_tensor(one.vectors, f"{at}.vectors"))
         columns.append(_columns(one, at))
-    plain = from_matrices(matrices)
+    plain = from_matrices(matrices, given[0].vectors.cols)
     named = {k for c in columns for k in c}
-    if any(c.keys() != named for c in columns):
+    if any(c.keys() != named for c, m in zip(columns, matrices, strict=True) if len(m)):
         raise BadField(field, f"{field}: give all documents the same columns; some lack one of {sorted(named)}")
+    # Without rows, columns that are there cannot be told from those that are not.
+    columns = [{name: _NOTHING[name] for name in named} | c for c in columns]
     joined = {name: np.concatenate([c[name] for c in columns]) for name in named - {"span_offsets"}}
     offsets = chain([c["span_offsets"] for c in columns]) if "span_offsets" in named else None
     return Tokens(plain.vectors, plain.offsets, **joined, span_offsets=offsets)
@@ -131,8 +137,8 @@ def read_terms(given: Sequence[wire.SparseVectors], limits: Limits, field: str) 
     from scipy import sparse
 
     offsets, keys, weights, spaces = [], [], [], {one.key_space for one in given}
-    if len(spaces) != 1 or not 0 < min(spaces) <= 1 << 31:
-        raise BadField(f"{field}.key_space", f"{field}.key_space is {sorted(spaces)}; give one, from 1 to {1 << 31}")
+    if len(spaces) != 1 or not 0 < min(spaces) <= 1 << 32:
+        raise BadField(f"{field}.key_space", f"{field}.key_space is {sorted(spaces)}; give one, from 1 to {1 << 32}")
     for one in given:
         limits.check("sparse_keys", len(one.keys) // 4, f"{field}.keys")
         if len(one.offsets) < 8 or len(one.offsets) % 4:

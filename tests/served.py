@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import base64
+import json
 import re
 import signal
 import subprocess
@@ -22,17 +23,27 @@ from grpc_tools import protoc
 PROTO = Path(__file__).parent.parent / "proto"
 
 
-class Server:
-    """A `plait serve` of a folder on a free port."""
+COMMAND = "from plait.service.cli import main; main()"
+SETTINGS = """
+import json, sys
+from pathlib import Path
+from plait.service.server import build_server, run
+from plait.service.settings import Settings
+service = build_server(Settings(Path(sys.argv[1]), "127.0.0.1:0", **json.loads(sys.argv[2])))
+print(f"serving {sys.argv[1]} on 127.0.0.1:{service.port}", file=sys.stderr, flush=True)
+run(service)
+"""
 
-    def __init__(self, root: Path, *arguments: str, **environment: str):
-        run = [sys.executable, "-c", "from plait.service.cli import main; main()", "serve", str(root)]
+
+class Server:
+    """A `plait serve` of a folder on a free port; with settings, what that command would start with them."""
+
+    def __init__(self, root: Path, **settings: Any):
+        run = [SETTINGS, str(root), json.dumps(settings)]
+        if not settings:
+            run = [COMMAND, "serve", str(root), "--listen", "127.0.0.1:0"]
         self.process = subprocess.Popen(
-            [*run, "--listen", "127.0.0.1:0", *arguments],
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parent,
-            env={**os.environ, **environment},
+            [sys.executable, "-c", *run], stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent
         )
         assert self.process.stderr is not None
         self.log: list[str] = []
@@ -60,8 +71,8 @@ class Server:
 
 
 @contextmanager
-def serving(root: Path, *arguments: str) -> Iterator[Server]:
-    server = Server(root, *arguments)
+def serving(root: Path, **settings: Any) -> Iterator[Server]:
+    server = Server(root, **settings)
     try:
         yield server
     finally:
@@ -144,6 +155,15 @@ class Wire:
         self.channel.close()
 
 
+def code(run: Any) -> str:
+    """The status code that a call ends with; OK where it does not fail."""
+    try:
+        run()
+    except grpc.RpcError as error:
+        return failure(error)[0]
+    return "OK"
+
+
 def failure(error: Any) -> tuple[str, str, dict[str, Any]]:
     details = {}
     for key, value in error.trailing_metadata() or ():
@@ -157,7 +177,5 @@ def failure(error: Any) -> tuple[str, str, dict[str, Any]]:
 
 def tensor(matrix: Any, dtype: str = "D_TYPE_FLOAT32") -> dict[str, Any]:
     """A `Tensor` as JSON, from an array that has its type already."""
-    import base64
-
     data = base64.b64encode(matrix.tobytes()).decode()
     return {"data": data, "dtype": dtype, "rows": matrix.shape[0], "cols": matrix.shape[1]}
