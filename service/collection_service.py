@@ -52,7 +52,7 @@ class CollectionMethods:
         return wire.GetCollectionResponse(collection=self._described(request.collection))
 
     def list_collections(self, request: wire.ListCollectionsRequest, call: Call) -> wire.ListCollectionsResponse:
-        size = request.page_size if request.HasField("page_size") else _PAGE
+        size = request.page_size if request.HasField("page_size") else min(_PAGE, self._limits.page_size)
         self._limits.check("page_size", size, "page_size", least=1)
         names = [name for name in self._collections.names() if name > request.page_token]
         response = wire.ListCollectionsResponse(next_page_token=names[size - 1] if len(names) > size else "")

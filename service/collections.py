@@ -179,6 +179,8 @@ class Collections:
         return found
 
     def _opened(self, name: str, retriever: Retriever) -> Opened:
+        with retriever.collection.snapshot():
+            pass  # every segment is opened and verified before the first search comes
         # On a GPU one batch after the other; CPU encoders work side by side.
         lanes = self._settings.workers if self._settings.device == "cpu" else 1
         return Opened(name, retriever, Batcher(partial(_encode, retriever), lanes))

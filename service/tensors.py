@@ -19,10 +19,6 @@ _TYPES = {
     wire.D_TYPE_INT8: np.dtype("<i1"),
 }
 _COLUMNS = {"ids": np.dtype("<u4"), "weights": np.dtype("<f4"), "roles": np.dtype("<u1")}
-_NOTHING = {name: np.zeros(0, dtype) for name, dtype in _COLUMNS.items()} | {
-    "spans": np.zeros((0, 2), np.dtype("<u4")),
-    "span_offsets": np.zeros(1, np.int64),
-}
 
 
 def write_tensor(matrix: np.ndarray) -> wire.Tensor:
@@ -82,10 +78,8 @@ def read_tokens(given: Sequence[wire.TokenVectors], limits: Limits, longest: str
         columns.append(_columns(one, at))
     plain = from_matrices(matrices, given[0].vectors.cols)
     named = {k for c in columns for k in c}
-    if any(c.keys() != named for c, m in zip(columns, matrices, strict=True) if len(m)):
+    if any(c.keys() != named for c in columns):
         raise BadField(field, f"{field}: give all documents the same columns; some lack one of {sorted(named)}")
-    # Without rows, columns that are there cannot be told from those that are not.
-    columns = [{name: _NOTHING[name] for name in named} | c for c in columns]
     joined = {name: np.concatenate([c[name] for c in columns]) for name in named - {"span_offsets"}}
     offsets = chain([c["span_offsets"] for c in columns]) if "span_offsets" in named else None
     return Tokens(plain.vectors, plain.offsets, **joined, span_offsets=offsets)
@@ -95,14 +89,18 @@ def _columns(one: wire.TokenVectors, at: str) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     rows = one.vectors.rows
     for name, dtype in _COLUMNS.items():
-        if data := getattr(one, name):
-            found[name] = _column(data, dtype, rows, f"{at}.{name}")
+        if one.HasField(name):
+            found[name] = _column(getattr(one, name), dtype, rows, f"{at}.{name}")
     spans = rows
-    if one.span_offsets:
+    if one.HasField("span_offsets"):
         offsets = _column(one.span_offsets, np.dtype("<u4"), rows + 1, f"{at}.span_offsets").astype(np.int64)
         _rising(offsets, f"{at}.span_offsets")
         found["span_offsets"], spans = offsets, int(offsets[-1])
-    if one.spans or (one.span_offsets and not spans):
+    if one.HasField("span_offsets") and not one.HasField("spans"):
+        raise BadField(
+            f"{at}.spans", f"{at}.spans is absent, and span_offsets say where they are; give both or neither"
+        )
+    if one.HasField("spans"):
         found["spans"] = _column(one.spans, np.dtype("<u4"), 2 * spans, f"{at}.spans").reshape(-1, 2)
     if "roles" in found and found["roles"].size and int(found["roles"].max()) > 7:
         raise BadField(f"{at}.roles", f"{at}.roles holds {int(found['roles'].max())}; roles go from 0 to 7")

@@ -27,9 +27,12 @@ COMMAND = "from plait.service.cli import main; main()"
 SETTINGS = """
 import json, sys
 from pathlib import Path
+from plait.service.limits import Limits
 from plait.service.server import build_server, run
 from plait.service.settings import Settings
-service = build_server(Settings(Path(sys.argv[1]), "127.0.0.1:0", **json.loads(sys.argv[2])))
+given = json.loads(sys.argv[2])
+limits = Limits(**given.pop("limits", {}))
+service = build_server(Settings(root=Path(sys.argv[1]), listen="127.0.0.1:0", limits=limits, **given))
 print(f"serving {sys.argv[1]} on 127.0.0.1:{service.port}", file=sys.stderr, flush=True)
 run(service)
 """
@@ -122,9 +125,9 @@ class Wire:
         sizes = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         self.channel, self._metadata = grpc.insecure_channel(target, options=sizes), tuple(metadata)
 
-    def __call__(self, name: str, timeout: float | None = 30, **fields: Any) -> Any:
-        called = method(name)
-        return self.raw(name, message(called.input_type, fields).SerializeToString(), timeout)
+    def __call__(self, rpc: str, /, timeout: float | None = 30, **fields: Any) -> Any:
+        called = method(rpc)
+        return self.raw(rpc, message(called.input_type, fields).SerializeToString(), timeout)
 
     def raw(self, name: str, data: bytes, timeout: float | None = 30) -> Any:
         return self._stub(name, lambda b: b)(data, timeout=timeout, metadata=self._metadata)
@@ -143,13 +146,13 @@ class Wire:
             path, serialize, message_factory.GetMessageClass(called.output_type).FromString
         )
 
-    def error(self, name: str, timeout: float | None = 30, **fields: Any) -> tuple[str, str, dict[str, Any]]:
+    def error(self, rpc: str, /, timeout: float | None = 30, **fields: Any) -> tuple[str, str, dict[str, Any]]:
         """(code, message, details by type) of a call that must fail."""
         try:
-            answer = self(name, timeout, **fields)
+            answer = self(rpc, timeout, **fields)
         except grpc.RpcError as error:
             return failure(error)
-        raise AssertionError(f"{name} gave {answer}")
+        raise AssertionError(f"{rpc} gave {answer}")
 
     def close(self) -> None:
         self.channel.close()
