@@ -23,6 +23,11 @@ class Gate:
         self._queue, self._waiting = queue, 0
         self._counting = threading.Lock()
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for their turn."""
+        return self._waiting
+
     @contextmanager
     def turn(self, wait_s: float) -> Iterator[None]:
         """Overloaded: too many wait already. Expired: the turn did not come in time."""

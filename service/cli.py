@@ -20,6 +20,7 @@ from ..retrieval.indexing import Estimate, build
 from ..retrieval.retriever import Retriever
 from . import key_commands, serving, upkeep
 from .console import bytes_text, err, out, print_json, progress, show_explanation, show_hits, show_info
+from .opening import OnServer, open_index
 from .options import (
     Cache,
     Candidates,
@@ -119,12 +120,13 @@ def search_command(
     depth: Depth = None,
     exact: Exact = False,
     filter: Filter = None,
+    server: OnServer = None,
     device: Device = "cpu",
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Search a collection."""
-    retriever = Retriever(collection, device=device, threads=threads)
+    retriever = open_index(collection, server, device=device, threads=threads)
     choices = _search(missing, exact, k_token, nprobe, candidates, target_recall, mode, depth)
     if filter:
         choices["filter"] = read_filter(filter)
@@ -145,11 +147,11 @@ def search_command(
 @app.command("info")
 def info_command(
     collection: Annotated[Path, typer.Argument(help="A collection's folder.")],
+    server: OnServer = None,
     as_json: Json = False,
 ) -> None:
     """What a collection holds, how it was made, what it weighs."""
-    retriever = Retriever(collection)
-    info = retriever.info()
+    info = open_index(collection, server).info()
     if as_json:
         print_json(info)
         return

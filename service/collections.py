@@ -106,14 +106,14 @@ class Collections:
 
     def create(self, name: str, **settings: Any) -> None:
         """CollectionThere: the name is taken. Errors as of `plait.create`."""
-        with self._reserved(name) as folder:
+        with self.reserved(name) as folder:
             made = Retriever.create(folder, **settings, **self._machine())
             with self._lock:
                 self._open[name] = self._opened(name, made)
 
     @contextmanager
-    def _reserved(self, name: str) -> Iterator[Path]:
-        """The folder of a new collection, which nobody else makes meanwhile."""
+    def reserved(self, name: str) -> Iterator[Path]:
+        """The folder of a new collection, which nobody else makes meanwhile. CollectionThere: the name is taken."""
         checked_name(name)
         with self._lock:
             if (self.root / name).exists() or name in self._aliases or name in self._busy:
@@ -179,6 +179,8 @@ class Collections:
         return found
 
     def _opened(self, name: str, retriever: Retriever) -> Opened:
+        with retriever.collection.snapshot():
+            pass  # every segment is opened and verified before the first search comes
         # On a GPU one batch after the other; CPU encoders work side by side.
         lanes = self._settings.workers if self._settings.device == "cpu" else 1
         return Opened(name, retriever, Batcher(partial(_encode, retriever), lanes))

@@ -114,7 +114,7 @@ class DocumentMethods:
         return response
 
     def list_documents(self, request: wire.ListDocumentsRequest, call: Call) -> wire.ListDocumentsResponse:
-        size = request.page_size if request.HasField("page_size") else _PAGE
+        size = request.page_size if request.HasField("page_size") else min(_PAGE, self._limits.page_size)
         self._limits.check("page_size", size, "page_size", least=1)
         filter = read_filter(request.filter) if request.HasField("filter") else None
         response, weight = wire.ListDocumentsResponse(), 0

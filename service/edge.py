@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any
 
+from ..index.errors import PlaitError
 from .access import HEALTH, REFLECTION, audited, guarded, rules
 from .admin import AdminServer
+from .collections import Collections
 from .concerns import Concern, Interceptor
 from .keys import KeyRing
 from .logs import identified, logged
-from .metrics import Metrics, Stats
+from .metrics import Metrics
 from .protocol import SCOPES, SERVICES
 from .recall_probe import RecallProbe
+from .server import Service
 from .settings import Settings
 from .throttle import Throttle, throttled
 from .tls import credentials, refuse_open_door
@@ -43,16 +49,23 @@ class Edge:
         refusing = [guarded(allowed, ring), throttled(settings.per_key, Throttle(settings.per_key))]
         self.interceptors = [Interceptor([*seeing, *tracing, audited(allowed), *refusing], untouched=HEALTH)]
 
-    def open_admin(self, ready: Callable[[], bool], queue_depth: Callable[[], int], stats: Stats) -> str | None:
+    def open_admin(self, service: Service) -> str | None:
         """Opens the admin port, if there is to be one. Returns its address."""
         if not self._settings.admin.listen:
             return None
-        self.metrics.watch_queue(queue_depth)
-        self.metrics.watch_collections(stats)
-        self._admin = AdminServer(self._settings.admin.listen, self.metrics.registry, ready)
+        self.metrics.watch_queue(lambda: service.gate.waiting)
+        self.metrics.watch_collections(partial(_stats, service.collections))
+        self._admin = AdminServer(self._settings.admin.listen, self.metrics.registry, service.ready.is_set)
         return self._admin.address
 
     def close(self) -> None:
         for part in (self.probe, self._admin, self._tracer):
             if part:
                 part.stop()
+
+
+def _stats(collections: Collections) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Of those that can be opened."""
+    for name in collections.names():
+        with suppress(PlaitError), collections.use(name) as opened:
+            yield name, opened.retriever.collection.stats()

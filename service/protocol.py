@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from google.protobuf.descriptor import ServiceDescriptor
 
-from .wire import access_pb2, documents_pb2, search_pb2
+from .wire import access_pb2, collections_pb2, documents_pb2, operations_pb2, search_pb2, snapshots_pb2, system_pb2
 
 SERVICES: dict[str, ServiceDescriptor] = {
-    name: service for file in (documents_pb2, search_pb2) for name, service in file.DESCRIPTOR.services_by_name.items()
+    name: service
+    for file in (collections_pb2, documents_pb2, operations_pb2, search_pb2, snapshots_pb2, system_pb2)
+    for name, service in file.DESCRIPTOR.services_by_name.items()
 }
 """By short name, such as `SearchService`."""
 

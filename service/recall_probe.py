@@ -23,7 +23,7 @@ _LOG = logging.getLogger("plait.service")
 class _Probe:
     collection: str
     found: Sequence[str]
-    exactly: Callable[[], Sequence[str]]
+    exactly: Callable[[], Sequence[str] | None]
 
 
 def recall(found: Sequence[str], exact: Sequence[str]) -> float:
@@ -47,8 +47,8 @@ class RecallProbe:
         self._thread = threading.Thread(target=self._run, name="plait-probe", daemon=True)
         self._thread.start()
 
-    def offer(self, collection: str, found: Sequence[str], exactly: Callable[[], Sequence[str]]) -> None:
-        """Notes a search; every n-th is compared with `exactly()`, the ids that an exact search finds."""
+    def offer(self, collection: str, found: Sequence[str], exactly: Callable[[], Sequence[str] | None]) -> None:
+        """Notes a search; every n-th is compared with `exactly()`: the ids that an exact search finds, or None (then it is not)."""
         with self._changed:
             self._searches += 1
             if self._searches % self._every:
@@ -74,7 +74,8 @@ class RecallProbe:
                 return
             started = perf_counter()
             try:
-                self._note(probe.collection, recall(probe.found, probe.exactly()))
+                if (exact := probe.exactly()) is not None:
+                    self._note(probe.collection, recall(probe.found, exact))
             except (PlaitError, OSError) as error:  # the collection may be gone by now
                 _LOG.warning(
                     "probe failed", extra={"fields": {"collection": probe.collection, "error": type(error).__name__}}

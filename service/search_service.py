@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,8 @@ from .consistency import wait_for_state
 from .explanations import write_explanation
 from .limits import BadField, Limits
 from .payloads import write_payload
+from .queries import read_queries, write_query
 from .search_options import read_options
-from .tensors import read_terms, read_tokens, write_terms, write_tokens
 from .wire import search_pb2 as wire
 
 _DEPTH = 10
@@ -29,9 +31,14 @@ _TOGETHER = 16
 """Queries of a batch searched between two looks at the deadline."""
 
 
+Probe = Callable[[str, Sequence[str], Callable[[], Sequence[str] | None]], None]
+"""Told of a search: the collection, the ids found, and how to find the ids of an exact search in the same state, later and
+in any thread (None: the state has changed)."""
+
+
 class SearchMethods:
-    def __init__(self, collections: Collections, limits: Limits):
-        self._collections, self._limits = collections, limits
+    def __init__(self, collections: Collections, limits: Limits, probe: Probe | None = None):
+        self._collections, self._limits, self._probe = collections, limits, probe
 
     def search(self, request: wire.SearchRequest, call: Call) -> wire.SearchResponse:
         k = self._limits.check("k", request.k if request.HasField("k") else _DEPTH, "k", least=1)
@@ -49,6 +56,9 @@ class SearchMethods:
                 call.check()
                 response = wire.SearchResponse(seq=snapshot.state.seq)
                 _put_hits(snapshot, hits, payload, response.hits)
+            if self._probe and not route.exact and route.mode != "terms":
+                exactly = partial(self._exactly, opened.name, replace(route, exact=True), queries, k, response.seq)
+                self._probe(opened.name, [hit.id for hit in response.hits], exactly)
         clock.lap("fetch_ms")
         response.timing.MergeFrom(clock.timing)
         return response
@@ -122,8 +132,15 @@ class SearchMethods:
             for i, text in enumerate(request.texts):
                 call.check()
                 self._limits.check("text_characters", len(text), f"texts[{i}]")
-                write_query(opened.encode(route.mode, text), response.queries.add())
+                response.queries.append(write_query(opened.encode(route.mode, text)))
         return response
+
+    def _exactly(self, name: str, route: Route, queries: Queries, k: int, seq: int) -> list[str] | None:
+        with self._collections.use(name) as opened, opened.retriever.collection.snapshot() as snapshot:
+            if snapshot.state.seq != seq:
+                return None
+            (hits,) = find(snapshot, route, queries, k)
+            return [document.id for document in snapshot.documents(hits.docs)]
 
     def _queries(
         self, opened: Opened, route: Route, given: Sequence[wire.Query], field: str, first: int = 0
@@ -136,14 +153,7 @@ class SearchMethods:
             for i, query in enumerate(given, first):
                 self._limits.check("text_characters", len(query.text), f"{field}[{i}].text")
             return _joined([opened.encode(route.mode, query.text) for query in given])
-        tokens = [q.encoded.tokens for q in given if q.encoded.HasField("tokens")]
-        terms = [q.encoded.terms for q in given if q.encoded.HasField("terms")]
-        if {len(tokens), len(terms)} - {0, len(given)} or not (tokens or terms):
-            raise BadField(field, f"{field}: give tokens, terms or both, the same sides in all of a batch")
-        return Queries(
-            read_tokens(tokens, self._limits, "query_tokens", f"{field}.encoded.tokens") if tokens else None,
-            read_terms(terms, self._limits, f"{field}.encoded.terms") if terms else None,
-        )
+        return read_queries([query.encoded for query in given], self._limits, f"{field}.encoded")
 
 
 class Clock:
@@ -157,14 +167,6 @@ class Clock:
         setattr(self.timing, stage, getattr(self.timing, stage) + 1000 * (now - self._last))
         stage_ended(stage.removesuffix("_ms"), now - self._last)
         self._last = now
-
-
-def write_query(query: Queries, into: wire.EncodedQuery) -> None:
-    """One query that is ready."""
-    if query.tokens is not None:
-        into.tokens.CopyFrom(write_tokens(query.tokens, 0))
-    if query.terms is not None:
-        into.terms.CopyFrom(write_terms(query.terms, 0))
 
 
 def _joined(queries: Sequence[Queries]) -> Queries:

@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -15,12 +15,16 @@ from grpc_reflection.v1alpha import reflection
 
 from ..index.errors import Unavailable
 from .calls import Gate
+from .collection_service import CollectionMethods
 from .collections import Collections
 from .document_service import DocumentMethods
 from .handlers import handlers
+from .operations import OperationMethods, Operations
 from .protocol import SERVICES
-from .search_service import SearchMethods
+from .search_service import Probe, SearchMethods
 from .settings import Settings
+from .snapshot_service import SnapshotMethods
+from .system_service import SystemMethods
 
 _SPARE = 8
 """Threads that refuse, answer health checks and the like, while all others work or wait."""
@@ -33,13 +37,19 @@ class Service:
     grpc: grpc.Server
     port: int
     collections: Collections
+    operations: Operations
     health: health.HealthServicer
     settings: Settings
+    gate: Gate
+    ready: threading.Event = field(default_factory=threading.Event)
+    """Set while requests are let in."""
 
     def stop(self, grace_s: float) -> None:
         """Takes no new requests, lets those under way end, and closes every collection."""
+        self.ready.clear()
         self.health.enter_graceful_shutdown()
         self.grpc.stop(grace_s).wait()
+        self.operations.close()
         self.collections.close()
 
 
@@ -47,12 +57,14 @@ def build_server(
     settings: Settings,
     interceptors: Sequence[grpc.ServerInterceptor] = (),
     credentials: grpc.ServerCredentials | None = None,
+    probe: Probe | None = None,
 ) -> Service:
     """Opens all collections and binds the port; `grpc.start()` lets requests in.
 
     Args:
         interceptors: outermost first; they see requests as messages (or `handlers.Malformed`).
         credentials: None: plain text.
+        probe: told of every approximate search; see `Probe`.
 
     Raises:
         Unavailable: the port cannot be bound.
@@ -72,15 +84,22 @@ def build_server(
         ],
     )
     gate, streams = Gate(settings.workers, settings.queue), threading.Semaphore(settings.streams)
+    operations = Operations()
     methods: dict[str, Any] = {
-        "SearchService": SearchMethods(collections, settings.limits),
+        "CollectionService": CollectionMethods(collections, operations, settings),
         "DocumentService": DocumentMethods(collections, settings.limits, streams),
+        "OperationService": OperationMethods(operations, streams),
+        "SearchService": SearchMethods(collections, settings.limits, probe),
+        "SnapshotService": SnapshotMethods(collections, settings.snapshots or settings.root / ".snapshots"),
+        "SystemService": SystemMethods(settings),
     }
     server.add_generic_rpc_handlers([handlers(d, methods[name], gate, settings) for name, d in SERVICES.items()])
     names = [descriptor.full_name for descriptor in SERVICES.values()]
     status = _health(server, names)
-    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
-    return Service(server, _bind(server, settings.listen, credentials), collections, status, settings)
+    if settings.reflection:
+        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    port = _bind(server, settings.listen, credentials)
+    return Service(server, port, collections, operations, status, settings, gate)
 
 
 def run(service: Service) -> None:
@@ -89,6 +108,7 @@ def run(service: Service) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())
     service.grpc.start()
+    service.ready.set()
     told.wait()
     service.stop(service.settings.grace_s)
 

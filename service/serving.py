@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,9 +56,9 @@ def serve(
     """
     try:
         from . import logs
+        from .configuration import load, shown
         from .edge import Edge
         from .server import build_server, run
-        from .settings import load, shown
     except ImportError as error:
         raise FailedPrecondition(f"serving needs {error.name}: pip install 'plait[service]'") from None
     files = {"tls.cert": tls_cert, "tls.key": tls_key, "tls.client_ca": tls_client_ca, "keys": keys}
@@ -73,7 +74,9 @@ def serve(
     logs.to_stderr(settings.log)
     edge = Edge(settings)
     try:
-        service = build_server(settings, edge.interceptors, edge.credentials)
+        service = build_server(settings, edge.interceptors, edge.credentials, edge.probe and edge.probe.offer)
+        if address := edge.open_admin(service):
+            err.print(f"metrics and health on http://{address}", markup=False)
         err.print(f"serving {root} on {settings.listen.rpartition(':')[0]}:{service.port}", markup=False)
         run(service)
     finally:
@@ -81,9 +84,14 @@ def serve(
 
 
 def _assignments(texts: list[str]) -> dict[str, Any]:
-    """`limits.k=100` as name and value."""
-    pairs = [text.partition("=") for text in texts]
-    for text, (name, equals, _) in zip(texts, pairs, strict=True):
+    """`limits.k=100` as name and value; lists and tables are JSON."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        try:
+            found[name] = json.loads(value) if value[:1] in ("[", "{") else value
+        except ValueError as error:
+            raise InvalidArgument(f"--set {text!r} has a value that is not JSON ({error})") from None
         if not (name and equals):
             raise InvalidArgument(f"--set {text!r} must be NAME=VALUE, such as limits.k=100")
-    return {name: value for name, _, value in pairs}
+    return found

@@ -9,7 +9,6 @@ from typing import Any
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2, error_details_pb2, status_pb2
-from grpc_status import rpc_status
 
 from ..index import errors
 from .limits import BadField
@@ -86,13 +85,3 @@ def from_rpc_error(error: grpc.RpcError) -> errors.PlaitError:
     if number in (code_pb2.DEADLINE_EXCEEDED, code_pb2.CANCELLED):
         return errors.Unavailable(f"{message}; give the call more time, or ask for less")
     return kinds.get(number, errors.PlaitError)(message)
-
-
-def retry_delay(error: grpc.RpcError) -> float | None:
-    """Seconds after which the server asks to try again; None: it does not say."""
-    status = rpc_status.from_call(error) if isinstance(error, grpc.Call) else None
-    for detail in status.details if status else ():
-        retry = error_details_pb2.RetryInfo()
-        if detail.Is(retry.DESCRIPTOR) and detail.Unpack(retry):
-            return retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
-    return None

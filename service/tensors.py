@@ -76,7 +76,7 @@ def read_tokens(given: Sequence[wire.TokenVectors], limits: Limits, longest: str
         limits.check("dim", one.vectors.cols, f"{at}.vectors.cols", least=1)
         matrices.append(read_tensor(one.vectors, f"{at}.vectors"))
         columns.append(_columns(one, at))
-    plain = from_matrices(matrices)
+    plain = from_matrices(matrices, given[0].vectors.cols)
     named = {k for c in columns for k in c}
     if any(c.keys() != named for c in columns):
         raise BadField(field, f"{field}: give all documents the same columns; some lack one of {sorted(named)}")
@@ -89,14 +89,18 @@ def _columns(one: wire.TokenVectors, at: str) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     rows = one.vectors.rows
     for name, dtype in _COLUMNS.items():
-        if data := getattr(one, name):
-            found[name] = _column(data, dtype, rows, f"{at}.{name}")
+        if one.HasField(name):
+            found[name] = _column(getattr(one, name), dtype, rows, f"{at}.{name}")
     spans = rows
-    if one.span_offsets:
+    if one.HasField("span_offsets"):
         offsets = _column(one.span_offsets, np.dtype("<u4"), rows + 1, f"{at}.span_offsets").astype(np.int64)
         _rising(offsets, f"{at}.span_offsets")
         found["span_offsets"], spans = offsets, int(offsets[-1])
-    if one.spans or (one.span_offsets and not spans):
+    if one.HasField("span_offsets") and not one.HasField("spans"):
+        raise BadField(
+            f"{at}.spans", f"{at}.spans is absent, and span_offsets say where they are; give both or neither"
+        )
+    if one.HasField("spans"):
         found["spans"] = _column(one.spans, np.dtype("<u4"), 2 * spans, f"{at}.spans").reshape(-1, 2)
     if "roles" in found and found["roles"].size and int(found["roles"].max()) > 7:
         raise BadField(f"{at}.roles", f"{at}.roles holds {int(found['roles'].max())}; roles go from 0 to 7")
@@ -131,8 +135,8 @@ def read_terms(given: Sequence[wire.SparseVectors], limits: Limits, field: str) 
     from scipy import sparse
 
     offsets, keys, weights, spaces = [], [], [], {one.key_space for one in given}
-    if len(spaces) != 1 or not 0 < min(spaces) <= 1 << 31:
-        raise BadField(f"{field}.key_space", f"{field}.key_space is {sorted(spaces)}; give one, from 1 to {1 << 31}")
+    if len(spaces) != 1 or not 0 < min(spaces) <= 1 << 32:
+        raise BadField(f"{field}.key_space", f"{field}.key_space is {sorted(spaces)}; give one, from 1 to {1 << 32}")
     for one in given:
         limits.check("sparse_keys", len(one.keys) // 4, f"{field}.keys")
         if len(one.offsets) < 8 or len(one.offsets) % 4:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import base64
+import json
 import re
 import signal
 import subprocess
@@ -23,17 +24,20 @@ from grpc_tools import protoc
 PROTO = Path(__file__).parent.parent / "proto"
 
 
-class Server:
-    """A `plait serve` of a folder on a free port."""
+COMMAND = "from plait.service.cli import main; main()"
 
-    def __init__(self, root: Path, *arguments: str, **environment: str):
-        run = [sys.executable, "-c", "from plait.service.cli import main; main()", "serve", str(root)]
+
+class Server:
+    """A `plait serve` of a folder on a free port, with arguments and settings."""
+
+    def __init__(self, root: Path, *arguments: str, **settings: Any):
+        values = {n: value if isinstance(value, str) else json.dumps(value) for n, value in settings.items()}
+        run = [COMMAND, "serve", str(root), "--listen", "127.0.0.1:0", *arguments]
         self.process = subprocess.Popen(
-            [*run, "--listen", "127.0.0.1:0", *arguments],
+            [sys.executable, "-c", *run, *(f"--set={n}={value}" for n, value in values.items())],
             stderr=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).parent,
-            env={**os.environ, **environment},
         )
         assert self.process.stderr is not None
         self.log: list[str] = []
@@ -69,8 +73,8 @@ class Server:
 
 
 @contextmanager
-def serving(root: Path, *arguments: str) -> Iterator[Server]:
-    server = Server(root, *arguments)
+def serving(root: Path, *arguments: str, **settings: Any) -> Iterator[Server]:
+    server = Server(root, *arguments, **settings)
     try:
         yield server
     finally:
@@ -120,9 +124,9 @@ class Wire:
         sizes = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         self.channel, self._metadata = grpc.insecure_channel(target, options=sizes), tuple(metadata)
 
-    def __call__(self, name: str, timeout: float | None = 30, **fields: Any) -> Any:
-        called = method(name)
-        return self.raw(name, message(called.input_type, fields).SerializeToString(), timeout)
+    def __call__(self, rpc: str, /, timeout: float | None = 30, **fields: Any) -> Any:
+        called = method(rpc)
+        return self.raw(rpc, message(called.input_type, fields).SerializeToString(), timeout)
 
     def raw(self, name: str, data: bytes, timeout: float | None = 30) -> Any:
         return self._stub(name, lambda b: b)(data, timeout=timeout, metadata=self._metadata)
@@ -141,16 +145,25 @@ class Wire:
             path, serialize, message_factory.GetMessageClass(called.output_type).FromString
         )
 
-    def error(self, name: str, timeout: float | None = 30, **fields: Any) -> tuple[str, str, dict[str, Any]]:
+    def error(self, rpc: str, /, timeout: float | None = 30, **fields: Any) -> tuple[str, str, dict[str, Any]]:
         """(code, message, details by type) of a call that must fail."""
         try:
-            answer = self(name, timeout, **fields)
+            answer = self(rpc, timeout, **fields)
         except grpc.RpcError as error:
             return failure(error)
-        raise AssertionError(f"{name} gave {answer}")
+        raise AssertionError(f"{rpc} gave {answer}")
 
     def close(self) -> None:
         self.channel.close()
+
+
+def code(run: Any) -> str:
+    """The status code that a call ends with; OK where it does not fail."""
+    try:
+        run()
+    except grpc.RpcError as error:
+        return failure(error)[0]
+    return "OK"
 
 
 def failure(error: Any) -> tuple[str, str, dict[str, Any]]:
@@ -166,7 +179,5 @@ def failure(error: Any) -> tuple[str, str, dict[str, Any]]:
 
 def tensor(matrix: Any, dtype: str = "D_TYPE_FLOAT32") -> dict[str, Any]:
     """A `Tensor` as JSON, from an array that has its type already."""
-    import base64
-
     data = base64.b64encode(matrix.tobytes()).decode()
     return {"data": data, "dtype": dtype, "rows": matrix.shape[0], "cols": matrix.shape[1]}

@@ -47,11 +47,11 @@ ADAPTERS = {
         # Around the handlers: interceptors, and the credentials of the port.
         *(f"service/{name}.py" for name in ("access", "concerns", "logs", "throttle", "tls", "tracing")),
     },
-    "grpc_status": {"service/concerns.py", "service/handlers.py", "service/status.py"},
+    "grpc_status": {"service/concerns.py", "service/handlers.py"},
     "grpc_health": {"service/server.py"},
     "grpc_reflection": {"service/server.py"},
-    "pydantic": {"service/keys.py", "service/limits.py", "service/settings.py"},
-    "pydantic_settings": {"service/settings.py"},
+    "pydantic": {f"service/{name}.py" for name in ("configuration", "keys", "limits", "settings")},
+    "pydantic_settings": {"service/configuration.py", "service/settings.py"},
     "prometheus_client": {"service/admin.py", "service/metrics.py"},
     "opentelemetry": {"service/tracing.py"},
 }

@@ -8,8 +8,9 @@ import pytest
 
 pytest.importorskip("pydantic_settings", reason="the extra `service` is not installed")
 from plait.index.errors import InvalidArgument, NotFound
+from plait.service.configuration import load, shown
 from plait.service.limits import Limits, PerKey
-from plait.service.settings import Admin, Settings, Tls, Tracing, load, shown
+from plait.service.settings import Admin, Settings, Tls, Tracing
 
 
 @pytest.fixture(autouse=True)
