@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NATIVE := $(wildcard index/native/*)
 SOURCES := pyproject.toml constraints.txt $(NATIVE) $(wildcard plait/*.py index/*.py retrieval/* service/*.py eval/*.py)
-EVERYTHING := .[demo,encoders,faiss,eval,service]
+EVERYTHING := .[demo,encoders,faiss,eval,service,tracing]
 
 KERNEL_TESTS := $(addprefix tests/test_, $(addsuffix .py, kernels lists postings pq4 select))
 
