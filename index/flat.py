@@ -15,6 +15,7 @@ import numpy as np
 from . import kernels, pq4
 from .errors import InvalidArgument
 from .hits import Hits, best
+from .tally import tallied
 from .tokens import ragged_rows
 
 _PROBES = 32
@@ -57,7 +58,8 @@ def rerank(
         raise InvalidArgument(f"threads is {threads}; it must be at least 1")
     if rows.rotation is not None:
         query = query @ rows.rotation
-    return kernels.row_scores(rows.values, rows.scales, offsets, positions, query, threads=threads)
+    with tallied(len(positions)):
+        return kernels.row_scores(rows.values, rows.scales, offsets, positions, query, threads=threads)
 
 
 @dataclass(frozen=True, eq=False)

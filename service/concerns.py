@@ -35,8 +35,8 @@ class Rpc:
     """As the request names it."""
     checks: list[Callable[[Any], None]] = field(default_factory=list)
     """Run on every request message before the handler sees it."""
-    observers: list[Callable[[str, float], None]] = field(default_factory=list)
-    """Told of every stage of the work that ends: its name and its seconds."""
+    observers: list[Callable[[str, float, int], None]] = field(default_factory=list)
+    """Told of every stage of the work that ends: its name, its seconds, and what `stage_ended` counts."""
 
     def values(self, name: str) -> list[str]:
         """What the metadata says under a name, text alone."""
@@ -65,11 +65,17 @@ current: ContextVar[Rpc | None] = ContextVar("plait_call", default=None)
 """The call that this thread answers."""
 
 
-def stage_ended(name: str, seconds: float) -> None:
-    """Says that a stage of this thread's call, which took so long, ends now. Nobody listens where there is no call."""
+def stage_ended(name: str, seconds: float, documents: int = 0) -> None:
+    """Says that a stage of this thread's call, which took so long, ends now. Nobody listens where there is no call.
+
+    Args:
+        name: `queue`, `encode`, `search` (of which `candidates` and `score` are parts, where documents are found first and
+            then scored), `fetch`.
+        documents: how many were scored.
+    """
     if rpc := current.get():
         for observe in rpc.observers:
-            observe(name, seconds)
+            observe(name, seconds, documents)
 
 
 class Interceptor(grpc.ServerInterceptor):

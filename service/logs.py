@@ -22,6 +22,7 @@ from .concerns import Rpc
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _LONGEST = 200
 _FRAMES = 12
+_encode = json.JSONEncoder(default=str).encode
 _FAULTS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS}
 _ACCESS = logging.getLogger("plait.access")
 
@@ -37,7 +38,7 @@ class JsonLines(logging.Formatter):
         if record.exc_info and record.exc_info[0]:
             # The text of an error may quote what was sent.
             line |= {"error": record.exc_info[0].__name__, "stack": _places(record.exc_info[2])}
-        return json.dumps(line, default=str)
+        return _encode(line)
 
 
 def _places(trace: TracebackType | None) -> list[str]:

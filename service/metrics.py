@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from .concerns import Rpc
 
-STAGES = ("queue", "encode", "candidates", "score", "fuse", "fetch")
+STAGES = ("queue", "encode", "search", "candidates", "score", "fetch")
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _COUNTS = (1, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 
@@ -65,13 +65,11 @@ class Metrics:
             self._under_way.dec()
             self._seconds.labels(rpc.method, rpc.outcome(error).name).observe(time.perf_counter() - started)
 
-    def stage(self, name: str, seconds: float) -> None:
-        """Notes how long a stage of the present call took; `name` is one of `STAGES`."""
+    def stage(self, name: str, seconds: float, documents: int = 0) -> None:
+        """Notes how long a stage of a call took, one of `STAGES`, and how many documents it scored."""
         self._stages.labels(name).observe(seconds)
-
-    def candidates(self, count: int) -> None:
-        """Notes how many documents a search scored exactly."""
-        self._candidates.observe(count)
+        if documents:
+            self._candidates.observe(documents)
 
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """Asks for the depth of the queue at every scrape."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..index.hits import Hits, best
 from ..index.snapshot import Snapshot
+from ..index.tally import Tally, tally
 from ..index.terms import Terms
 from ..index.tokens import concatenate
 from ..retrieval.routes import Queries, Route, find
@@ -51,8 +52,9 @@ class SearchMethods:
             clock.lap("encode_ms")
             call.check()
             with opened.retriever.collection.snapshot() as snapshot:
-                (hits,) = find(snapshot, route, queries, k)
-                clock.lap("search_ms")
+                with tally() as scored:
+                    (hits,) = find(snapshot, route, queries, k)
+                clock.lap("search_ms", scored)
                 call.check()
                 response = wire.SearchResponse(seq=snapshot.state.seq)
                 _put_hits(snapshot, hits, payload, response.hits)
@@ -78,8 +80,9 @@ class SearchMethods:
                     queries = self._queries(opened, route, some, "queries", first)
                     clock.lap("encode_ms")
                     call.check()
-                    found = find(snapshot, route, queries, k)
-                    clock.lap("search_ms")
+                    with tally() as scored:
+                        found = find(snapshot, route, queries, k)
+                    clock.lap("search_ms", scored)
                     for hits in found:
                         response.counts.append(len(hits))
                         scores.append(hits.scores)
@@ -162,11 +165,14 @@ class Clock:
     def __init__(self) -> None:
         self._last, self.timing = time.perf_counter(), wire.Timing()
 
-    def lap(self, stage: str) -> None:
+    def lap(self, stage: str, scored: Tally | None = None) -> None:
         now = time.perf_counter()
-        setattr(self.timing, stage, getattr(self.timing, stage) + 1000 * (now - self._last))
-        stage_ended(stage.removesuffix("_ms"), now - self._last)
-        self._last = now
+        seconds, self._last = now - self._last, now
+        setattr(self.timing, stage, getattr(self.timing, stage) + 1000 * seconds)
+        stage_ended(stage.removesuffix("_ms"), seconds)
+        if scored and scored.documents:
+            stage_ended("candidates", seconds - scored.seconds)
+            stage_ended("score", scored.seconds, scored.documents)
 
 
 def _joined(queries: Sequence[Queries]) -> Queries:

@@ -75,9 +75,12 @@ class Tracer:
         )
         inside = set_span_in_context(span)
 
-        def stage(name: str, seconds: float) -> None:
+        def stage(name: str, seconds: float, documents: int = 0) -> None:
             end = time.time_ns()
-            self._tracer.start_span(name, context=inside, start_time=end - int(seconds * 1e9)).end(end)
+            counted = {"plait.documents": documents} if documents else {}
+            self._tracer.start_span(name, context=inside, start_time=end - int(seconds * 1e9), attributes=counted).end(
+                end
+            )
 
         rpc.observers.append(stage)
         error: BaseException | None = None

@@ -144,11 +144,11 @@ def test_stages_are_heard_by_the_call_of_their_thread_alone() -> None:
 
     @contextmanager
     def listen(rpc: Rpc) -> Iterator[None]:
-        rpc.observers.append(lambda name, seconds: heard.setdefault(rpc.request_id, []).append((name, seconds)))
+        rpc.observers.append(lambda *told: heard.setdefault(rpc.request_id, []).append(told))
         yield
 
     def work(one: Any, context: grpc.ServicerContext) -> Any:
-        stage_ended(one.text, 0.5)
+        stage_ended(one.text, 0.5, 3)
         return one
 
     concerns = [identified, listen]
@@ -158,7 +158,7 @@ def test_stages_are_heard_by_the_call_of_their_thread_alone() -> None:
     ):
         for id in "abc":
             call(channel, "unary_unary", [f"stage-{id}"], metadata=[("x-request-id", id)], method="Work")
-    assert heard == {id: [(f"stage-{id}", 0.5)] for id in "abc"}
+    assert heard == {id: [(f"stage-{id}", 0.5, 3)] for id in "abc"}
     stage_ended("nobody", 1.0)
     assert len(heard) == 3
 

@@ -96,7 +96,14 @@ def test_a_server_behind_its_edge(root: Path, tmp_path: Path) -> None:
     assert found["plait_collection_documents", "words"] == found["plait_collection_fresh", "words"] == 1
     assert found["plait_collection_documents", "vectors"] == 1500 and found["plait_collection_fresh", "vectors"] == 0
     assert found["plait_collection_bytes", "vectors"] >= 1500 * 4 * DIM * 2
-    assert {"queue", "encode", "search", "fetch"} <= {key[1] for key in found if key[0] == "plait_stage_seconds_count"}
+    searches = found["plait_stage_seconds_count", "search"]
+    for stage in ("encode", "fetch"):
+        assert found["plait_stage_seconds_count", stage] >= searches > 0
+    # Twenty searches of the vectors by candidates, none of the words.
+    assert found["plait_stage_seconds_count", "candidates"] == found["plait_stage_seconds_count", "score"] == 20
+    assert found["plait_candidates_count",] == 20 and found["plait_candidates_sum",] == 20 * 2 * K * 2
+    parts = [found["plait_stage_seconds_sum", stage] for stage in ("candidates", "score")]
+    assert 0 < sum(parts) <= found["plait_stage_seconds_sum", "search"]
     assert found["plait_queue_depth",] == 0
     check_logs(server.log, token)
 

@@ -61,7 +61,7 @@ def test_what_was_done_is_counted(metrics: Metrics, address: str) -> None:
     def work(one: Any, context: grpc.ServicerContext) -> Any:
         stage_ended("encode", 0.004)
         stage_ended("encode", 0.3)
-        metrics.candidates(50)
+        stage_ended("score", 0.001, 50)
         return one
 
     with (
