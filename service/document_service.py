@@ -94,7 +94,7 @@ class DocumentMethods:
         with self._collections.use(request.collection) as opened:
             filter, ids = None, None
             if which == "filter":
-                filter = read_filter(request.filter)
+                filter = read_filter(request.filter, self._limits)
             else:
                 self._limits.check("ids", len(request.ids.ids), "ids")
                 ids = list(request.ids.ids)
@@ -116,7 +116,7 @@ class DocumentMethods:
     def list_documents(self, request: wire.ListDocumentsRequest, call: Call) -> wire.ListDocumentsResponse:
         size = request.page_size if request.HasField("page_size") else min(_PAGE, self._limits.page_size)
         self._limits.check("page_size", size, "page_size", least=1)
-        filter = read_filter(request.filter) if request.HasField("filter") else None
+        filter = read_filter(request.filter, self._limits) if request.HasField("filter") else None
         response, weight = wire.ListDocumentsResponse(), 0
         with self._collections.use(request.collection) as opened:
             found = opened.retriever.list_documents(size, request.page_token, filter)
@@ -130,7 +130,7 @@ class DocumentMethods:
         return response
 
     def count_documents(self, request: wire.CountDocumentsRequest, call: Call) -> wire.CountDocumentsResponse:
-        filter = read_filter(request.filter) if request.HasField("filter") else None
+        filter = read_filter(request.filter, self._limits) if request.HasField("filter") else None
         with self._collections.use(request.collection) as opened:
             retriever = opened.retriever
             return wire.CountDocumentsResponse(count=retriever.count(filter), seq=retriever.seq)

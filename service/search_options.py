@@ -75,7 +75,7 @@ def read_options(options: wire.SearchOptions, limits: Limits) -> dict[str, Any]:
         case "missing_value":
             search["missing"] = options.missing_value
     if options.HasField("filter"):
-        search["filter"] = read_filter(options.filter, "options.filter")
+        search["filter"] = read_filter(options.filter, limits, "options.filter")
     return search
 
 

@@ -6,15 +6,15 @@ from typing import Any
 
 from ..index import conditions as index
 from ..index.errors import InvalidArgument
-from .limits import BadField
+from .limits import BadField, Limits
 from .wire import filter_pb2 as wire
 
 
-def read_filter(filter: wire.Filter, field: str = "filter") -> index.Filter:
+def read_filter(filter: wire.Filter, limits: Limits, field: str = "filter") -> index.Filter:
     """BadField names the place of what is no condition, of too many of them, or of those too deep."""
     try:
-        read = _read(filter, 1)
-        index.check_size(read)
+        read = _read(filter, 1, limits)
+        index.check_size(read, limits.filter_nodes, limits.filter_depth)
     except InvalidArgument as error:
         raise BadField(field, f"{field}: {error}") from None
     return read
@@ -25,12 +25,13 @@ def write_filter(filter: index.Filter, into: wire.Filter) -> wire.Filter:
     return _write(filter, into)
 
 
-def _read(filter: wire.Filter, depth: int) -> index.Filter:
-    index.check_depth(depth)
+def _read(filter: wire.Filter, depth: int, limits: Limits) -> index.Filter:
+    index.check_depth(depth, limits.filter_depth)
     match filter.WhichOneof("condition"):
         case "eq":
             return index.Eq(filter.eq.field, _value(filter.eq.value))
         case "one_of":
+            limits.check("filter_values", len(filter.one_of.values), "one_of.values")
             return index.In(filter.one_of.field, tuple(map(_value, filter.one_of.values)))
         case "range":
             names = [name for name in ("gt", "gte", "lt", "lte") if filter.range.HasField(name)]
@@ -38,11 +39,11 @@ def _read(filter: wire.Filter, depth: int) -> index.Filter:
         case "exists":
             return index.Exists(filter.exists.field)
         case "all_of":
-            return index.And(*[_read(f, depth + 1) for f in filter.all_of.filters])
+            return index.And(*[_read(f, depth + 1, limits) for f in filter.all_of.filters])
         case "any_of":
-            return index.Or(*[_read(f, depth + 1) for f in filter.any_of.filters])
+            return index.Or(*[_read(f, depth + 1, limits) for f in filter.any_of.filters])
         case "negated":
-            return index.Not(_read(filter.negated, depth + 1))
+            return index.Not(_read(filter.negated, depth + 1, limits))
     raise InvalidArgument("a condition is empty; choose eq, one_of, range, exists, all_of, any_of or negated")
 
 

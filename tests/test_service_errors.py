@@ -33,6 +33,9 @@ LIMITS = {
     "candidates": 30,
     "depth": 12,
     "sparse_keys": 5,
+    "filter_nodes": 9,
+    "filter_depth": 4,
+    "filter_values": 3,
 }
 
 
@@ -259,9 +262,6 @@ def sparse(keys: int) -> dict[str, Any]:
     "limit",
     [
         *(n for n in LIMITS if n != "message_bytes"),
-        "filter_nodes",
-        "filter_depth",
-        "filter_values",
         "text of documents",
     ],
 )
