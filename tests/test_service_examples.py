@@ -28,4 +28,6 @@ def test_examples_run(tmp_path: Path) -> None:
         and any(line.startswith("fusion fell out") for line in ours)
     )
     assert [line.split()[0] for line in any_language[:2]] == ["east", "north"]
-    assert any_language[-1] == "field: options.nprobe" and any_language[-2].startswith("INVALID_ARGUMENT nprobe is 0")
+    assert any_language[-1] == "field: options.nprobe" and any_language[-2].startswith(
+        "INVALID_ARGUMENT options.nprobe is 0"
+    )
