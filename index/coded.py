@@ -36,6 +36,7 @@ class CodedStore:
     plan: Plan
     probes: bool
     """Whether `nprobe` counts."""
+    threads: int = 1
 
     def search(
         self, queries: np.ndarray, k_token: int, nprobe: int, *, rows: np.ndarray | None = None
@@ -52,34 +53,46 @@ class CodedStore:
         return found
 
 
-def open_flat(folder: Path, segment: Segment, threads: int) -> CodedStore:
-    """Maps the codes of a segment, in the order of its tokens."""
-    book, tokens = _codebook(folder), segment.tokens
-    codes = _mapped(folder / CODES, "|u1", (-1, book.bytes_per_token, pq4.BLOCK))
-    flat = Flat(book, codes, tokens.offsets, Rows(tokens.vectors))
+def open_flat(segment: Segment, threads: int) -> CodedStore:
+    """A segment through the flat plan."""
+    flat = load_flat(segment)
 
     def plan(query: np.ndarray, k: int, params: SearchParams, allowed: np.ndarray | None) -> Hits:
         return flat.search(query, k, max(params.candidates, 4 * k), allowed=allowed, threads=threads)
 
-    return CodedStore(segment, plan, probes=False)
+    return CodedStore(segment, plan, probes=False, threads=threads)
 
 
-def open_lists(folder: Path, segment: Segment, threads: int) -> CodedStore:
+def load_flat(segment: Segment) -> Flat:
+    """Maps the codes of a segment, in the order of its tokens."""
+    folder = _folder(segment)
+    book = _codebook(folder)
+    codes = _mapped(folder / CODES, "|u1", (-1, book.bytes_per_token, pq4.BLOCK))
+    return Flat(book, codes, segment.tokens.offsets, Rows(segment.tokens.vectors))
+
+
+def open_lists(segment: Segment, threads: int) -> CodedStore:
+    """A segment through the lists plan."""
+    inverted = load_lists(segment)
+
+    def plan(query: np.ndarray, k: int, params: SearchParams, allowed: np.ndarray | None) -> Hits:
+        candidates, nprobe = max(params.candidates, 4 * k), min(params.nprobe, len(inverted.centroids))
+        return inverted.search(query, k, candidates, nprobe=nprobe, allowed=allowed, threads=threads)
+
+    return CodedStore(segment, plan, probes=True, threads=threads)
+
+
+def load_lists(segment: Segment) -> Lists:
     """Maps the lists of a segment."""
-    book, tokens = _codebook(folder), segment.tokens
+    folder = _folder(segment)
+    book = _codebook(folder)
     postings = Postings(
         _mapped(folder / BOUNDS, "<i8", (-1,)),
         _mapped(folder / CODES, "|u1", (-1, book.bytes_per_token, pq4.BLOCK)),
         _mapped(folder / OWNERS, "<u4", (-1,)),
     )
     centroids = _mapped(folder / CENTROIDS, "<f4", (-1, segment.dim))
-    inverted = Lists(book, centroids, postings, tokens.offsets, Rows(tokens.vectors))
-
-    def plan(query: np.ndarray, k: int, params: SearchParams, allowed: np.ndarray | None) -> Hits:
-        candidates, nprobe = max(params.candidates, 4 * k), min(params.nprobe, len(centroids))
-        return inverted.search(query, k, candidates, nprobe=nprobe, allowed=allowed, threads=threads)
-
-    return CodedStore(segment, plan, probes=True)
+    return Lists(book, centroids, postings, segment.tokens.offsets, Rows(segment.tokens.vectors))
 
 
 def build_flat(folder: Path, codebook: bytes, vectors: np.ndarray, done: Callable[[int], None]) -> tuple[str, ...]:
@@ -125,6 +138,11 @@ def sample(vectors: np.ndarray, size: int, seed: int = 0) -> np.ndarray:
     """(at most size, dim) float32 rows, drawn without replacement, in their order."""
     rows = np.random.default_rng(seed).choice(len(vectors), min(len(vectors), size), replace=False)
     return kernels.widen(vectors[np.sort(rows)])
+
+
+def _folder(segment: Segment) -> Path:
+    assert segment.folder is not None, "fresh documents have no codes"
+    return segment.folder
 
 
 def _codebook(folder: Path) -> pq4.Codebook:

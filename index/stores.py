@@ -78,7 +78,7 @@ def open_store(segment: Segment, device: str, threads: int | None) -> TokenStore
         return ExactStore(segment)
     if coded.CODES in segment.files:
         opened = coded.open_lists if coded.CENTROIDS in segment.files else coded.open_flat
-        return opened(segment.folder, segment, threads or 1)
+        return opened(segment, threads or 1)
     return faiss_store.FaissStore.open(segment.folder / faiss_store.FILE, device=device)
 
 

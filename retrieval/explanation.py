@@ -7,8 +7,13 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ..index.search import Alignment
+from ..index.snapshot import Snapshot
 from ..index.term_search import TermMatch
 from ..index.tokens import Role, Tokens
+from .corpus import document_text
+from .routes import Queries, Route
+from .stages import Stage, stages
+from .term_side import TermSide
 
 
 @dataclass(frozen=True)
@@ -55,9 +60,27 @@ class Explanation:
     """Where the search went by terms too: those in common, the greatest contribution first."""
     terms_score: float | None = None
     """The sum of the terms' contributions."""
+    stages: list[Stage] = field(default_factory=list)
+    """Where a search was named (`k`): the way of the document through it."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def explained(
+    snapshot: Snapshot, route: Route, queries: Queries, id: str, shown: str, side: TermSide | None, k: int | None
+) -> Explanation:
+    """The explanation of one document in one state of its collection. NotFound: no such document."""
+    document = snapshot.view.by_id(id)
+    text = document_text(document.payload) if "text" in document.payload else ""
+    why = Explanation(id, 0.0, [], text)
+    if queries.tokens is not None:
+        way = route.scoring, route.params, route.filter, route.exact
+        why = explanation(id, queries.tokens, shown, snapshot.explain(queries.tokens, document.number, *way), text)
+    if queries.terms is not None and side:
+        match = snapshot.explain_terms(queries.terms, document.number, route.bm25)
+        why = with_terms(why, match, side.names(match.keys.tolist(), shown))
+    return why if k is None else replace(why, stages=stages(snapshot, route, queries, document.number, k))
 
 
 def explanation(id: str, query: Tokens, query_text: str, alignment: Alignment, text: str) -> Explanation:

@@ -22,7 +22,7 @@ from ..index.tokens import Tokens
 from .corpus import checked, document_text
 from .encoder import EMBEDDED, EncoderOptions, load_encoder
 from .encoding import Encoding
-from .explanation import Explanation, explanation, with_terms
+from .explanation import Explanation, explained
 from .hit import Hit
 from .recipe import needs_attention
 from .recipe import parse as parse_recipe
@@ -325,24 +325,17 @@ class Retriever:
                 found.append([Hit(d.id, float(s), d.payload, self, one, search) for d, s in pairs])
         return found[0] if isinstance(query, str) else found
 
-    def explain(self, query: str | Tokens | Queries, id: str, **search: Any) -> Explanation:
-        """Why the document `id` has its score for a query (whether or not a search would return it)."""
-        route = self.route(search, None)
+    def explain(self, query: str | Tokens | Queries, id: str, k: int | None = None, **search: Any) -> Explanation:
+        """Why the document `id` has its score for a query, whether or not a search would return it.
+
+        Args:
+            k: also tell the document's way through a search for the k best: its rank at each stage, and where it falls out.
+        """
+        route = self.route(search, k)
         shown = query if isinstance(query, str) else ""
         asked = self.queries(route, [query] if isinstance(query, str) else query)
         with self.collection.snapshot() as snapshot:
-            document = snapshot.view.by_id(id)
-            text = document_text(document.payload) if "text" in document.payload else ""
-            why = Explanation(id, 0.0, [], text)
-            if asked.tokens is not None:
-                aligned = snapshot.explain(
-                    asked.tokens, document.number, route.scoring, route.params, route.filter, route.exact
-                )
-                why = explanation(id, asked.tokens, shown, aligned, text)
-            if asked.terms is not None and self.term_side:
-                match = snapshot.explain_terms(asked.terms, document.number, route.bm25)
-                why = with_terms(why, match, self.term_side.names(match.keys.tolist(), shown))
-        return why
+            return explained(snapshot, route, asked, id, shown, self.term_side, k)
 
     def calibrate(
         self, queries: Sequence[str] | Tokens | None = None, depths: Sequence[int] = DEPTHS, progress: Any = None

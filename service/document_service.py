@@ -57,7 +57,7 @@ class DocumentMethods:
             yield wire.IngestDocumentsResponse(messages=messages, seq=written.seq, count=count)
 
     def _bulk(self, opened: Opened, requests: Iterable[Any], call: Call) -> Iterator[wire.IngestDocumentsResponse]:
-        """One bulk write; it holds its turn to the end, since nobody else can write meanwhile."""
+        """One bulk write. It takes no turn: it waits for its client, and the collection lets one bulk write in at a time."""
         retriever, messages = opened.retriever, 0
 
         def batches() -> Iterator[Sequence[wire.Document]]:
@@ -70,21 +70,20 @@ class DocumentMethods:
 
         stream = batches()
         head = next(stream)
-        with call.turn():
-            if head[0].HasField("tokens"):
-                with retriever.collection.builder() as builder:
-                    builder.refuse_unfinished()
-                    try:
-                        for batch in _chained(head, stream):
-                            ids, tokens, payloads = self._given(batch)
-                            builder.add(ids, tokens, payloads)
-                    except BaseException:
-                        builder.discard()
-                        raise
-                    count = builder.publish()
-            else:
-                texts = (document for batch in _chained(head, stream) for document in self._texts(batch))
-                count = retriever.add(texts)
+        if head[0].HasField("tokens"):
+            with retriever.collection.builder() as builder:
+                builder.refuse_unfinished()
+                try:
+                    for batch in _chained(head, stream):
+                        ids, tokens, payloads = self._given(batch)
+                        builder.add(ids, tokens, payloads)
+                except BaseException:
+                    builder.discard()
+                    raise
+                count = builder.publish()
+        else:
+            texts = (document for batch in _chained(head, stream) for document in self._texts(batch))
+            count = retriever.add(texts)
         yield wire.IngestDocumentsResponse(messages=messages, seq=retriever.seq, count=count)
 
     def delete_documents(self, request: wire.DeleteDocumentsRequest, call: Call) -> wire.DeleteDocumentsResponse:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from ..retrieval.explanation import Explanation, Match, TermContribution, Token
+from ..retrieval.stages import Stage
 from .wire import explanation_pb2 as wire
+
+_TOLD = ("rank", "score", "limit", "cutoff", "codec_error")
 
 
 def write_explanation(why: Explanation, into: wire.Explanation) -> None:
@@ -17,6 +20,8 @@ def write_explanation(why: Explanation, into: wire.Explanation) -> None:
         into.terms.add(**vars(term))
     if why.terms_score is not None:
         into.terms_score = why.terms_score
+    for stage in why.stages:
+        into.stages.add(**vars(stage))
 
 
 def read_explanation(why: wire.Explanation) -> Explanation:
@@ -31,7 +36,7 @@ def read_explanation(why: wire.Explanation) -> Explanation:
     ]
     terms = [TermContribution(t.term, t.query_weight, t.document_weight, t.contribution) for t in why.terms]
     score = why.terms_score if why.HasField("terms_score") else None
-    return Explanation(why.id, why.score, matches, why.text, terms, score)
+    return Explanation(why.id, why.score, matches, why.text, terms, score, list(map(_read_stage, why.stages)))
 
 
 def _write_token(token: Token, into: wire.Token) -> None:
@@ -42,3 +47,8 @@ def _write_token(token: Token, into: wire.Token) -> None:
 
 def _read_token(token: wire.Token) -> Token:
     return Token(token.text, [(span.start, span.end) for span in token.spans])
+
+
+def _read_stage(stage: wire.Stage) -> Stage:
+    told = {name: getattr(stage, name) for name in _TOLD if stage.HasField(name)}
+    return Stage(stage.name, stage.passed, **told)

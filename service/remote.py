@@ -96,9 +96,9 @@ class Remote:
             some = [next(rows) for _ in range(count)]
             yield [Hit(id, score, read_payload(payload), self, one, search) for id, score, payload in some]
 
-    def explain(self, query: str | Tokens | Queries, id: str, **search: Any) -> Explanation:
+    def explain(self, query: str | Tokens | Queries, id: str, k: int | None = None, **search: Any) -> Explanation:
         ((_, asked),) = _queries([query] if isinstance(query, str) else query)
-        at_least, k = search.pop("at_least_seq", None), search.pop("k", None)
+        at_least = search.pop("at_least_seq", None)
         request = search_pb2.ExplainRequest(
             collection=self.name, query=asked, id=id, k=k, options=write_options(search), at_least_seq=at_least
         )

@@ -115,16 +115,17 @@ class SearchMethods:
 
     def explain(self, request: wire.ExplainRequest, call: Call) -> wire.ExplainResponse:
         search = read_options(request.options, self._limits)
+        k = self._limits.check("k", request.k, "k", least=1) if request.HasField("k") else None
         with self._collections.use(request.collection) as opened:
             wait_for_state(opened.retriever, request, call)
             response = wire.ExplainResponse(seq=opened.retriever.seq)
-            route = opened.retriever.route(search, None)
+            route = opened.retriever.route(search, k)
             if request.query.WhichOneof("kind") == "text":
                 self._limits.check("text_characters", len(request.query.text), "query.text")
                 query = request.query.text
             else:
                 query = self._queries(opened, route, [request.query], "query")
-            write_explanation(opened.retriever.explain(query, request.id, **search), response.explanation)
+            write_explanation(opened.retriever.explain(query, request.id, k, **search), response.explanation)
         return response
 
     def encode(self, request: wire.EncodeRequest, call: Call) -> wire.EncodeResponse:

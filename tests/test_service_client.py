@@ -52,6 +52,7 @@ def with_text(index: Any) -> Iterator[Any]:
     for mode in ("tokens", "terms", "hybrid", "rerank"):
         hits = index.search("the moon and the bread", k=3, mode=mode)
         yield mode, plain(hits), [hit.explain().as_json() for hit in hits]
+        yield [index.explain("the moon", id, k=2, mode=mode, depth=2).as_json() for id in ("a", "b", "c")]
     queries = index.encode(["tides"], mode="hybrid")
     yield plain(index.search(queries, k=1, mode="hybrid", weights=(1, 3), fusion_k=5)[0])
     yield index.upsert([{"id": "d", "text": "One more", "year": 1999}, {"id": "a", "text": "Replaced"}]).count

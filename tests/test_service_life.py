@@ -40,7 +40,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_what_was_acknowledged_is_there_after_kill_9(root: Path, seed: int) -> None:
     server, acknowledged = Server(root), []
     wire, ends = Wire(server.target), random.Random(seed).uniform(0.02, 0.4)
@@ -214,7 +214,7 @@ def test_operations_are_watched_and_cancelled(root: Path) -> None:
         path, states = f"/{services()[0].file.package}.OperationService/WatchOperation", []
         kind = type(wire("ListOperations"))
         assert issubclass(kind, Message)
-        stub = wire.channel.unary_stream(path, lambda b: b, _watched().FromString)
+        stub = wire.channel.unary_stream(path, bytes, _watched().FromString)
         for answer in stub(b"\x0a" + bytes([len(started.id)]) + started.id.encode(), timeout=30):
             states.append(answer.operation.state)
         assert states == sorted(states) and states[-1] == 3
@@ -259,7 +259,7 @@ def test_an_operation_stops_at_its_next_step() -> None:
 def test_health_and_reflection(root: Path) -> None:
     server = Server(root)
     channel = grpc.insecure_channel(server.target)
-    health = health_pb2_grpc.HealthStub(channel)
+    health: Any = health_pb2_grpc.HealthStub(channel)
     names = ["", *(s.full_name for s in services())]
     states = [health.Check(health_pb2.HealthCheckRequest(service=name), timeout=10).status for name in names]
     assert set(states) == {health_pb2.HealthCheckResponse.SERVING}

@@ -201,7 +201,7 @@ def test_vectors_of_every_type_are_the_numbers_they_stand_for(place: tuple[Wire,
 
 def test_a_search_sees_the_write_whose_number_it_gives(place: tuple[Wire, Path]) -> None:
     wire, _ = place
-    query = encoded(np.full((1, DIM), 9, np.float16))
+    query, seq = encoded(np.full((1, DIM), 9, np.float16)), 0
     for i in range(5):
         document = as_json((f"new{i}", np.full((1, DIM), 100 + i, np.float16), {}))
         seq = wire("UpsertDocuments", collection="x", documents=[document]).seq
