@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -207,3 +209,12 @@ def test_recall_by_hand(found: list[int], exact: list[int]) -> None:
     f, e = [str(n) for n in found], [str(n) for n in exact]
     by_hand = sum(1 for id in e if id in f) / len(e) if e else 1.0
     assert recall(f, e) == by_hand
+
+
+def test_the_metrics_that_the_manual_names_are_those_there_are(metrics: Metrics, address: str) -> None:
+    manual = (Path(__file__).parent.parent / "docs" / "operating.md").read_text()
+    named = set(re.findall(r"`(plait_\w+)`", manual)) | {
+        f"plait_collection{n}" for n in re.findall(r"`(_[a-z]+)`", manual)
+    }
+    there = {family.name for family in metrics.registry.collect()}
+    assert there == {name.removesuffix("_total") for name in named}
