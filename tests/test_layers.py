@@ -104,6 +104,10 @@ def test_the_public_face_is_lazy() -> None:
     assert not loaded_after("import plait; plait.Retriever, plait.Tokens") & {"torch", "faiss", "onnxruntime"}
 
 
+def test_the_command_line_needs_no_wire() -> None:
+    assert not loaded_after("import plait.service.cli") & {"grpc", "google"}
+
+
 def test_the_public_face_holds_what_it_names() -> None:
     import plait
 
