@@ -85,6 +85,7 @@ def guarded(rules: Mapping[str, Rule], ring: KeyRing | None) -> Concern:
             if not rpc.key.covers(rule.scope):
                 message = f"the key {rpc.key.name} has the scope {rpc.key.scope}; {rpc.method} needs {rule.scope}"
                 _deny(rpc, "SCOPE", message)
+            rpc.checks.append(_still_valid(rpc, ring))
             if rpc.key.collections is not None and not rule.names and not rule.everywhere:
                 message = f"the key {rpc.key.name} counts for single collections, and {rpc.method} concerns them all"
                 _deny(rpc, "COLLECTION", message)
@@ -102,6 +103,19 @@ def _authenticated(rpc: Rpc, ring: KeyRing) -> Key:
         return found
     info = error_details_pb2.ErrorInfo(reason=f"API_KEY_{found.reason.upper()}", domain=DOMAIN)
     refuse(rpc.context, grpc.StatusCode.UNAUTHENTICATED, _REMEDY[found.reason], info)
+
+
+def _still_valid(rpc: Rpc, ring: KeyRing) -> Callable[[Any], None]:
+    """Ends a stream at the first message after its key was revoked or has expired."""
+    first = True
+
+    def check(message: Any) -> None:
+        nonlocal first
+        if not first:
+            _authenticated(rpc, ring)
+        first = False
+
+    return check
 
 
 def _names_check(rpc: Rpc, rule: Rule) -> Callable[[Any], None]:

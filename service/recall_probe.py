@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
-from ..index.errors import PlaitError
 from .metrics import Metrics
 
 WINDOW = 100
@@ -76,7 +75,7 @@ class RecallProbe:
             try:
                 if (exact := probe.exactly()) is not None:
                     self._note(probe.collection, recall(probe.found, exact))
-            except (PlaitError, OSError) as error:  # the collection may be gone by now
+            except Exception as error:  # whatever it is, searches go on; the collection may be gone by now
                 _LOG.warning(
                     "probe failed", extra={"fields": {"collection": probe.collection, "error": type(error).__name__}}
                 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plait.index.errors import FailedPrecondition
 from plait.service import keys
-from plait.service.access import rules
+from plait.service.access import Rule, guarded, rules
 from plait.service.protocol import SCOPES, SERVICES
 from served import Server, Wire, failure, message, method, services, serving
 
@@ -204,6 +206,34 @@ def test_a_key_made_and_revoked_while_the_server_runs(server: Server, tokens: di
     keys.revoke(tokens["file"], key.id)
     until("UNAUTHENTICATED")
     assert ask(server, "CountDocuments", token)[1] == "API_KEY_REVOKED"
+
+
+def test_a_stream_ends_when_its_key_is_revoked(tmp_path: Path) -> None:
+    """Each message is sent when the one before was answered; the key goes after the second."""
+    from echo_service import Named, invoker
+    from echo_service import serving as echoing
+
+    key, token = keys.create(tmp_path / "keys.json", "a", "write")
+    ring = keys.KeyRing(tmp_path / "keys.json", interval_s=0)
+    answered = threading.Semaphore(1)
+
+    def texts() -> Iterator[Any]:
+        for text in "abcd":
+            assert answered.acquire(timeout=20)
+            if text == "c":
+                keys.revoke(tmp_path / "keys.json", key.id)
+            yield Named(text=text)
+
+    rule = {"/test.stream_stream/Echo": Rule("write")}
+    with echoing([guarded(rule, ring)]) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as one:
+        got = []
+        with pytest.raises(grpc.RpcError) as caught:
+            for answer in invoker(one, "stream_stream")(
+                texts(), metadata=(("authorization", f"Bearer {token}"),), timeout=30
+            ):
+                got.append(answer.text)
+                answered.release()
+    assert got == ["A", "B"] and failure(caught.value)[0] == "UNAUTHENTICATED"
 
 
 @pytest.fixture(scope="module")

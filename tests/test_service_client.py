@@ -160,6 +160,9 @@ def test_commands_take_a_server(server: Any, tmp_path: Path) -> None:
     assert run("add", data)["written"] == 3
     found = run("search", "bread", "--explain")["hits"]
     assert [h["id"] for h in found] == ["a"] and found[0]["explanation"]["terms"]
+    why = run("explain", "bread", "b", "-k", 1)
+    assert [(s["name"], s["passed"]) for s in why["stages"]] == [("terms", False)] and why["id"] == "b"
+    assert "nobody" in run("explain", "bread", "nobody", code=2)
     assert run("delete", "--filter", '{"year": 2021}')["deleted"] == 2
     assert run("stats")["documents"] == 1 and run("check") == {"ok": True, "problems": []}
     assert len(run("compact")["after"]["segments"]) == 1
