@@ -5,6 +5,7 @@
 # make results COLLECTIONS=folder   docs/results.md anew
 # make bench  the benchmark of a living collection
 # make test-gpu   the tests that need a CUDA device; make bench-gpu   the kernels beside the memory roofline
+# make proto  service/wire anew from proto/ (the tools are pinned; tests/test_service_proto.py compares)
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -12,12 +13,12 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NATIVE := $(wildcard index/native/*)
-SOURCES := pyproject.toml constraints.txt $(NATIVE) $(wildcard plait/*.py index/*.py device/*.py retrieval/* service/*.py eval/*.py)
-EVERYTHING := .[demo,encoders,faiss,eval]
+SOURCES := pyproject.toml constraints.txt $(NATIVE) $(wildcard plait/*.py index/*.py device/*.py retrieval/* service/*.py service/wire/* eval/*.py)
+EVERYTHING := .[demo,encoders,faiss,eval,service,tracing]
 
 KERNEL_TESTS := $(addprefix tests/test_, $(addsuffix .py, codecs contextual kernels lists postings pq4 select sparse_maxsim))
 
-.PHONY: demo test test-gpu sanitize lint dev results bench bench-gpu clean
+.PHONY: demo test test-gpu sanitize lint dev results bench bench-gpu proto clean
 
 demo: .venv/demo
 	@test -f build/demo/catalog.db || $(BIN)/plait build examples/xquad-en build/demo --pool 2
@@ -59,6 +60,9 @@ test-gpu: .venv/wheel
 
 bench-gpu: .venv/wheel
 	TRITON_INTERPRET=0 $(BIN)/python benchmarks/gpu.py
+
+proto:
+	$(BIN)/python proto/generate.py service/wire
 
 .venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "plait needs Python 3.11 or newer; set PYTHON=")'

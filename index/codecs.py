@@ -19,6 +19,7 @@ from . import kernels
 from .errors import InvalidArgument
 from .hits import Hits, best
 from .nibbles import SIZES, Keep, Nibbles
+from .tally import tallied
 
 DEFAULT = "float16"
 PRECISIONS = (DEFAULT, "int8", *(f"pq:{size}" for size in SIZES))
@@ -185,11 +186,12 @@ def rerank(
     """
     if threads < 1:
         raise InvalidArgument(f"threads is {threads}; it must be at least 1")
-    cheap = codec.estimates(records, offsets, positions, query, threads) if 0 < k < len(positions) else None
-    if cheap is not None:
-        scores, errors = cheap
-        positions = positions[scores + errors >= np.partition(scores - errors, -k)[-k]]
-    return best(positions, codec.scores(records, offsets, positions, query, threads), k)
+    with tallied(len(positions)):
+        cheap = codec.estimates(records, offsets, positions, query, threads) if 0 < k < len(positions) else None
+        if cheap is not None:
+            scores, errors = cheap
+            positions = positions[scores + errors >= np.partition(scores - errors, -k)[-k]]
+        return best(positions, codec.scores(records, offsets, positions, query, threads), k)
 
 
 def _rounded_up(scales: np.ndarray) -> np.ndarray:

@@ -200,9 +200,10 @@ class Collection:
             Unavailable: another process writes, or background work failed.
         """
         self._acquire()
-        if self._policy and self._background is None:
-            self._background = Background(self.maintenance, self._policy)
-            self._background.start()
+        with self._locking:
+            if self._policy and self._background is None:
+                self._background = Background(self.maintenance, self._policy)
+                self._background.start()
         if self._background:
             if self._background.error:
                 raise Unavailable(f"{self.path} is read-only here: background work failed ({self._background.error})")

@@ -174,20 +174,20 @@ def size(filter: Filter) -> int:
     return 1 + sum(map(size, parts(filter)))
 
 
-def check_size(filter: Filter) -> None:
-    """InvalidArgument: the filter has too many nodes or is nested too deep, or holds what is no condition."""
+def check_size(filter: Filter, most: int = MAX_NODES, deepest: int = MAX_DEPTH) -> None:
+    """InvalidArgument: the filter has more than `most` nodes, is nested deeper than allowed, or holds what is no condition."""
     nodes, waiting = 0, [(filter, 1)]
     while waiting:
         node, depth = waiting.pop()
         if not isinstance(node, Filter):
             raise InvalidArgument(f"{brief(node)} is no filter; take Eq, In, Range, Exists, And, Or or Not")
         nodes += 1
-        check_depth(depth)
-        if nodes > MAX_NODES:
-            raise InvalidArgument(f"the filter has {nodes} nodes or more; at most {MAX_NODES} are taken")
+        check_depth(depth, deepest)
+        if nodes > most:
+            raise InvalidArgument(f"the filter has {nodes} nodes or more; at most {most} are taken")
         waiting += [(part, depth + 1) for part in parts(node)]
 
 
-def check_depth(depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise InvalidArgument(f"the filter is {depth} levels deep or more; at most {MAX_DEPTH} are taken")
+def check_depth(depth: int, deepest: int = MAX_DEPTH) -> None:
+    if depth > deepest:
+        raise InvalidArgument(f"the filter is {depth} levels deep or more; at most {deepest} are taken")

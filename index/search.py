@@ -14,6 +14,7 @@ from .hits import Hits, best
 from .kernels import widen
 from .scoring import Cells, Scoring, SearchParams, cells, contributions
 from .segment import Segment
+from .tally import tallied
 from .term_store import TermStore
 from .tokens import Tokens
 
@@ -169,6 +170,7 @@ def _refine(parts: list[Part], query: np.ndarray, table: Cells, k: int, params: 
         numbers = part.segment.documents
         mine = chosen[np.isin(chosen, numbers, assume_unique=True)]
         if len(mine):
-            vectors, offsets = part.segment.gather(np.searchsorted(numbers, mine))
-            found.append(Hits(mine, exact.maxsim(query, vectors, offsets)))
+            with tallied(len(mine)):
+                vectors, offsets = part.segment.gather(np.searchsorted(numbers, mine))
+                found.append(Hits(mine, exact.maxsim(query, vectors, offsets)))
     return exact.merge(found, k)

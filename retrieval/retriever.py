@@ -24,10 +24,10 @@ from .corpus import checked, document_text
 from .creation import prepare
 from .encoder import EMBEDDED, EncoderOptions, load_encoder
 from .encoding import Encoding
-from .explanation import Explanation, explanation, with_terms, with_vector
+from .explanation import Explanation, explained
 from .hit import Hit
 from .recipe import parse as parse_recipe
-from .routes import Queries, Route, as_filter, find, route_of, vectors_of
+from .routes import Queries, Route, as_filter, find, route_of
 from .sides import of_documents, of_queries
 from .systems import System, system_named
 from .term_side import TermSide, load_terms
@@ -305,9 +305,9 @@ class Retriever:
                 where none did. `filter`: a condition on payload fields, such as `{"year": 2020}` or
                 `{"range": {"year": {"gte": 2000}}}` (index/filters.py), applied before scoring.
         """
-        route = self._route(search, k)
+        route = self.route(search, k)
         texts = [query] if isinstance(query, str) else None if isinstance(query, Tokens | Queries) else [*query]
-        queries = self._queries(route, query if texts is None else texts)  # type: ignore[arg-type]
+        queries = self.queries(route, query if texts is None else texts)  # type: ignore[arg-type]
         found = []
         with self.collection.snapshot() as snapshot:
             for i, hits in enumerate(find(snapshot, route, queries, k)):
@@ -316,28 +316,17 @@ class Retriever:
                 found.append([Hit(d.id, float(s), d.payload, self, one, search) for d, s in pairs])
         return found[0] if isinstance(query, str) else found
 
-    def explain(self, query: str | Tokens | Queries, id: str, **search: Any) -> Explanation:
-        """Why the document `id` has its score for a query (whether or not a search would return it)."""
-        route = self._route(search, None)
+    def explain(self, query: str | Tokens | Queries, id: str, k: int | None = None, **search: Any) -> Explanation:
+        """Why the document `id` has its score for a query, whether or not a search would return it.
+
+        Args:
+            k: also tell the document's way through a search for the k best: its rank at each stage, and where it falls out.
+        """
+        route = self.route(search, k)
         shown = query if isinstance(query, str) else ""
-        asked = self._queries(route, [query] if isinstance(query, str) else query)
+        asked = self.queries(route, [query] if isinstance(query, str) else query)
         with self.collection.snapshot() as snapshot:
-            document = snapshot.view.by_id(id)
-            text = document_text(document.payload) if "text" in document.payload else ""
-            why = Explanation(id, 0.0, [], text)
-            dense, sparse, whole = route.sides
-            if dense and asked.tokens is not None:
-                aligned = snapshot.explain(
-                    asked.tokens, document.number, route.scoring, route.params, route.filter, route.exact
-                )
-                why = explanation(id, asked.tokens, shown, aligned, text)
-            if sparse and asked.terms is not None and self.term_side:
-                match = snapshot.explain_terms(asked.terms, document.number, route.bm25)
-                why = with_terms(why, match, self.term_side.names(match.keys.tolist(), shown))
-            if whole:
-                (product,) = snapshot.score_vectors(vectors_of(asked)[0], [document.number]).tolist()
-                why = with_vector(why, product, added=route.mode != "hybrid")
-        return why
+            return explained(snapshot, route, asked, id, shown, self.term_side, k)
 
     def calibrate(
         self, queries: Sequence[str] | Tokens | None = None, depths: Sequence[int] = DEPTHS, progress: Any = None
@@ -351,9 +340,9 @@ class Retriever:
         """
         if self.system.scoring.tokens != "all":
             raise InvalidArgument(f"{self.system.name} scores retrieved tokens only; recall is measured for colbert")
-        route = self._route({"mode": "hybrid"} if self.has_tokens and self.term_side else {}, None)
+        route = self.route({"mode": "hybrid"} if self.has_tokens and self.term_side else {}, None)
         given = queries if queries is None or isinstance(queries, Tokens) else [*queries]
-        asked = Queries() if given is None else self._queries(route, given)
+        asked = Queries() if given is None else self.queries(route, given)
         return self.collection.calibrate(asked.tokens, depths, progress, asked.terms, route.bm25)
 
     def info(self) -> dict[str, Any]:
@@ -379,13 +368,13 @@ class Retriever:
 
     def encode(self, texts: Sequence[str], **search: Any) -> Queries:
         """Queries made ready for `search` with the same parameters, which takes them in place of texts."""
-        return self._queries(self._route(search, None), [*texts])
+        return self.queries(self.route(search, None), [*texts])
 
-    def _queries(self, route: Route, asked: list[str] | Tokens | Queries) -> Queries:
+    def queries(self, route: Route, asked: list[str] | Tokens | Queries) -> Queries:
         """What the route needs of queries: made from their texts, or as given."""
         if not isinstance(asked, list):
             return asked if isinstance(asked, Queries) else Queries(asked)
         return of_queries(route, asked, self._encoded, self.term_side, self._source)
 
-    def _route(self, search: dict[str, Any], k: int | None) -> Route:
+    def route(self, search: dict[str, Any], k: int | None) -> Route:
         return route_of(search, self.system, self.collection, self.term_side.bm25 if self.term_side else None, k)

@@ -157,26 +157,26 @@ def as_filter(condition: Any) -> Filter:
 def find(snapshot: Snapshot, route: Route, queries: Queries, k: int) -> list[Hits]:
     """The k best documents of every query. Scores: of tokens, terms, vectors, sums of two, or (hybrid) what fusion makes of them."""
     if route.mode == "hybrid":
-        found = [_lane(snapshot, route, lane, queries, max(k, route.depth)) for lane in route.lanes]
-        fused = [_fused(route, rankings) for rankings in zip(*found, strict=True)]
-        return [Hits(hits.docs[:k], hits.scores[:k]) for hits in fused]
+        found = [by_lane(snapshot, route, lane, queries, max(k, route.depth)) for lane in route.lanes]
+        joined = [fused(route, rankings) for rankings in zip(*found, strict=True)]
+        return [Hits(hits.docs[:k], hits.scores[:k]) for hits in joined]
     if route.mode == "rerank":
-        given, sparse = _tokens(queries), _lane(snapshot, route, "terms", queries, max(k, route.depth))
+        given, sparse = tokens_of(queries), by_lane(snapshot, route, "terms", queries, max(k, route.depth))
         scored = (snapshot.score_tokens(given.take([q]), h.docs, scoring=route.scoring) for q, h in enumerate(sparse))
         return [best(hits.docs, scores, k) for hits, scores in zip(sparse, scored, strict=True)]
-    return _lane(snapshot, route, route.mode, queries, k)
+    return by_lane(snapshot, route, route.mode, queries, k)
 
 
-def _fused(route: Route, rankings: Sequence[Hits]) -> Hits:
+def fused(route: Route, rankings: Sequence[Hits]) -> Hits:
     if route.fusion == "rrf":
         return rrf(rankings, route.fusion_k, route.weights)
     return weighted(rankings, route.weights, route.normalise)
 
 
-def _lane(snapshot: Snapshot, route: Route, lane: str, queries: Queries, k: int) -> list[Hits]:
+def by_lane(snapshot: Snapshot, route: Route, lane: str, queries: Queries, k: int) -> list[Hits]:
     """The ranking by one kind of score."""
     if lane == "tokens":
-        return snapshot.search(_tokens(queries), k, route.scoring, route.params, route.filter, route.exact)
+        return snapshot.search(tokens_of(queries), k, route.scoring, route.params, route.filter, route.exact)
     if lane == "terms":
         return snapshot.search_terms(_given(queries.terms, "terms"), k, route.filter, route.bm25, route.term_params)
     if lane == "vector":
@@ -191,7 +191,8 @@ def vectors_of(queries: Queries) -> np.ndarray:
     return _given(None if queries.tokens is None else queries.tokens.globals_, "global vector")
 
 
-def _tokens(queries: Queries) -> Tokens:
+def tokens_of(queries: Queries) -> Tokens:
+    """The token vectors of queries. InvalidArgument: there are none."""
     return _given(queries.tokens, "token vectors")
 
 

@@ -19,8 +19,9 @@ from ..retrieval.corpus import open_corpus
 from ..retrieval.encoder import EMBEDDED, EncoderOptions
 from ..retrieval.indexing import Estimate, build
 from ..retrieval.retriever import Retriever
-from . import doctor, upkeep
+from . import doctor, explaining, key_commands, serving, upkeep
 from .console import bytes_text, err, out, print_json, progress, show_explanation, show_hits, show_info
+from .opening import OnServer, open_index
 from .options import (
     Alpha,
     Cache,
@@ -152,12 +153,13 @@ def search_command(
     alpha: Alpha = None,
     exact: Exact = False,
     filter: Filter = None,
+    server: OnServer = None,
     device: Device = "cpu",
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Search a collection."""
-    retriever = Retriever(collection, device=device, threads=threads)
+    retriever = open_index(collection, server, device=device, threads=threads)
     choices = _search(
         *(missing, exact, k_token, nprobe, candidates, target_recall, mode, depth, fusion, read_weights(weights)),
         *(term_candidates, query_terms, min_idf, alpha),
@@ -181,11 +183,11 @@ def search_command(
 @app.command("info")
 def info_command(
     collection: Annotated[Path, typer.Argument(help="A collection's folder.")],
+    server: OnServer = None,
     as_json: Json = False,
 ) -> None:
     """What a collection holds, how it was made, what it weighs."""
-    retriever = Retriever(collection)
-    info = retriever.info()
+    info = open_index(collection, server).info()
     if as_json:
         print_json(info)
         return
@@ -279,7 +281,10 @@ def eval_command(
     )
 
 
+explaining.register(app)
 upkeep.register(app)
+app.add_typer(key_commands.keys, name="keys")
+serving.register(app)
 doctor.register(app)
 
 

@@ -18,6 +18,7 @@ from ..index.calibration import Calibration
 from ..index.stores import Progress as Report
 from ..retrieval.explanation import Explanation
 from ..retrieval.hit import Hit
+from ..retrieval.stages import Stage
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -156,6 +157,19 @@ def show_explanation(why: Explanation) -> None:
         _show_matches(why, colours)
     if why.terms_score is not None:
         _show_terms(why)
+
+
+def show_stages(way: Sequence[Stage]) -> None:
+    """One line a stage: what it made of the document, and what the last that passed had."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("stage", "", "rank", "of", "score", "last to pass", "codec error"):
+        table.add_column(name, justify="left" if name in ("stage", "") else "right")
+    for stage in way:
+        numbers = [stage.score, stage.cutoff, stage.codec_error]
+        shown = ["" if n is None else f"{n:.4f}" for n in numbers]
+        counts = ["" if n is None else f"{n:,}" for n in (stage.rank, stage.limit)]
+        table.add_row(stage.name, "passed" if stage.passed else "fell out", *counts, *shown)
+    out.print(table)
 
 
 def _show_matches(why: Explanation, colours: dict[tuple[int, int], str]) -> None:

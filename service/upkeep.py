@@ -15,8 +15,8 @@ from ..index.checkup import check_collection
 from ..index.errors import InvalidArgument
 from ..index.frontier import DEPTHS
 from ..retrieval.corpus import open_corpus
-from ..retrieval.retriever import Retriever
 from .console import err, out, print_json, progress, show_calibration, show_info
+from .opening import OnServer, connected, open_index
 from .options import Device, Filter, Folder, Json, Quiet, Threads, read_filter
 
 snapshots = typer.Typer(no_args_is_help=True, help="Copy a collection while it is written to; get it back.")
@@ -32,13 +32,14 @@ def register(app: typer.Typer) -> None:
 def add(
     collection: Folder,
     data: Annotated[str, typer.Argument(help="Documents, as for build.")],
+    server: OnServer = None,
     device: Device = "cpu",
     threads: Threads = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Add documents to a collection, replacing those that are there under the same id. Each batch is durable and visible."""
-    with Retriever(collection, device=device, threads=threads) as retriever, progress(quiet) as report:
+    with open_index(collection, server, device=device, threads=threads) as retriever, progress(quiet) as report:
         corpus = open_corpus(data)
         total = sum(1 for _ in corpus)
 
@@ -61,12 +62,13 @@ def delete(
     ids: Annotated[list[str] | None, typer.Argument(help="Ids of documents.")] = None,
     filter: Filter = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    server: OnServer = None,
     as_json: Json = False,
 ) -> None:
     """Delete documents by id, or all that satisfy a filter. Ids that are not there are ignored."""
     if bool(ids) == bool(filter):
         raise InvalidArgument("give either ids or --filter")
-    with Retriever(collection) as retriever:
+    with open_index(collection, server) as retriever:
         done = retriever.delete(ids or None, read_filter(filter), dry_run)
     if as_json:
         print_json({"deleted" if not dry_run else "would_delete": done.count, "seq": done.seq})
@@ -79,11 +81,12 @@ def compact(
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Train the FAISS codebook anew (when drift has grown).")
     ] = False,
+    server: OnServer = None,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Merge everything into one segment without the dead."""
-    with Retriever(collection, threads=threads, policy=None) as retriever:
+    with open_index(collection, server, threads=threads, policy=None) as retriever:
         before = retriever.collection.stats()
         retriever.collection.compact(retrain)
         after = retriever.collection.stats()
@@ -102,13 +105,14 @@ def calibrate(
         Path | None, typer.Option(help="Queries like those that will be asked: a .jsonl with `text`, or one a line.")
     ] = None,
     depths: Annotated[str, typer.Option("-k", help="Depths to measure.")] = ",".join(map(str, DEPTHS)),
+    server: OnServer = None,
     threads: Threads = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure recall and time of search parameters against exact search, so that searches may ask for a recall."""
     texts = None if queries is None else _queries(queries)
-    with Retriever(collection, threads=threads, policy=None) as retriever, progress(quiet) as report:
+    with open_index(collection, server, threads=threads, policy=None) as retriever, progress(quiet) as report:
         found = retriever.calibrate(texts, _depths(depths), partial(report, "measure"))
     if as_json:
         print_json(found.to_json())
@@ -116,9 +120,9 @@ def calibrate(
         show_calibration(found)
 
 
-def check(collection: Folder, as_json: Json = False) -> None:
+def check(collection: Folder, server: OnServer = None, as_json: Json = False) -> None:
     """Compare every checksum and every invariant; name what is damaged. Exit code 1 when something is."""
-    problems = check_collection(collection)
+    problems = connected(server).open(str(collection)).check() if server else check_collection(collection)
     if as_json:
         print_json({"ok": not problems, "problems": problems})
     for problem in [] if as_json else problems:
@@ -129,9 +133,9 @@ def check(collection: Folder, as_json: Json = False) -> None:
         out.print("all is well")
 
 
-def stats(collection: Folder, as_json: Json = False) -> None:
+def stats(collection: Folder, server: OnServer = None, as_json: Json = False) -> None:
     """Counts, bytes, fresh and dead documents, segments and their drift."""
-    with Retriever(collection) as retriever:
+    with open_index(collection, server) as retriever:
         found = retriever.collection.stats()
     if as_json:
         print_json(found)

@@ -82,6 +82,17 @@ def test_a_query_goes_by_terms_and_by_both(data: Path, tmp_path: Path) -> None:
         assert any(word in refused.stderr for word in message.split("|"))
 
 
+def test_explain_follows_a_document_through_the_search(collection: Path) -> None:
+    why = json.loads(plait("explain", collection, "why does bread rise", "d2", "-k", 1, "--json").stdout)
+    (stage,) = why["stages"]
+    assert (stage["name"], stage["passed"], stage["rank"], stage["limit"]) == ("tokens", False, 2, 1)
+    assert (
+        abs(sum(m["contribution"] for m in why["matches"]) - stage["score"]) < 1e-5 < stage["cutoff"] - stage["score"]
+    )
+    shown = plait("explain", collection, "tides", "d1", "-k", 1).stdout
+    assert "fell out" in shown and "contribution" in shown
+
+
 def test_info(collection: Path) -> None:
     info = json.loads(plait("info", collection, "--json").stdout)
     assert info["documents"] == 2 and info["encoder"]["name"] == "minilm"

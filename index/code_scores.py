@@ -1,0 +1,68 @@
+"""What the codes of a segment say of its documents: the scores by which the coded plans choose what they score exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import pq4
+from .coded import CENTROIDS, CODES, load_flat, load_lists
+from .flat import Flat
+from .hits import Hits, best
+from .lists import Lists
+from .scoring import SearchParams
+from .search import Part
+from .segment import Segment
+
+
+def code_ranking(part: Part, query: np.ndarray, k: int, params: SearchParams) -> tuple[Hits, int] | None:
+    """The documents of a segment as its codes rank them for one query (q, dim) float32, and how many of them a search
+    for k scores exactly. Documents that the codes gave no score are not in it.
+
+    None: the segment has no codes, or so few documents that all are scored exactly.
+    """
+    coded = _loaded(part.segment)
+    if coded is None:
+        return None
+    candidates, documents = max(params.candidates, 4 * k), len(part.segment.documents)
+    if isinstance(coded, Flat):
+        leaders = max(10 * candidates, documents // 16)
+        scores = coded._scan(query, leaders, part.allowed, 1)
+    else:
+        if candidates >= (documents if part.allowed is None else int(part.allowed.sum())):
+            return None
+        scores = _list_scores(coded, query, min(params.nprobe, len(coded.centroids)), part.allowed)
+    return best(part.segment.documents, scores, documents), candidates
+
+
+def codec_error(segment: Segment, query: np.ndarray, position: int) -> float | None:
+    """MaxSim over what the codes of one document stand for, less MaxSim over what is stored of it. None: it has no codes."""
+    coded = _loaded(segment)
+    rows = segment.tokens.rows(position)
+    if coded is None or rows.start == rows.stop:
+        return None
+    if isinstance(coded, Flat):
+        places = np.arange(rows.start, rows.stop)
+        codes = coded.codes
+    else:
+        places = np.flatnonzero(coded.postings.documents == position)
+        codes = coded.postings.codes
+    blocks, at = np.unique(places // pq4.BLOCK, return_inverse=True)
+    decoded = pq4.decode(coded.codebook, codes[blocks], len(blocks) * pq4.BLOCK)[at * pq4.BLOCK + places % pq4.BLOCK]
+    exact = segment.codec.floats(segment.tokens.vectors[rows])
+    return float((query @ decoded.T).max(axis=1).sum() - (query @ exact.T).max(axis=1).sum())
+
+
+def _list_scores(coded: Lists, query: np.ndarray, nprobe: int, allowed: np.ndarray | None) -> np.ndarray:
+    """(documents,) float32: what was seen of each, the rest at the floor of its query token; minus infinity: nothing."""
+    table = pq4.table(coded.codebook, query)
+    _, _, floors = coded._probe(query, table, nprobe)
+    gains = coded.gains(query, nprobe, allowed=allowed)
+    unseen = float(table.tops.sum()) - float(floors.sum()) * table.scale
+    open_ = gains > 0 if allowed is None else (gains > 0) & allowed
+    return np.where(open_, gains * np.float32(table.scale) + np.float32(unseen), -np.inf).astype(np.float32)
+
+
+def _loaded(segment: Segment) -> Flat | Lists | None:
+    if segment.folder is None or CODES not in segment.files:
+        return None
+    return load_lists(segment) if CENTROIDS in segment.files else load_flat(segment)

@@ -1,0 +1,83 @@
+"""One request on its way through the server: its number, its deadline, its turn."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+
+from ..index.errors import Overloaded
+from .concerns import current, stage_ended
+from .status import Expired
+
+
+class Gate:
+    """Lets so many requests work at once and so many wait; refuses the rest at once."""
+
+    def __init__(self, workers: int, queue: int):
+        self._free = threading.Semaphore(workers)
+        self._queue, self._waiting = queue, 0
+        self._counting = threading.Lock()
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for their turn."""
+        return self._waiting
+
+    @contextmanager
+    def turn(self, wait_s: float) -> Iterator[None]:
+        """Overloaded: too many wait already. Expired: the turn did not come in time."""
+        if not self._free.acquire(blocking=False):
+            self._wait(wait_s)
+        try:
+            yield
+        finally:
+            self._free.release()
+
+    def _wait(self, wait_s: float) -> None:
+        with self._counting:
+            if self._waiting >= self._queue:
+                raise Overloaded(f"{self._waiting} requests wait already, the limit is {self._queue}; try again later")
+            self._waiting += 1
+        try:
+            if not self._free.acquire(timeout=max(0.0, wait_s)):
+                raise Expired(False, f"the deadline passed while the request waited for {wait_s:.1f} s")
+        finally:
+            with self._counting:
+                self._waiting -= 1
+
+
+class Call:
+    """What the methods of a service see of a request beside its message."""
+
+    def __init__(self, context: grpc.ServicerContext, gate: Gate, deadline_s: float | None):
+        rpc = current.get()
+        self.id = rpc.request_id if rpc else uuid.uuid4().hex
+        self._context, self._gate = context, gate
+        remaining = context.time_remaining()
+        bounds = [b for b in (remaining, deadline_s) if b is not None]
+        self._ends = time.monotonic() + min(bounds) if bounds else None
+
+    def check(self) -> None:
+        """Between two steps of work. Expired: nobody waits for the answer any more."""
+        if self._ends is not None and time.monotonic() >= self._ends:
+            raise Expired(False, "the deadline passed; the work was given up between two steps")
+        if not self._context.is_active():
+            raise Expired(True, "the caller has gone")
+
+    def left(self) -> float:
+        """Seconds until the deadline; a day where there is none."""
+        return 86_400.0 if self._ends is None else self._ends - time.monotonic()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """The right to work. Errors: `Gate.turn`, `check`."""
+        asked = time.monotonic()
+        with self._gate.turn(self.left()):
+            stage_ended("queue", time.monotonic() - asked)
+            self.check()
+            yield

@@ -1,0 +1,187 @@
+"""`plait.connect`: a server's collections, used as if they were here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from ..index.errors import FailedPrecondition
+from ..retrieval.encoder import EncoderOptions
+
+try:
+    import grpc
+except ModuleNotFoundError as error:
+    raise FailedPrecondition(f"connecting needs {error.name}: pip install 'plait[service]'") from None
+
+from .limits import Limits
+from .protocol import SCOPES
+from .remote import Remote
+from .status import from_rpc_error
+from .wire import access_pb2, collections_pb2, snapshots_pb2, system_pb2
+from .wire.collections_pb2_grpc import CollectionServiceStub
+from .wire.snapshots_pb2_grpc import SnapshotServiceStub
+from .wire.system_pb2_grpc import SystemServiceStub
+
+_RETRY = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.1s",
+    "maxBackoff": "2s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+
+
+class Channel:
+    """Calls with the key, a time limit, and plait's own errors."""
+
+    def __init__(self, channel: grpc.Channel, metadata: Sequence[tuple[str, str]], timeout_s: float):
+        self.grpc, self.metadata, self.timeout_s = channel, metadata, timeout_s
+
+    def call(self, method: Callable[..., Any], request: Any, timeout_s: float | None = None) -> Any:
+        try:
+            return method(request, timeout=timeout_s or self.timeout_s, metadata=self.metadata)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from None
+
+    def stream(self, method: Callable[..., Any], request: Any) -> Iterator[Any]:
+        """The answers of a streaming call; it may last as long as it gives some."""
+        try:
+            yield from method(request, metadata=self.metadata)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from None
+
+
+class Server:
+    """A connection to a server. Make one with `plait.connect`; it may be shared by threads."""
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        api_key: str | None = None,
+        ca: str | Path | None = None,
+        certificate: tuple[str | Path, str | Path] | None = None,
+        insecure: bool = False,
+        timeout_s: float = 30.0,
+    ):
+        """
+        Args:
+            target: HOST:PORT. TLS is used unless the host is this machine's loopback.
+            api_key: sent with every call.
+            ca: PEM file of the authority that signed the server's certificate; None: the system's.
+            certificate: PEM files of this client's certificate and its key, for servers that ask for one.
+            insecure: no TLS whatever the host; the key and all data can be read on the way.
+            timeout_s: the longest that one call may take. Reads are tried again when the server cannot be reached, writes not.
+        """
+        metadata = [("authorization", f"Bearer {api_key}")] if api_key else []
+        tls = not insecure and (ca is not None or certificate is not None or not _loopback(target))
+        options = [
+            ("grpc.max_receive_message_length", Limits().message_bytes),
+            ("grpc.max_send_message_length", Limits().message_bytes),
+            ("grpc.service_config", _service_config()),
+        ]
+        if tls:
+            made = grpc.secure_channel(target, _credentials(ca, certificate), options)
+        else:
+            made = grpc.insecure_channel(target, options)
+        self._channel = Channel(made, metadata, timeout_s)
+        self._collections = CollectionServiceStub(made)
+        self._snapshots = SnapshotServiceStub(made)
+        self._system = SystemServiceStub(made)
+
+    def open(self, collection: str) -> Remote:
+        """A collection of the server, by name or alias. NotFound: there is none."""
+        self._channel.call(self._collections.GetCollection, collections_pb2.GetCollectionRequest(collection=collection))
+        return Remote(self._channel, collection)
+
+    def create(
+        self,
+        collection: str,
+        *,
+        encoder: str | None = "minilm",
+        options: EncoderOptions = EncoderOptions(),
+        reduce: Iterable[str] = (),
+        fields: Iterable[str] = (),
+        **settings: Any,
+    ) -> Remote:
+        """Makes an empty collection on the server; settings as of `plait.create`."""
+        given = {name: value for name, value in settings.items() if value is not None}
+        for name in ("query_length", "document_length", "query_expansion"):
+            if (value := getattr(options, name)) is not None:
+                given[name] = value
+        request = collections_pb2.CreateCollectionRequest(
+            collection=collection, encoder=encoder or "none", reduce=reduce, fields=fields, **given
+        )
+        self._channel.call(self._collections.CreateCollection, request)
+        return Remote(self._channel, collection)
+
+    def collections(self) -> list[str]:
+        """The names of all collections that this key may see."""
+        names, token = [], ""
+        while True:
+            request = collections_pb2.ListCollectionsRequest(page_token=token)
+            page = self._channel.call(self._collections.ListCollections, request)
+            names += [c.name for c in page.collections]
+            if not (token := page.next_page_token):
+                return names
+
+    def delete(self, collection: str) -> None:
+        """Deletes a whole collection, and the aliases that stand for it."""
+        request = collections_pb2.DeleteCollectionRequest(collection=collection, confirm_name=collection)
+        self._channel.call(self._collections.DeleteCollection, request)
+
+    def set_alias(self, alias: str, collection: str | None) -> str | None:
+        """Lets a name stand for a collection (None: for nothing), in one step. Returns what it stood for before."""
+        request = collections_pb2.SetAliasRequest(alias=alias, collection=collection or "")
+        return self._channel.call(self._collections.SetAlias, request).before or None
+
+    def create_snapshot(self, collection: str, name: str) -> int:
+        """Copies a collection into the server's snapshot folder. Returns the sequence number of the copy."""
+        request = snapshots_pb2.CreateSnapshotRequest(collection=collection, name=name)
+        return self._channel.call(self._snapshots.CreateSnapshot, request).snapshot.seq
+
+    def restore_snapshot(self, name: str, collection: str) -> int:
+        """Makes a new collection from a snapshot. Returns its sequence number."""
+        request = snapshots_pb2.RestoreSnapshotRequest(name=name, collection=collection)
+        return self._channel.call(self._snapshots.RestoreSnapshot, request).seq
+
+    def info(self) -> dict[str, Any]:
+        """The server's version and all of its limits."""
+        found = self._channel.call(self._system.GetServerInfo, system_pb2.GetServerInfoRequest())
+        return {field.name: getattr(found, field.name) for field in found.DESCRIPTOR.fields} | {
+            "limits": dict(found.limits)
+        }
+
+    def close(self) -> None:
+        self._channel.grpc.close()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _credentials(ca: str | Path | None, certificate: tuple[str | Path, str | Path] | None) -> grpc.ChannelCredentials:
+    chain, key = (None, None) if certificate is None else (Path(p).read_bytes() for p in certificate)
+    return grpc.ssl_channel_credentials(None if ca is None else Path(ca).read_bytes(), key, chain)
+
+
+def _loopback(target: str) -> bool:
+    host = target.rpartition(":")[0].strip("[]")
+    if host == "localhost" or target.startswith("unix:"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _service_config() -> str:
+    """Reads, and nothing else, are sent again when the server could not be reached."""
+    reads = [path for path, scope in SCOPES.items() if scope == access_pb2.SCOPE_READ]
+    names = [dict(zip(("service", "method"), path[1:].split("/"), strict=True)) for path in reads]
+    return json.dumps({"methodConfig": [{"name": names, "retryPolicy": _RETRY}]})

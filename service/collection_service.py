@@ -1,0 +1,136 @@
+"""CollectionService: whole collections are made, described, renamed, rewritten and deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..index.calibration import DEPTHS
+from ..index.checkup import check_collection
+from ..index.errors import PlaitError
+from ..retrieval.encoder import EMBEDDED, EncoderOptions
+from .calls import Call
+from .collections import Collections, NoCollection, Opened
+from .limits import BadField
+from .operations import Operations, Report
+from .payloads import write_payload
+from .settings import Settings
+from .tensors import read_tokens
+from .wire import collections_pb2 as wire
+
+_PAGE = 100
+
+
+class CollectionMethods:
+    def __init__(self, collections: Collections, operations: Operations, settings: Settings):
+        self._collections, self._operations = collections, operations
+        self._limits, self._allowed = settings.limits, settings.encoders
+
+    def create_collection(self, request: wire.CreateCollectionRequest, call: Call) -> wire.CreateCollectionResponse:
+        given = {n: getattr(request, n) for n in ("system", "dim", "terms", "store") if request.HasField(n)}
+        lengths = {n: getattr(request, n) for n in ("query_length", "document_length", "query_expansion")}
+        options = EncoderOptions(**{n: v for n, v in lengths.items() if request.HasField(n)})
+        encoder = request.encoder if request.HasField("encoder") else EMBEDDED
+        self._known(encoder, "encoder", (EMBEDDED, "none"))
+        if "terms" in given:
+            plain = given["terms"].startswith("bm25:")
+            self._known("bm25" if plain else given["terms"], "terms", ("bm25", "binary"))
+        if "dim" in given:
+            self._limits.check("dim", given["dim"], "dim", least=1)
+        named = None if encoder == "none" else encoder
+        self._collections.create(
+            request.collection,
+            encoder=named,
+            options=options,
+            reduce=list(request.reduce),
+            fields=list(request.fields),
+            **given,
+        )
+        return wire.CreateCollectionResponse(collection=self._described(request.collection))
+
+    def get_collection(self, request: wire.GetCollectionRequest, call: Call) -> wire.GetCollectionResponse:
+        return wire.GetCollectionResponse(collection=self._described(request.collection))
+
+    def list_collections(self, request: wire.ListCollectionsRequest, call: Call) -> wire.ListCollectionsResponse:
+        size = request.page_size if request.HasField("page_size") else min(_PAGE, self._limits.page_size)
+        self._limits.check("page_size", size, "page_size", least=1)
+        names = [name for name in self._collections.names() if name > request.page_token]
+        response = wire.ListCollectionsResponse(next_page_token=names[size - 1] if len(names) > size else "")
+        for name in names[:size]:
+            call.check()
+            try:
+                described = self._described(name)
+                described.ClearField("details")
+            except NoCollection:
+                continue  # deleted meanwhile
+            except PlaitError as error:
+                described = wire.Collection(name=name, problem=str(error))
+            response.collections.append(described)
+        return response
+
+    def delete_collection(self, request: wire.DeleteCollectionRequest, call: Call) -> wire.DeleteCollectionResponse:
+        if request.confirm_name != request.collection:
+            shown = f"confirm_name is {request.confirm_name!r}, collection {request.collection!r}"
+            raise BadField("confirm_name", f"{shown}; give the name of what is to be deleted twice")
+        self._collections.delete(request.collection)
+        return wire.DeleteCollectionResponse()
+
+    def set_alias(self, request: wire.SetAliasRequest, call: Call) -> wire.SetAliasResponse:
+        before = self._collections.set_alias(request.alias, request.collection or None)
+        return wire.SetAliasResponse(before=before or "")
+
+    def compact_collection(self, request: wire.CompactCollectionRequest, call: Call) -> wire.CompactCollectionResponse:
+        def work(opened: Opened, report: Report) -> dict[str, Any]:
+            before = opened.retriever.collection.stats()
+            opened.retriever.collection.compact(request.retrain)
+            return {"before": before, "after": opened.retriever.collection.stats()}
+
+        return wire.CompactCollectionResponse(operation=self._start("compact", request.collection, work))
+
+    def check_collection(self, request: wire.CheckCollectionRequest, call: Call) -> wire.CheckCollectionResponse:
+        def work(opened: Opened, report: Report) -> dict[str, Any]:
+            problems = check_collection(opened.retriever.collection.path)
+            return {"ok": not problems, "problems": problems}
+
+        return wire.CheckCollectionResponse(operation=self._start("check", request.collection, work))
+
+    def calibrate_collection(
+        self, request: wire.CalibrateCollectionRequest, call: Call
+    ) -> wire.CalibrateCollectionResponse:
+        if request.texts and request.tokens:
+            raise BadField("texts", "give texts or tokens, not both")
+        self._limits.check("batch_queries", len(request.texts) + len(request.tokens), "texts")
+        for k in request.depths:
+            self._limits.check("k", k, "depths", least=1)
+        tokens = read_tokens(request.tokens, self._limits, "query_tokens", "tokens") if request.tokens else None
+
+        def work(opened: Opened, report: Report) -> dict[str, Any]:
+            queries = tokens if tokens is not None else list(request.texts) or None
+            return opened.retriever.calibrate(queries, list(request.depths) or DEPTHS, report).to_json()
+
+        return wire.CalibrateCollectionResponse(operation=self._start("calibrate", request.collection, work))
+
+    def _start(self, kind: str, name: str, work: Callable[[Opened, Report], dict[str, Any]]) -> Any:
+        with self._collections.use(name) as opened:
+            name = opened.name
+
+        def run(report: Report) -> dict[str, Any]:
+            with self._collections.use(name) as opened:
+                return work(opened, report)
+
+        return self._operations.start(kind, name, run).message()
+
+    def _described(self, name: str) -> wire.Collection:
+        with self._collections.use(name) as opened:
+            info = opened.retriever.info()
+        aliases = [alias for alias, stands in self._collections.aliases().items() if stands == opened.name]
+        described = wire.Collection(name=opened.name, aliases=sorted(aliases), bytes=info["bytes"]["total"])
+        for field in ("documents", "tokens", "seq", "dim", "system", "store"):
+            setattr(described, field, info[field])
+        write_payload(info, described.details)
+        return described
+
+    def _known(self, name: str, field: str, known: tuple[str, ...]) -> None:
+        """A name from outside could be a path, or an id to download: only what needs neither is taken."""
+        if name not in known and name not in self._allowed:
+            raise BadField(field, f"{field} is {name!r}; this server takes {', '.join([*known, *self._allowed])}")

@@ -1,0 +1,204 @@
+"""The collections of a server: folders under one root, opened once, and names that stand for them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..index.errors import AlreadyExists, NotFound, PlaitError, Unavailable
+from ..index.segment import sync
+from ..retrieval.retriever import Retriever
+from ..retrieval.routes import Queries
+from .batcher import Batcher
+from .limits import BadField
+from .settings import Settings
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_ALIASES = "aliases.json"
+_LEAVE_S = 30.0
+
+
+def checked_name(name: str, field: str = "collection") -> str:
+    """The name. BadField: it could be a path, or is too long."""
+    if not _NAME.fullmatch(name):
+        shown = f"{name[:70]!r}; 1 to 64 ASCII letters, digits, _ and -, the first a letter or digit"
+        raise BadField(field, f"{field} is {shown}")
+    return name
+
+
+class NoCollection(NotFound):
+    def __init__(self, name: str):
+        super().__init__(f"no collection is called {name!r}")
+        self.collection = name
+
+
+class CollectionThere(AlreadyExists):
+    def __init__(self, name: str, what: str = "collection"):
+        super().__init__(f"a {what} is called {name!r} already; choose another name, or delete that one first")
+        self.collection = name
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A collection that the server has open."""
+
+    name: str
+    retriever: Retriever
+    encode: Batcher
+    """(mode, text) to `Queries` of one."""
+
+
+class Collections:
+    """Opens each collection once and lends it; a collection is closed only when nobody has it."""
+
+    def __init__(self, settings: Settings):
+        """Opens all there are. One that cannot be opened raises its error whenever it is asked for."""
+        self.root, self._settings = settings.root, settings
+        self.root.mkdir(parents=True, exist_ok=True)
+        for half in self.root.glob(".gone-*"):
+            shutil.rmtree(half, ignore_errors=True)
+        self._open: dict[str, Opened | PlaitError] = {}
+        self._users: dict[str, int] = {}
+        self._busy: set[str] = set()
+        self._lock = threading.Condition()
+        path = self.root / _ALIASES
+        self._aliases: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+        for name in self.names():
+            try:
+                self._open[name] = self._opened(name, Retriever(self.root / name, **self._machine()))
+            except PlaitError as error:
+                self._open[name] = error
+
+    def names(self) -> list[str]:
+        return sorted(p.parent.name for p in self.root.glob("*/catalog.db") if _NAME.fullmatch(p.parent.name))
+
+    def aliases(self) -> dict[str, str]:
+        """Alias to collection."""
+        with self._lock:
+            return dict(self._aliases)
+
+    @contextmanager
+    def use(self, name: str) -> Iterator[Opened]:
+        """The collection of this name or alias, open for as long as the block runs.
+
+        Raises:
+            BadField, NoCollection: there is none. DataLoss: it is damaged. Unavailable: it is being made or deleted.
+        """
+        with self._lock:
+            name = checked_name(self._aliases.get(name, name))
+            opened = self._find(name)
+            self._users[name] = self._users.get(name, 0) + 1
+        try:
+            yield opened
+        finally:
+            with self._lock:
+                self._users[name] -= 1
+                self._lock.notify_all()
+
+    def create(self, name: str, **settings: Any) -> None:
+        """CollectionThere: the name is taken. Errors as of `plait.create`."""
+        with self.reserved(name) as folder:
+            made = Retriever.create(folder, **settings, **self._machine())
+            with self._lock:
+                self._open[name] = self._opened(name, made)
+
+    @contextmanager
+    def reserved(self, name: str) -> Iterator[Path]:
+        """The folder of a new collection, which nobody else makes meanwhile. CollectionThere: the name is taken."""
+        checked_name(name)
+        with self._lock:
+            if (self.root / name).exists() or name in self._aliases or name in self._busy:
+                raise CollectionThere(name, "alias" if name in self._aliases else "collection")
+            self._busy.add(name)
+        try:
+            yield self.root / name
+        finally:
+            with self._lock:
+                self._busy.discard(name)
+
+    def delete(self, name: str) -> None:
+        """Waits for those who use it, then removes it and its aliases. Unavailable: they take too long."""
+        with self._lock:
+            if not (self.root / checked_name(name)).is_dir() or name in self._busy:
+                raise NoCollection(name)
+            self._busy.add(name)
+            try:
+                if not self._lock.wait_for(lambda: not self._users.get(name), _LEAVE_S):
+                    raise Unavailable(f"{name} is still in use after {_LEAVE_S:.0f} s; try again")
+                opened = self._open.pop(name, None)
+                if isinstance(opened, Opened):
+                    opened.retriever.close()
+                gone = self.root / f".gone-{name}"
+                shutil.rmtree(gone, ignore_errors=True)
+                (self.root / name).rename(gone)
+                sync(self.root)
+                self._write_aliases({a: c for a, c in self._aliases.items() if c != name})
+            finally:
+                self._busy.discard(name)
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def set_alias(self, alias: str, name: str | None) -> str | None:
+        """Lets the alias stand for a collection, or for none, in one step. Returns what it stood for."""
+        checked_name(alias, "alias")
+        with self._lock:
+            if (self.root / alias).exists() or alias in self._busy:
+                raise CollectionThere(alias)
+            if name is not None and not (self.root / checked_name(name) / "catalog.db").is_file():
+                raise NoCollection(name)
+            before = self._aliases.get(alias)
+            others = {a: c for a, c in self._aliases.items() if a != alias}
+            self._write_aliases(others if name is None else {**others, alias: name})
+            return before
+
+    def close(self) -> None:
+        with self._lock:
+            for opened in self._open.values():
+                if isinstance(opened, Opened):
+                    opened.retriever.close()
+            self._open.clear()
+
+    def _find(self, name: str) -> Opened:
+        if name in self._busy:
+            raise Unavailable(f"{name} is being made or deleted; try again")
+        if name not in self._open:
+            if not (self.root / name / "catalog.db").is_file():
+                raise NoCollection(name)
+            self._open[name] = self._opened(name, Retriever(self.root / name, **self._machine()))
+        found = self._open[name]
+        if isinstance(found, PlaitError):
+            raise found
+        return found
+
+    def _opened(self, name: str, retriever: Retriever) -> Opened:
+        with retriever.collection.snapshot():
+            pass  # every segment is opened and verified before the first search comes
+        # On a GPU one batch after the other; CPU encoders work side by side.
+        lanes = self._settings.workers if self._settings.device == "cpu" else 1
+        return Opened(name, retriever, Batcher(partial(_encode, retriever), lanes))
+
+    def _machine(self) -> dict[str, Any]:
+        return {"device": self._settings.device, "threads": self._settings.threads}
+
+    def _write_aliases(self, aliases: dict[str, str]) -> None:
+        part = self.root / f".{_ALIASES}"
+        with part.open("w") as file:
+            json.dump(aliases, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(self.root / _ALIASES)
+        sync(self.root)
+        self._aliases = aliases
+
+
+def _encode(retriever: Retriever, mode: str, texts: Sequence[str]) -> list[Queries]:
+    queries = retriever.queries(retriever.route({"mode": mode}, None), [*texts])
+    return [queries.one(i) for i in range(len(texts))]

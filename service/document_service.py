@@ -1,0 +1,189 @@
+"""DocumentService: documents come, change, go and are looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from ..index.errors import Overloaded
+from ..index.live import Written
+from ..index.tokens import Tokens
+from .calls import Call
+from .collections import Collections, Opened
+from .consistency import wait_for_state
+from .limits import BadField, Limits
+from .payloads import read_payload, write_payload
+from .tensors import read_tokens
+from .wire import documents_pb2 as wire
+from .wire_filters import read_filter
+
+_PAGE = 100
+_PAGE_BYTES = 8 << 20
+"""A page ends early when its documents weigh so much."""
+
+
+class DocumentMethods:
+    own_turns = ("ingest_documents",)
+
+    def __init__(self, collections: Collections, limits: Limits, streams: Any):
+        """`streams`: a semaphore of the streams that may be open at once."""
+        self._collections, self._limits, self._streams = collections, limits, streams
+
+    def upsert_documents(self, request: wire.UpsertDocumentsRequest, call: Call) -> wire.UpsertDocumentsResponse:
+        durable = _durable(request.durability)
+        with self._collections.use(request.collection) as opened:
+            written = self._write(opened, request.documents, durable)
+        return wire.UpsertDocumentsResponse(seq=written.seq, count=written.count)
+
+    def ingest_documents(self, requests: Iterator[Any], call: Call) -> Iterator[wire.IngestDocumentsResponse]:
+        if not self._streams.acquire(blocking=False):
+            raise Overloaded("as many streams are open as the server allows; try again later")
+        try:
+            first = next(requests, None)
+            if first is None:
+                return
+            with self._collections.use(first.collection) as opened:
+                given = _same_collection(first, requests)
+                yield from self._bulk(opened, given, call) if first.bulk else self._ingest(opened, given, call)
+        finally:
+            self._streams.release()
+
+    def _ingest(self, opened: Opened, requests: Iterable[Any], call: Call) -> Iterator[wire.IngestDocumentsResponse]:
+        count = 0
+        for messages, request in enumerate(requests, 1):
+            with call.turn():
+                written = self._write(opened, request.documents, durable=True)
+            count += written.count
+            yield wire.IngestDocumentsResponse(messages=messages, seq=written.seq, count=count)
+
+    def _bulk(self, opened: Opened, requests: Iterable[Any], call: Call) -> Iterator[wire.IngestDocumentsResponse]:
+        """One bulk write. It takes no turn: it waits for its client, and the collection lets one bulk write in at a time."""
+        retriever, messages = opened.retriever, 0
+
+        def batches() -> Iterator[Sequence[wire.Document]]:
+            nonlocal messages
+            for request in requests:
+                call.check()
+                messages += 1
+                self._limits.check("batch_documents", len(request.documents), "documents", least=1)
+                yield request.documents
+
+        stream = batches()
+        head = next(stream)
+        if head[0].HasField("tokens"):
+            with retriever.collection.builder() as builder:
+                builder.refuse_unfinished()
+                try:
+                    for batch in _chained(head, stream):
+                        ids, tokens, payloads = self._given(batch)
+                        builder.add(ids, tokens, payloads)
+                except BaseException:
+                    builder.discard()
+                    raise
+                count = builder.publish()
+        else:
+            texts = (document for batch in _chained(head, stream) for document in self._texts(batch))
+            count = retriever.add(texts)
+        yield wire.IngestDocumentsResponse(messages=messages, seq=retriever.seq, count=count)
+
+    def delete_documents(self, request: wire.DeleteDocumentsRequest, call: Call) -> wire.DeleteDocumentsResponse:
+        durable, which = _durable(request.durability), request.WhichOneof("which")
+        if which is None:
+            raise BadField("which", "give either ids or a filter")
+        with self._collections.use(request.collection) as opened:
+            filter, ids = None, None
+            if which == "filter":
+                filter = read_filter(request.filter, self._limits)
+            else:
+                self._limits.check("ids", len(request.ids.ids), "ids")
+                ids = list(request.ids.ids)
+            written = opened.retriever.delete(ids, filter, request.dry_run, durable)
+        return wire.DeleteDocumentsResponse(seq=written.seq, count=written.count)
+
+    def get_documents(self, request: wire.GetDocumentsRequest, call: Call) -> wire.GetDocumentsResponse:
+        self._limits.check("ids", len(request.ids), "ids")
+        with self._collections.use(request.collection) as opened:
+            wait_for_state(opened.retriever, request, call)
+            with opened.retriever.collection.catalog.reading() as view:
+                found, seq = view.by_ids(request.ids), view.meta("seq")
+        response = wire.GetDocumentsResponse(seq=seq)
+        for id in request.ids:
+            if id in found:
+                write_payload(found[id].payload, response.documents.add(id=id).payload)
+        return response
+
+    def list_documents(self, request: wire.ListDocumentsRequest, call: Call) -> wire.ListDocumentsResponse:
+        size = request.page_size if request.HasField("page_size") else min(_PAGE, self._limits.page_size)
+        self._limits.check("page_size", size, "page_size", least=1)
+        filter = read_filter(request.filter, self._limits) if request.HasField("filter") else None
+        response, weight = wire.ListDocumentsResponse(), 0
+        with self._collections.use(request.collection) as opened:
+            found = opened.retriever.list_documents(size, request.page_token, filter)
+        for fields in found:
+            document = response.documents.add(id=fields.pop("id"))
+            write_payload(fields, document.payload)
+            weight += document.ByteSize()
+            if weight > _PAGE_BYTES or len(response.documents) == size:
+                response.next_page_token = document.id
+                break
+        return response
+
+    def count_documents(self, request: wire.CountDocumentsRequest, call: Call) -> wire.CountDocumentsResponse:
+        filter = read_filter(request.filter, self._limits) if request.HasField("filter") else None
+        with self._collections.use(request.collection) as opened:
+            retriever = opened.retriever
+            return wire.CountDocumentsResponse(count=retriever.count(filter), seq=retriever.seq)
+
+    def update_payload(self, request: wire.UpdatePayloadRequest, call: Call) -> wire.UpdatePayloadResponse:
+        durable, patch = _durable(request.durability), read_payload(request.patch)
+        with self._collections.use(request.collection) as opened:
+            written = opened.retriever.update_payload(request.id, patch, durable)
+        return wire.UpdatePayloadResponse(seq=written.seq)
+
+    def _write(self, opened: Opened, documents: Sequence[wire.Document], durable: bool) -> Written:
+        """One transaction."""
+        self._limits.check("batch_documents", len(documents), "documents", least=1)
+        retriever = opened.retriever
+        if documents[0].HasField("tokens"):
+            ids, tokens, payloads = self._given(documents)
+            return retriever.upsert_tokens(ids, tokens, payloads, durable)
+        return retriever.upsert(self._texts(documents), durable)
+
+    def _given(self, documents: Sequence[wire.Document]) -> tuple[list[str], Tokens, list[dict[str, Any]]]:
+        if not all(document.HasField("tokens") for document in documents):
+            raise BadField("documents", "documents: give tokens for all of a batch, or for none")
+        tokens = read_tokens([d.tokens for d in documents], self._limits, "document_tokens", "documents.tokens")
+        return [self._id(d, i) for i, d in enumerate(documents)], tokens, [read_payload(d.payload) for d in documents]
+
+    def _texts(self, documents: Sequence[wire.Document]) -> Iterator[dict[str, Any]]:
+        for i, document in enumerate(documents):
+            if document.HasField("tokens"):
+                raise BadField("documents", "documents: give tokens for all of a batch, or for none")
+            payload = read_payload(document.payload)
+            for name in ("text", "title"):
+                if isinstance(text := payload.get(name), str):
+                    self._limits.check("text_characters", len(text), f"documents[{i}].payload.{name}")
+            yield {**payload, "id": self._id(document, i)}
+
+    def _id(self, document: wire.Document, i: int) -> str:
+        self._limits.check("id_characters", len(document.id), f"documents[{i}].id", least=1)
+        return document.id
+
+
+def _durable(durability: int) -> bool:
+    if durability not in wire.Durability.values():
+        raise BadField("durability", f"durability is {durability}; choose SYNC or OS")
+    return durability != wire.DURABILITY_OS
+
+
+def _same_collection(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    yield first
+    for request in rest:
+        if request.collection not in ("", first.collection):
+            raise BadField("collection", f"this stream writes to {first.collection!r}, not to {request.collection!r}")
+        yield request
+
+
+def _chained(head: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    yield head
+    yield from rest

@@ -1,0 +1,71 @@
+"""The edge of a server, made from its settings: who may call, how much, and what is seen of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from ..index.errors import PlaitError
+from .access import HEALTH, REFLECTION, audited, guarded, rules
+from .admin import AdminServer
+from .collections import Collections
+from .concerns import Concern, Interceptor
+from .keys import KeyRing
+from .logs import identified, logged
+from .metrics import Metrics
+from .protocol import SCOPES, SERVICES
+from .recall_probe import RecallProbe
+from .server import Service
+from .settings import Settings
+from .throttle import Throttle, throttled
+from .tls import credentials, refuse_open_door
+from .tracing import Tracer, provider
+
+
+class Edge:
+    """Interceptors and credentials for `build_server`, and what its servicers report to.
+
+    Raises:
+        FailedPrecondition: the address is public and TLS or keys are missing; TLS files that cannot be used.
+        NotFound, DataLoss: the key file.
+    """
+
+    def __init__(self, settings: Settings):
+        refuse_open_door(settings)
+        self._settings = settings
+        self.credentials = credentials(settings.tls)
+        allowed = {**rules(SERVICES.values(), SCOPES), **(REFLECTION if settings.reflection else {})}
+        ring = KeyRing(settings.keys) if settings.keys else None
+        self.metrics = Metrics()
+        self._tracer = Tracer(provider(settings.tracing)) if settings.tracing.endpoint else None
+        admin = settings.admin
+        self.probe = RecallProbe(admin.probe_every, admin.probe_cpu, self.metrics) if admin.probe_every else None
+        self._admin: AdminServer | None = None
+        # What sees a call stands before what may refuse it, so that refusals are seen as well.
+        seeing: list[Concern] = [identified, logged, self.metrics.timed]
+        tracing = [self._tracer.traced] if self._tracer else []
+        refusing = [guarded(allowed, ring), throttled(settings.per_key, Throttle(settings.per_key))]
+        self.interceptors = [Interceptor([*seeing, *tracing, audited(allowed), *refusing], untouched=HEALTH)]
+
+    def open_admin(self, service: Service) -> str | None:
+        """Opens the admin port, if there is to be one. Returns its address."""
+        if not self._settings.admin.listen:
+            return None
+        self.metrics.watch_queue(lambda: service.gate.waiting)
+        self.metrics.watch_collections(partial(_stats, service.collections))
+        self._admin = AdminServer(self._settings.admin.listen, self.metrics.registry, service.ready.is_set)
+        return self._admin.address
+
+    def close(self) -> None:
+        for part in (self.probe, self._admin, self._tracer):
+            if part:
+                part.stop()
+
+
+def _stats(collections: Collections) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Of those that can be opened."""
+    for name in collections.names():
+        with suppress(PlaitError), collections.use(name) as opened:
+            yield name, opened.retriever.collection.stats()

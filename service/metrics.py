@@ -1,0 +1,118 @@
+"""Prometheus metrics of one server. Labels take values from fixed sets alone, or from the names of collections."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from .concerns import Rpc
+
+STAGES = ("queue", "encode", "search", "candidates", "score", "fetch")
+_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+_COUNTS = (1, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
+
+Stats = Callable[[], Iterable[tuple[str, dict[str, Any]]]]
+"""Names of collections with what `Collection.stats` says of them."""
+
+
+class Metrics:
+    """What is counted, in a registry of its own: two servers in a process do not mix."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._seconds = Histogram(
+            "plait_request_seconds",
+            "Time of a call, by method and code.",
+            ("method", "code"),
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self._stages = Histogram(
+            "plait_stage_seconds", "Time of a stage of a search.", ("stage",), registry=registry, buckets=_SECONDS
+        )
+        self._candidates = Histogram(
+            "plait_candidates", "Documents that a search scored exactly.", registry=registry, buckets=_COUNTS
+        )
+        self._under_way = Gauge("plait_requests_under_way", "Calls being answered.", registry=registry)
+        self._queue = Gauge("plait_queue_depth", "Calls that wait for a thread.", registry=registry)
+        self._recall = Gauge(
+            "plait_probe_recall", "Mean recall@k of the latest probed searches.", ("collection",), registry=registry
+        )
+        self._probes = Counter(
+            "plait_probes", "Searches due for a probe: answered exactly, or skipped.", ("result",), registry=registry
+        )
+        for stage in STAGES:
+            self._stages.labels(stage)
+
+    @contextmanager
+    def timed(self, rpc: Rpc) -> Iterator[None]:
+        """A concern: counts and times the call."""
+        rpc.observers.append(self.stage)
+        started, error = time.perf_counter(), None
+        self._under_way.inc()
+        try:
+            yield
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            self._under_way.dec()
+            self._seconds.labels(rpc.method, rpc.outcome(error).name).observe(time.perf_counter() - started)
+
+    def stage(self, name: str, seconds: float, documents: int = 0) -> None:
+        """Notes how long a stage of a call took, one of `STAGES`, and how many documents it scored."""
+        self._stages.labels(name).observe(seconds)
+        if documents:
+            self._candidates.observe(documents)
+
+    def watch_queue(self, depth: Callable[[], int]) -> None:
+        """Asks for the depth of the queue at every scrape."""
+        self._queue.set_function(depth)
+
+    def watch_collections(self, stats: Stats) -> None:
+        """Asks for the sizes of collections at every scrape."""
+        self.registry.register(_Collections(stats))
+
+    def probed(self, collection: str, recall: float) -> None:
+        self._recall.labels(collection).set(recall)
+        self._probes.labels("answered").inc()
+
+    def skipped(self) -> None:
+        """A probe that the CPU budget did not allow."""
+        self._probes.labels("skipped").inc()
+
+
+class _Collections(Collector):
+    def __init__(self, stats: Stats):
+        self._stats = stats
+
+    def describe(self) -> Iterable[Metric]:
+        return self._families().values()
+
+    def collect(self) -> Iterable[Metric]:
+        families = self._families()
+        for name, stats in self._stats():
+            values = {**stats, "segments": len(stats["segments"]), "bytes": stats["bytes"]["total"]}
+            for key, family in families.items():
+                family.add_metric([name], values[key])
+        return families.values()
+
+    def _families(self) -> dict[str, GaugeMetricFamily]:
+        said = {
+            "documents": "Documents that are there.",
+            "tokens": "Token vectors that are stored.",
+            "bytes": "Bytes on disk.",
+            "segments": "Sealed segments.",
+            "fresh": "Fresh documents: in the log, not yet in a segment.",
+            "dead": "Documents deleted or replaced, not yet merged away.",
+            "seq": "The sequence number of the last write.",
+        }
+        return {
+            key: GaugeMetricFamily(f"plait_collection_{key}", text, labels=["collection"]) for key, text in said.items()
+        }

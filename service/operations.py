@@ -1,0 +1,168 @@
+"""Work that outlives its call: started, watched, cancelled between two steps, and remembered for a while."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..index.errors import NotFound, Overloaded, PlaitError
+from .calls import Call
+from .payloads import write_payload
+from .wire import operations_pb2 as wire
+
+_KEPT = 256
+_WAITING = 16
+_LOOK_S = 1.0
+
+Report = Callable[[int, int], None]
+"""Called between two steps with those done, of how many. Raises what ends a cancelled operation."""
+
+
+class Cancelled(Exception):
+    """Raised inside of the work, to end it."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    id: str
+    kind: str
+    collection: str
+    state: int = wire.STATE_WAITING
+    done: int = 0
+    total: int = 0
+    started: float = 0.0
+    ended: float = 0.0
+    error: str = ""
+    result: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def over(self) -> bool:
+        return self.state in (wire.STATE_DONE, wire.STATE_FAILED, wire.STATE_CANCELLED)
+
+    def message(self) -> wire.Operation:
+        made = wire.Operation(
+            id=self.id,
+            kind=self.kind,
+            collection=self.collection,
+            state=self.state,  # type: ignore[arg-type]
+            done=self.done,
+            total=self.total,
+            error=self.error,
+        )
+        made.started.FromMilliseconds(int(1000 * self.started))
+        if self.ended:
+            made.ended.FromMilliseconds(int(1000 * self.ended))
+        write_payload(self.result, made.result)
+        return made
+
+
+class Operations:
+    """One operation works at a time; others wait for it."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, Operation] = OrderedDict()
+        self._stopping: set[str] = set()
+        self._changed = threading.Condition()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="plait-operation")
+
+    def start(self, kind: str, collection: str, work: Callable[[Report], dict[str, Any]]) -> Operation:
+        """Overloaded: too many wait already."""
+        operation = Operation(uuid.uuid4().hex, kind, collection, started=time.time())
+        with self._changed:
+            waiting = [o for o in self._known.values() if not o.over]
+            if len(waiting) >= _WAITING:
+                raise Overloaded(f"{len(waiting)} operations wait already; try again when one has ended")
+            self._known[operation.id] = operation
+            for old in [o.id for o in self._known.values() if o.over][: max(0, len(self._known) - _KEPT)]:
+                del self._known[old]
+        self._pool.submit(self._run, operation.id, work)
+        return operation
+
+    def get(self, id: str) -> Operation:
+        with self._changed:
+            if id not in self._known:
+                raise NotFound(f"no operation has the id {id!r}; the server forgets them when it ends")
+            return self._known[id]
+
+    def list(self, collection: str) -> list[Operation]:
+        with self._changed:
+            return [o for o in reversed(self._known.values()) if collection in ("", o.collection)]
+
+    def cancel(self, id: str) -> Operation:
+        operation = self.get(id)
+        if not operation.over:
+            self._stopping.add(id)
+        return operation
+
+    def watch(self, id: str, call: Call) -> Iterator[Operation]:
+        """The operation, and again whenever it has changed, until it is over."""
+        seen = None
+        while seen is None or not seen.over:
+            with self._changed:
+                self._changed.wait_for(lambda last=seen: self.get(id) is not last, _LOOK_S)
+                now = self.get(id)
+            call.check()
+            if now is not seen:
+                yield now
+            seen = now
+
+    def close(self) -> None:
+        """Cancels everything and waits for the step under way."""
+        with self._changed:
+            self._stopping.update(self._known)
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _run(self, id: str, work: Callable[[Report], dict[str, Any]]) -> None:
+        def report(done: int, total: int) -> None:
+            if id in self._stopping:
+                raise Cancelled
+            self._change(id, done=done, total=total)
+
+        try:
+            report(0, 0)
+            self._change(id, state=wire.STATE_RUNNING)
+            self._change(id, result=work(report), state=wire.STATE_DONE, ended=time.time())
+        except Cancelled:
+            self._change(id, state=wire.STATE_CANCELLED, ended=time.time())
+        except PlaitError as error:
+            self._change(id, state=wire.STATE_FAILED, error=str(error), ended=time.time())
+        except Exception as error:
+            self._change(id, state=wire.STATE_FAILED, error=type(error).__name__, ended=time.time())
+            raise
+
+    def _change(self, id: str, **changes: Any) -> None:
+        with self._changed:
+            self._known[id] = replace(self._known[id], **changes)
+            self._changed.notify_all()
+
+
+class OperationMethods:
+    own_turns = ("watch_operation",)
+
+    def __init__(self, operations: Operations, streams: threading.Semaphore):
+        self._operations, self._streams = operations, streams
+
+    def get_operation(self, request: wire.GetOperationRequest, call: Call) -> wire.GetOperationResponse:
+        return wire.GetOperationResponse(operation=self._operations.get(request.id).message())
+
+    def list_operations(self, request: wire.ListOperationsRequest, call: Call) -> wire.ListOperationsResponse:
+        found = self._operations.list(request.collection)
+        return wire.ListOperationsResponse(operations=[o.message() for o in found])
+
+    def cancel_operation(self, request: wire.CancelOperationRequest, call: Call) -> wire.CancelOperationResponse:
+        return wire.CancelOperationResponse(operation=self._operations.cancel(request.id).message())
+
+    def watch_operation(self, request: wire.WatchOperationRequest, call: Call) -> Iterator[wire.WatchOperationResponse]:
+        if not self._streams.acquire(blocking=False):
+            raise Overloaded("as many streams are open as the server allows; try again later")
+        try:
+            for operation in self._operations.watch(request.id, call):
+                yield wire.WatchOperationResponse(operation=operation.message())
+        finally:
+            self._streams.release()

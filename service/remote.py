@@ -1,0 +1,311 @@
+"""A collection on a server, with the face that `Retriever` has for one that is here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from ..index.calibration import DEPTHS, Calibration
+from ..index.errors import InvalidArgument, PlaitError
+from ..index.live import Written
+from ..index.tokens import Tokens
+from ..retrieval.corpus import checked
+from ..retrieval.explanation import Explanation
+from ..retrieval.hit import Hit
+from ..retrieval.routes import Queries, as_filter
+from .explanations import read_explanation
+from .limits import Limits
+from .payloads import read_payload, write_payload
+from .queries import read_queries, write_query
+from .search_options import write_options
+from .tensors import write_tokens
+from .wire import collections_pb2, documents_pb2, operations_pb2, search_pb2
+from .wire.collections_pb2_grpc import CollectionServiceStub
+from .wire.documents_pb2_grpc import DocumentServiceStub
+from .wire.operations_pb2_grpc import OperationServiceStub
+from .wire.search_pb2_grpc import SearchServiceStub
+from .wire_filters import write_filter
+
+if TYPE_CHECKING:
+    from .client import Channel
+
+_MESSAGE = 4 << 20
+"""Bytes of documents or queries sent in one message."""
+_TOGETHER = 256
+"""Documents, or queries, sent in one message."""
+
+Documents = Iterable[documents_pb2.Document]
+
+
+class Remote:
+    """Open one with `plait.connect(...).open(name)`. Methods are those of `Retriever`; where they differ, they say so."""
+
+    def __init__(self, channel: Channel, name: str):
+        self.name, self._channel = name, channel
+        self._documents, self._search = DocumentServiceStub(channel.grpc), SearchServiceStub(channel.grpc)
+        self._whole, self._operations = CollectionServiceStub(channel.grpc), OperationServiceStub(channel.grpc)
+
+    @property
+    def collection(self) -> Remote:
+        """`index.collection.stats()` and `compact()` work here and there."""
+        return self
+
+    def close(self) -> None:
+        """Nothing: the connection belongs to the server object."""
+
+    def __enter__(self) -> Remote:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self.count()
+
+    @overload
+    def search(self, query: str, k: int = 10, **search: Any) -> list[Hit]: ...  # pyright: ignore[reportOverlappingOverload]
+    @overload
+    def search(self, query: Sequence[str] | Tokens | Queries, k: int = 10, **search: Any) -> list[list[Hit]]: ...
+    def search(
+        self, query: str | Sequence[str] | Tokens | Queries, k: int = 10, **search: Any
+    ) -> list[Hit] | list[list[Hit]]:
+        """As `Retriever.search`; `at_least_seq` waits for the state that a write has returned."""
+        at_least, options = search.pop("at_least_seq", None), write_options(search)
+        asked = _queries(query)
+        found: list[list[Hit]] = []
+        for batch in _split(asked, lambda pair: pair[1].ByteSize()):
+            found += self._searched(batch, k, options, at_least, search)
+        return found[0] if isinstance(query, str) else found
+
+    def _searched(
+        self, batch: Sequence[Any], k: int, options: Any, at_least: int | None, search: dict[str, Any]
+    ) -> Iterator[list[Hit]]:
+        same = {"collection": self.name, "k": k, "options": options, "at_least_seq": at_least}
+        if len(batch) == 1:
+            ((one, query),) = batch
+            answer = self._channel.call(self._search.Search, search_pb2.SearchRequest(query=query, **same))
+            yield [Hit(h.id, h.score, read_payload(h.payload), self, one, search) for h in answer.hits]
+            return
+        request = search_pb2.BatchSearchRequest(queries=[query for _, query in batch], payload=True, **same)
+        answer = self._channel.call(self._search.BatchSearch, request)
+        rows = zip(answer.ids, np.frombuffer(answer.scores, "<f4").tolist(), answer.payloads, strict=True)
+        for (one, _), count in zip(batch, answer.counts, strict=True):
+            some = [next(rows) for _ in range(count)]
+            yield [Hit(id, score, read_payload(payload), self, one, search) for id, score, payload in some]
+
+    def explain(self, query: str | Tokens | Queries, id: str, k: int | None = None, **search: Any) -> Explanation:
+        ((_, asked),) = _queries([query] if isinstance(query, str) else query)
+        at_least = search.pop("at_least_seq", None)
+        request = search_pb2.ExplainRequest(
+            collection=self.name, query=asked, id=id, k=k, options=write_options(search), at_least_seq=at_least
+        )
+        return read_explanation(self._channel.call(self._search.Explain, request).explanation)
+
+    def rerank(self, query: str | Tokens | Queries, ids: Sequence[str], k: int | None = None) -> list[Hit]:
+        """Exact late-interaction scores of given documents, best first. NotFound: one of them is not there."""
+        ((one, asked),) = _queries([query] if isinstance(query, str) else query)
+        request = search_pb2.RerankRequest(collection=self.name, query=asked, ids=ids, k=k)
+        answer = self._channel.call(self._search.Rerank, request)
+        return [Hit(h.id, h.score, read_payload(h.payload), self, one, {"exact": True}) for h in answer.hits]
+
+    def encode(self, texts: Sequence[str], **search: Any) -> Queries:
+        parts = []
+        for batch in _split(list(texts), len):
+            request = search_pb2.EncodeRequest(collection=self.name, texts=batch, options=write_options(search))
+            parts += self._channel.call(self._search.Encode, request).queries
+        return read_queries(parts, Limits(), "queries")
+
+    def add(self, documents: Iterable[dict[str, Any]], progress: Any = None) -> int:
+        """Adds documents in bulk: visible all at once. AlreadyExists: an id is there; nothing is kept."""
+        return self._bulk(self._written_out(documents))
+
+    def add_tokens(self, ids: Sequence[str], tokens: Tokens, payloads: Sequence[dict[str, Any]] | None = None) -> int:
+        return self._bulk(_with_tokens(ids, tokens, payloads))
+
+    def upsert(self, documents: Iterable[dict[str, Any]], durable: bool = True) -> Written:
+        """Each message of at most 4 MiB and 256 documents is all or nothing."""
+        return self._upsert(self._written_out(documents), durable)
+
+    def upsert_tokens(
+        self, ids: Sequence[str], tokens: Tokens, payloads: Sequence[dict[str, Any]] | None = None, durable: bool = True
+    ) -> Written:
+        return self._upsert(_with_tokens(ids, tokens, payloads), durable)
+
+    def delete(
+        self, ids: Sequence[str] | None = None, filter: Any = None, dry_run: bool = False, durable: bool = True
+    ) -> Written:
+        if (ids is None) == (filter is None):
+            raise InvalidArgument("give either ids or a filter")
+        if isinstance(ids, str):
+            raise InvalidArgument(f"ids must be a list of ids, got the text {ids!r}")
+        request = documents_pb2.DeleteDocumentsRequest(
+            collection=self.name, dry_run=dry_run, durability=_durability(durable)
+        )
+        if ids is not None:
+            request.ids.ids.extend(ids)
+            request.ids.SetInParent()
+        else:
+            write_filter(as_filter(filter), request.filter)
+        answer = self._channel.call(self._documents.DeleteDocuments, request)
+        return Written(answer.seq, answer.count)
+
+    def update_payload(self, id: str, patch: dict[str, Any], durable: bool = True) -> Written:
+        request = documents_pb2.UpdatePayloadRequest(collection=self.name, id=id, durability=_durability(durable))
+        write_payload(patch, request.patch, exact=True)
+        return Written(self._channel.call(self._documents.UpdatePayload, request).seq, 1)
+
+    def get(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        request = documents_pb2.GetDocumentsRequest(collection=self.name, ids=ids)
+        return _read(self._channel.call(self._documents.GetDocuments, request).documents)
+
+    def list_documents(self, limit: int = 100, after: str = "", filter: Any = None) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        while len(found) < limit:
+            size = min(limit - len(found), Limits().page_size)
+            request = documents_pb2.ListDocumentsRequest(collection=self.name, page_size=size, page_token=after)
+            if filter is not None:
+                write_filter(as_filter(filter), request.filter)
+            page = self._channel.call(self._documents.ListDocuments, request)
+            found += _read(page.documents)
+            if not (after := page.next_page_token):
+                break
+        return found
+
+    def count(self, filter: Any = None) -> int:
+        request = documents_pb2.CountDocumentsRequest(collection=self.name)
+        if filter is not None:
+            write_filter(as_filter(filter), request.filter)
+        return self._channel.call(self._documents.CountDocuments, request).count
+
+    @property
+    def seq(self) -> int:
+        request = documents_pb2.CountDocumentsRequest(collection=self.name)
+        return self._channel.call(self._documents.CountDocuments, request).seq
+
+    def info(self) -> dict[str, Any]:
+        request = collections_pb2.GetCollectionRequest(collection=self.name)
+        return read_payload(self._channel.call(self._whole.GetCollection, request).collection.details)
+
+    def stats(self) -> dict[str, Any]:
+        """What `info` says; counts, bytes and segments among it."""
+        return self.info()
+
+    def compact(self, retrain: bool = False) -> None:
+        request = collections_pb2.CompactCollectionRequest(collection=self.name, retrain=retrain)
+        self._finished(self._channel.call(self._whole.CompactCollection, request).operation)
+
+    def check(self) -> list[str]:
+        """What is damaged, in words; empty when all is well."""
+        request = collections_pb2.CheckCollectionRequest(collection=self.name)
+        return self._finished(self._channel.call(self._whole.CheckCollection, request).operation)["problems"]
+
+    def calibrate(
+        self, queries: Sequence[str] | Tokens | None = None, depths: Sequence[int] = DEPTHS, progress: Any = None
+    ) -> Calibration:
+        request = collections_pb2.CalibrateCollectionRequest(collection=self.name, depths=depths)
+        if isinstance(queries, Tokens):
+            request.tokens.extend(write_tokens(queries, i) for i in range(len(queries)))
+        else:
+            request.texts.extend(queries or ())
+        operation = self._channel.call(self._whole.CalibrateCollection, request).operation
+        return Calibration.from_json(self._finished(operation, progress))
+
+    def _finished(self, operation: Any, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+        request = operations_pb2.WatchOperationRequest(id=operation.id)
+        for answer in self._channel.stream(self._operations.WatchOperation, request):
+            operation = answer.operation
+            if progress and operation.total:
+                progress(operation.done, operation.total)
+        if operation.state != operations_pb2.STATE_DONE:
+            raise PlaitError(f"{operation.kind} of {self.name} did not finish: {operation.error or 'cancelled'}")
+        return read_payload(operation.result)
+
+    def _upsert(self, documents: Documents, durable: bool) -> Written:
+        batches = _split(documents, lambda document: document.ByteSize())
+        first, second = next(batches, None), next(batches, None)
+        if first is None:
+            return Written(self.seq, 0)
+        if second is None:
+            return self._write(first, durable)
+        rest = chain([first, second], batches)
+        if not durable:
+            done = [self._write(batch, durable) for batch in rest]
+            return Written(done[-1].seq, sum(d.count for d in done))
+        requests = (documents_pb2.IngestDocumentsRequest(collection=self.name, documents=b) for b in rest)
+        *_, last = self._channel.stream(self._documents.IngestDocuments, requests)
+        return Written(last.seq, last.count)
+
+    def _write(self, documents: Sequence[documents_pb2.Document], durable: bool) -> Written:
+        request = documents_pb2.UpsertDocumentsRequest(
+            collection=self.name, documents=documents, durability=_durability(durable)
+        )
+        answer = self._channel.call(self._documents.UpsertDocuments, request)
+        return Written(answer.seq, answer.count)
+
+    def _bulk(self, documents: Documents) -> int:
+        batches = _split(documents, lambda document: document.ByteSize())
+        if (first := next(batches, None)) is None:
+            return 0
+        requests = (
+            documents_pb2.IngestDocumentsRequest(collection=self.name, documents=batch, bulk=True)
+            for batch in chain([first], batches)
+        )
+        (answer,) = self._channel.stream(self._documents.IngestDocuments, requests)
+        return answer.count
+
+    def _written_out(self, documents: Iterable[dict[str, Any]]) -> Iterator[documents_pb2.Document]:
+        for fields in documents:
+            document = documents_pb2.Document(id=checked(fields)["id"])
+            write_payload({k: v for k, v in fields.items() if k != "id"}, document.payload, exact=True)
+            yield document
+
+
+def _with_tokens(
+    ids: Sequence[str], tokens: Tokens, payloads: Sequence[dict[str, Any]] | None
+) -> Iterator[documents_pb2.Document]:
+    if len(ids) != len(tokens) or (payloads is not None and len(payloads) != len(ids)):
+        counts = len(ids), len(tokens), len(ids if payloads is None else payloads)
+        raise InvalidArgument("{} ids, {} documents of tokens, {} payloads; give one of each".format(*counts))
+    for i, id in enumerate(ids):
+        document = documents_pb2.Document(id=id, tokens=write_tokens(tokens, i))
+        if payloads is not None:
+            write_payload(payloads[i], document.payload, exact=True)
+        yield document
+
+
+def _queries(query: str | Sequence[str] | Tokens | Queries) -> list[tuple[str | Queries, search_pb2.Query]]:
+    """Each query as a hit remembers it, and as it is sent."""
+    if isinstance(query, Tokens | Queries):
+        given = query if isinstance(query, Queries) else Queries(query)
+        ones = [given.one(i) for i in range(len(given))]
+        return [(one, search_pb2.Query(encoded=write_query(one))) for one in ones]
+    texts = [query] if isinstance(query, str) else [*query]
+    for text in texts:
+        if not isinstance(text, str):
+            raise InvalidArgument(f"a query must be text, got {type(text).__name__}")
+    return [(text, search_pb2.Query(text=text)) for text in texts]
+
+
+def _split(items: Iterable[Any], weigh: Callable[[Any], int]) -> Iterator[list[Any]]:
+    """Runs of items that fit into one message."""
+    batch, weight = [], 0
+    for item in items:
+        size = weigh(item)
+        if batch and (weight + size > _MESSAGE or len(batch) == _TOGETHER):
+            yield batch
+            batch, weight = [], 0
+        batch.append(item)
+        weight += size
+    if batch:
+        yield batch
+
+
+def _read(documents: Documents) -> list[dict[str, Any]]:
+    return [{"id": d.id, **read_payload(d.payload)} for d in documents]
+
+
+def _durability(durable: bool) -> Any:
+    return documents_pb2.DURABILITY_SYNC if durable else documents_pb2.DURABILITY_OS

@@ -1,0 +1,200 @@
+"""SearchService: queries in, ranked documents out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..index.hits import Hits, best
+from ..index.snapshot import Snapshot
+from ..index.tally import Tally, tally
+from ..index.terms import Terms
+from ..index.tokens import concatenate
+from ..retrieval.routes import Queries, Route, find
+from .calls import Call
+from .collections import Collections, Opened
+from .concerns import stage_ended
+from .consistency import wait_for_state
+from .explanations import write_explanation
+from .limits import BadField, Limits
+from .payloads import write_payload
+from .queries import read_queries, write_query
+from .search_options import read_options
+from .wire import search_pb2 as wire
+
+_DEPTH = 10
+_TOGETHER = 16
+"""Queries of a batch searched between two looks at the deadline."""
+
+
+Probe = Callable[[str, Sequence[str], Callable[[], Sequence[str] | None]], None]
+"""Told of a search: the collection, the ids found, and how to find the ids of an exact search in the same state, later and
+in any thread (None: the state has changed)."""
+
+
+class SearchMethods:
+    def __init__(self, collections: Collections, limits: Limits, probe: Probe | None = None):
+        self._collections, self._limits, self._probe = collections, limits, probe
+
+    def search(self, request: wire.SearchRequest, call: Call) -> wire.SearchResponse:
+        k = self._limits.check("k", request.k if request.HasField("k") else _DEPTH, "k", least=1)
+        payload = not request.HasField("payload") or request.payload
+        with self._collections.use(request.collection) as opened:
+            wait_for_state(opened.retriever, request, call)
+            route = opened.retriever.route(read_options(request.options, self._limits), k)
+            clock = Clock()
+            queries = self._queries(opened, route, [request.query], "query")
+            clock.lap("encode_ms")
+            call.check()
+            with opened.retriever.collection.snapshot() as snapshot:
+                with tally() as scored:
+                    (hits,) = find(snapshot, route, queries, k)
+                clock.lap("search_ms", scored)
+                call.check()
+                response = wire.SearchResponse(seq=snapshot.state.seq)
+                _put_hits(snapshot, hits, payload, response.hits)
+            if self._probe and not route.exact and route.mode != "terms":
+                exactly = partial(self._exactly, opened.name, replace(route, exact=True), queries, k, response.seq)
+                self._probe(opened.name, [hit.id for hit in response.hits], exactly)
+        clock.lap("fetch_ms")
+        response.timing.MergeFrom(clock.timing)
+        return response
+
+    def batch_search(self, request: wire.BatchSearchRequest, call: Call) -> wire.BatchSearchResponse:
+        k = self._limits.check("k", request.k if request.HasField("k") else _DEPTH, "k", least=1)
+        self._limits.check("batch_queries", len(request.queries), "queries", least=1)
+        response, scores, clock = wire.BatchSearchResponse(), [], Clock()
+        with self._collections.use(request.collection) as opened:
+            wait_for_state(opened.retriever, request, call)
+            route = opened.retriever.route(read_options(request.options, self._limits), k)
+            with opened.retriever.collection.snapshot() as snapshot:
+                response.seq = snapshot.state.seq
+                for first in range(0, len(request.queries), _TOGETHER):
+                    call.check()
+                    some = request.queries[first : first + _TOGETHER]
+                    queries = self._queries(opened, route, some, "queries", first)
+                    clock.lap("encode_ms")
+                    call.check()
+                    with tally() as scored:
+                        found = find(snapshot, route, queries, k)
+                    clock.lap("search_ms", scored)
+                    for hits in found:
+                        response.counts.append(len(hits))
+                        scores.append(hits.scores)
+                        for document in snapshot.documents(hits.docs):
+                            response.ids.append(document.id)
+                            if request.payload:
+                                write_payload(document.payload, response.payloads.add())
+                    clock.lap("fetch_ms")
+        response.scores = np.concatenate(scores).astype("<f4").tobytes()
+        response.timing.MergeFrom(clock.timing)
+        return response
+
+    def rerank(self, request: wire.RerankRequest, call: Call) -> wire.RerankResponse:
+        self._limits.check("ids", len(request.ids), "ids", least=1)
+        k = self._limits.check("k", request.k if request.HasField("k") else len(request.ids), "k", least=1)
+        with self._collections.use(request.collection) as opened:
+            wait_for_state(opened.retriever, request, call)
+            route = opened.retriever.route({"mode": "tokens"}, None)
+            queries = self._queries(opened, route, [request.query], "query")
+            call.check()
+            with opened.retriever.collection.snapshot() as snapshot:
+                docs = np.array([snapshot.view.by_id(id).number for id in dict.fromkeys(request.ids)], np.int64)
+                if queries.tokens is None:
+                    raise BadField("query", "this query has no token vectors; rerank scores by them")
+                hits = best(docs, snapshot.score_tokens(queries.tokens, docs), k)
+                call.check()
+                response = wire.RerankResponse(seq=snapshot.state.seq)
+                _put_hits(snapshot, hits, not request.HasField("payload") or request.payload, response.hits)
+        return response
+
+    def explain(self, request: wire.ExplainRequest, call: Call) -> wire.ExplainResponse:
+        search = read_options(request.options, self._limits)
+        k = self._limits.check("k", request.k, "k", least=1) if request.HasField("k") else None
+        with self._collections.use(request.collection) as opened:
+            wait_for_state(opened.retriever, request, call)
+            response = wire.ExplainResponse(seq=opened.retriever.seq)
+            route = opened.retriever.route(search, k)
+            if request.query.WhichOneof("kind") == "text":
+                self._limits.check("text_characters", len(request.query.text), "query.text")
+                query = request.query.text
+            else:
+                query = self._queries(opened, route, [request.query], "query")
+            write_explanation(opened.retriever.explain(query, request.id, k, **search), response.explanation)
+        return response
+
+    def encode(self, request: wire.EncodeRequest, call: Call) -> wire.EncodeResponse:
+        self._limits.check("batch_queries", len(request.texts), "texts", least=1)
+        with self._collections.use(request.collection) as opened:
+            route = opened.retriever.route(read_options(request.options, self._limits), None)
+            response = wire.EncodeResponse()
+            for i, text in enumerate(request.texts):
+                call.check()
+                self._limits.check("text_characters", len(text), f"texts[{i}]")
+                response.queries.append(write_query(opened.encode(route.mode, text)))
+        return response
+
+    def _exactly(self, name: str, route: Route, queries: Queries, k: int, seq: int) -> list[str] | None:
+        with self._collections.use(name) as opened, opened.retriever.collection.snapshot() as snapshot:
+            if snapshot.state.seq != seq:
+                return None
+            (hits,) = find(snapshot, route, queries, k)
+            return [document.id for document in snapshot.documents(hits.docs)]
+
+    def _queries(
+        self, opened: Opened, route: Route, given: Sequence[wire.Query], field: str, first: int = 0
+    ) -> Queries:
+        """What the route needs of all given queries, which are all texts or all encoded."""
+        kinds = {query.WhichOneof("kind") for query in given}
+        if len(kinds) != 1 or None in kinds:
+            raise BadField(field, f"{field}: give a text or an encoded query, the same in all of a batch")
+        if "text" in kinds:
+            for i, query in enumerate(given, first):
+                self._limits.check("text_characters", len(query.text), f"{field}[{i}].text")
+            return _joined([opened.encode(route.mode, query.text) for query in given])
+        return read_queries([query.encoded for query in given], self._limits, f"{field}.encoded")
+
+
+class Clock:
+    """Wall time by stage."""
+
+    def __init__(self) -> None:
+        self._last, self.timing = time.perf_counter(), wire.Timing()
+
+    def lap(self, stage: str, scored: Tally | None = None) -> None:
+        now = time.perf_counter()
+        seconds, self._last = now - self._last, now
+        setattr(self.timing, stage, getattr(self.timing, stage) + 1000 * seconds)
+        stage_ended(stage.removesuffix("_ms"), seconds)
+        if scored and scored.documents:
+            stage_ended("candidates", seconds - scored.seconds)
+            stage_ended("score", scored.seconds, scored.documents)
+
+
+def _joined(queries: Sequence[Queries]) -> Queries:
+    if len(queries) == 1:
+        return queries[0]
+    tokens = [q.tokens for q in queries if q.tokens is not None]
+    terms = [q.terms for q in queries if q.terms is not None]
+    return Queries(concatenate(tokens) if tokens else None, _stacked(terms) if terms else None)
+
+
+def _stacked(terms: Sequence[Terms]) -> Terms:
+    from scipy import sparse
+
+    rows: Any = sparse.vstack([t.rows for t in terms], format="csr")
+    if terms[0].offsets is None:
+        return Terms(rows)
+    return Terms(rows, np.cumsum([0, *(t.rows.shape[0] for t in terms)]).astype(np.int64))
+
+
+def _put_hits(snapshot: Snapshot, hits: Hits, payload: bool, into: Any) -> None:
+    for document, score in zip(snapshot.documents(hits.docs), hits.scores.tolist(), strict=True):
+        hit = into.add(id=document.id, score=score)
+        if payload:
+            write_payload(document.payload, hit.payload)

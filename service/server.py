@@ -1,0 +1,131 @@
+"""The gRPC server: every service on one port, drained before it ends."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from ..index.errors import Unavailable
+from .calls import Gate
+from .collection_service import CollectionMethods
+from .collections import Collections
+from .document_service import DocumentMethods
+from .handlers import handlers
+from .operations import OperationMethods, Operations
+from .protocol import SERVICES
+from .search_service import Probe, SearchMethods
+from .settings import Settings
+from .snapshot_service import SnapshotMethods
+from .system_service import SystemMethods
+
+_SPARE = 8
+"""Threads that refuse, answer health checks and the like, while all others work or wait."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A server that can be started, and what it holds."""
+
+    grpc: grpc.Server
+    port: int
+    collections: Collections
+    operations: Operations
+    health: health.HealthServicer
+    settings: Settings
+    gate: Gate
+    ready: threading.Event = field(default_factory=threading.Event)
+    """Set while requests are let in."""
+
+    def stop(self, grace_s: float) -> None:
+        """Takes no new requests, lets those under way end, and closes every collection."""
+        self.ready.clear()
+        self.health.enter_graceful_shutdown()
+        self.grpc.stop(grace_s).wait()
+        self.operations.close()
+        self.collections.close()
+
+
+def build_server(
+    settings: Settings,
+    interceptors: Sequence[grpc.ServerInterceptor] = (),
+    credentials: grpc.ServerCredentials | None = None,
+    probe: Probe | None = None,
+) -> Service:
+    """Opens all collections and binds the port; `grpc.start()` lets requests in.
+
+    Args:
+        interceptors: outermost first; they see requests as messages (or `handlers.Malformed`).
+        credentials: None: plain text.
+        probe: told of every approximate search; see `Probe`.
+
+    Raises:
+        Unavailable: the port cannot be bound.
+    """
+    collections = Collections(settings)
+    threads = settings.workers + settings.queue + settings.streams + _SPARE
+    size = settings.limits.message_bytes
+    server = grpc.server(
+        ThreadPoolExecutor(threads, thread_name_prefix="plait"),
+        interceptors=[*interceptors],
+        maximum_concurrent_rpcs=threads,
+        options=[
+            ("grpc.max_receive_message_length", size),
+            ("grpc.max_send_message_length", size),
+            # Two servers on one port would share its requests without a word.
+            ("grpc.so_reuseport", 0),
+        ],
+    )
+    gate, streams = Gate(settings.workers, settings.queue), threading.Semaphore(settings.streams)
+    operations = Operations()
+    methods: dict[str, Any] = {
+        "CollectionService": CollectionMethods(collections, operations, settings),
+        "DocumentService": DocumentMethods(collections, settings.limits, streams),
+        "OperationService": OperationMethods(operations, streams),
+        "SearchService": SearchMethods(collections, settings.limits, probe),
+        "SnapshotService": SnapshotMethods(collections, settings.snapshots or settings.root / ".snapshots"),
+        "SystemService": SystemMethods(settings),
+    }
+    server.add_generic_rpc_handlers([handlers(d, methods[name], gate, settings) for name, d in SERVICES.items()])
+    names = [descriptor.full_name for descriptor in SERVICES.values()]
+    status = _health(server, names)
+    if settings.reflection:
+        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    port = _bind(server, settings.listen, credentials)
+    return Service(server, port, collections, operations, status, settings, gate)
+
+
+def run(service: Service) -> None:
+    """Serves until SIGTERM or SIGINT, then drains."""
+    told = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told.set())
+    service.grpc.start()
+    service.ready.set()
+    told.wait()
+    service.stop(service.settings.grace_s)
+
+
+def _health(server: grpc.Server, names: Sequence[str]) -> health.HealthServicer:
+    servicer = health.HealthServicer()
+    for name in ("", *names):
+        servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    return servicer
+
+
+def _bind(server: grpc.Server, listen: str, credentials: grpc.ServerCredentials | None) -> int:
+    try:
+        port = server.add_secure_port(listen, credentials) if credentials else server.add_insecure_port(listen)
+    except RuntimeError as error:
+        raise Unavailable(f"{listen} cannot be bound ({error}); is another server running there?") from None
+    if not port:
+        raise Unavailable(f"{listen} cannot be bound; is another server running there?")
+    return port

@@ -1,0 +1,105 @@
+"""What a server may be told: a TOML file, the environment, flags. Flags win over the environment, and that over the file.
+
+Every field is a key of the file (`k` under `[limits]`), a variable (`PLAIT_LIMITS__K`) and a flag
+(`--set limits.k=100`). Unknown keys are errors.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .limits import STRICT, Limits, PerKey
+
+
+class Tls(BaseModel):
+    """PEM files. They are read again when they change: a renewed certificate needs no restart."""
+
+    model_config = STRICT
+
+    cert: Path | None = None
+    """The server's certificate, with its chain. None: no TLS."""
+    key: Path | None = None
+    """The private key of `cert`."""
+    client_ca: Path | None = None
+    """Certificates of authorities: clients must show one that these have signed (mTLS)."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Tls:
+        if (self.cert is None) != (self.key is None) or (self.client_ca and not self.cert):
+            raise ValueError("cert and key belong together, and client_ca needs both; give all of them")
+        return self
+
+
+class Admin(BaseModel):
+    """The port for operators: /metrics, /healthz, /readyz. It asks for no key and names collections: keep it private."""
+
+    model_config = STRICT
+
+    listen: str = ""
+    """Address and port, such as 127.0.0.1:9464; empty: no such port."""
+    probe_every: int = Field(default=0, ge=0, le=1_000_000_000)
+    """Every n-th search is also answered exactly, in the background, for the live recall gauge; 0: none is."""
+    probe_cpu: float = Field(default=0.05, gt=0, le=1)
+    """The share of one core that these exact searches may use."""
+
+
+class Tracing(BaseModel):
+    """OpenTelemetry traces, sent by OTLP over HTTP."""
+
+    model_config = STRICT
+
+    endpoint: str = ""
+    """Where to, such as http://127.0.0.1:4318/v1/traces; empty: no traces."""
+    headers: dict[str, SecretStr] = {}
+    """HTTP headers for the collector, such as its key."""
+    share: float = Field(default=1, ge=0, le=1)
+    """The share of traces begun here that is kept; a caller's own choice is followed."""
+
+
+class Settings(BaseSettings):
+    """All settings of a server."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PLAIT_", env_nested_delimiter="__", extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
+
+    root: Path = Path(".")
+    """The folder whose folders are the collections."""
+    listen: str = "127.0.0.1:50051"
+    """Host and port; port 0 takes any that is free."""
+    insecure: bool = False
+    """Serve a public address without TLS or keys."""
+    keys: Path | None = None
+    """The file of API keys (`plait keys`). None: whoever reaches the port may do everything."""
+    snapshots: Path | None = None
+    """Where snapshots are kept; None: in `.snapshots` under the root, so that they can be hard links."""
+    workers: int = Field(default=max(2, os.cpu_count() or 2), ge=1, le=1_024)
+    """Requests worked on at once. More: a slow request blocks fewer others, and each takes longer."""
+    queue: int = Field(default=64, ge=0, le=100_000)
+    """Requests that wait for a worker; one more is refused. Larger: fewer refusals and longer waits."""
+    streams: int = Field(default=16, ge=1, le=1_024)
+    """Streams open at once (ingest, watch)."""
+    deadline_s: float = Field(default=30, gt=0, le=3_600)
+    """The longest that a request may take, whatever its client allows."""
+    grace_s: float = Field(default=30, ge=0, le=3_600)
+    """How long requests under way may go on when the server is told to stop."""
+    device: str = "cpu"
+    """Where encoders and FAISS run: cpu, or cuda[:N]."""
+    threads: int | None = Field(default=None, ge=1, le=1_024)
+    """CPU threads of each search and of an encoder; None: the libraries' own choice."""
+    reflection: bool = True
+    """Whether clients may ask for the descriptors of the services."""
+    log: Literal["debug", "info", "warning", "error"] = "info"
+    """The least level that is logged; `info` has one line for every call, `warning` only those that failed."""
+    encoders: tuple[str, ...] = ()
+    """Checkpoints (folders, hub ids) that clients may make collections with, beside the embedded encoder and BM25."""
+    limits: Limits = Limits()
+    per_key: PerKey = PerKey()
+    tls: Tls = Tls()
+    admin: Admin = Admin()
+    tracing: Tracing = Tracing()

@@ -1,0 +1,57 @@
+"""SnapshotService: copies of collections in one folder, made while they are written to."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from ..index.backup import create_snapshot, restore_snapshot
+from ..index.catalog import Catalog
+from ..index.errors import NotFound
+from .calls import Call
+from .collections import Collections, checked_name
+from .limits import BadField
+from .wire import snapshots_pb2 as wire
+
+
+class SnapshotMethods:
+    def __init__(self, collections: Collections, folder: Path):
+        self._collections, self._folder = collections, folder
+
+    def create_snapshot(self, request: wire.CreateSnapshotRequest, call: Call) -> wire.CreateSnapshotResponse:
+        target = self._folder / checked_name(request.name, "name")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with self._collections.use(request.collection) as opened:
+            create_snapshot(opened.retriever.collection.path, target)
+        return wire.CreateSnapshotResponse(snapshot=_described(target))
+
+    def list_snapshots(self, request: wire.ListSnapshotsRequest, call: Call) -> wire.ListSnapshotsResponse:
+        found = sorted(path.parent for path in self._folder.glob("*/catalog.db"))
+        return wire.ListSnapshotsResponse(snapshots=[_described(path) for path in found])
+
+    def delete_snapshot(self, request: wire.DeleteSnapshotRequest, call: Call) -> wire.DeleteSnapshotResponse:
+        if request.confirm_name != request.name:
+            raise BadField("confirm_name", f"confirm_name is {request.confirm_name!r}, name {request.name!r}")
+        shutil.rmtree(self._there(request.name))
+        return wire.DeleteSnapshotResponse()
+
+    def restore_snapshot(self, request: wire.RestoreSnapshotRequest, call: Call) -> wire.RestoreSnapshotResponse:
+        snapshot = self._there(request.name)
+        with self._collections.reserved(request.collection) as folder:
+            seq = restore_snapshot(snapshot, folder)
+        return wire.RestoreSnapshotResponse(seq=seq)
+
+    def _there(self, name: str) -> Path:
+        folder = self._folder / checked_name(name, "name")
+        if not (folder / "catalog.db").is_file():
+            raise NotFound(f"no snapshot is called {name!r}")
+        return folder
+
+
+def _described(folder: Path) -> wire.Snapshot:
+    catalog = Catalog(folder)
+    try:
+        with catalog.reading() as view:
+            return wire.Snapshot(name=folder.name, seq=view.meta("seq"), documents=view.count())
+    finally:
+        catalog.close()

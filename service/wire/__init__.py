@@ -1,0 +1,1 @@
+"""What `make proto` made of `proto/`; nothing here is written by hand."""

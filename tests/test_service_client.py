@@ -1,0 +1,170 @@
+"""The Python client and the command line give over a server what they give here: the same script, run on both."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from oracle import some_tokens
+
+import plait
+
+pytest.importorskip("grpc_tools", reason="the extra `service` is not installed")
+pytest.importorskip("onnxruntime", reason="the extra `demo` is not installed")
+from served import serving
+
+DOCUMENTS = [
+    {
+        "id": "a",
+        "text": "Bread rises because yeast ferments the flour.",
+        "year": 2020,
+        "deep": {"x": [1, None, True, 0.5]},
+    },
+    {"id": "b", "title": "Tides", "text": "The moon pulls the sea.", "year": 2021},
+    {"id": "c", "text": "Foxes hunt at dusk.", "year": 2021},
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with serving(tmp_path_factory.mktemp("root")) as process, plait.connect(process.target) as connection:
+        yield connection
+
+
+def plain(hits: list[Any]) -> list[Any]:
+    return [(h.id, np.float32(h.score), h.payload) for h in hits]
+
+
+def with_text(index: Any) -> Iterator[Any]:
+    """Everything that a collection with an encoder does, as values that can be compared."""
+    yield index.add(DOCUMENTS)
+    with pytest.raises(plait.AlreadyExists, match="'a'"):
+        index.add([{"id": "z", "text": "never"}, DOCUMENTS[0]])
+    yield index.count(), len(index), index.get(["b", "nobody", "a"])
+    yield plain(index.search("why does bread rise", k=2))
+    yield [plain(hits) for hits in index.search(["tides", "foxes"], k=2, filter={"year": 2021})]
+    for mode in ("tokens", "terms", "hybrid", "rerank"):
+        hits = index.search("the moon and the bread", k=3, mode=mode)
+        yield mode, plain(hits), [hit.explain().as_json() for hit in hits]
+        yield [index.explain("the moon", id, k=2, mode=mode, depth=2).as_json() for id in ("a", "b", "c")]
+    queries = index.encode(["tides"], mode="hybrid")
+    yield plain(index.search(queries, k=1, mode="hybrid", weights=(1, 3), fusion_k=5)[0])
+    yield index.upsert([{"id": "d", "text": "One more", "year": 1999}, {"id": "a", "text": "Replaced"}]).count
+    yield index.update_payload("d", {"year": None, "tag": "new"}).count, index.get(["d", "a"])
+    yield index.delete(filter={"tag": "new"}, dry_run=True).count, index.delete(["c", "nobody"]).count
+    yield index.list_documents(limit=2), index.list_documents(limit=2, after="b"), index.count({"year": 2021})
+    for wrong in ({"k": 0}, {"mode": "loud"}, {"nprobe": 0}, {"filter": {"like": {"a": 1}}}, {"what": 1}):
+        with pytest.raises(plait.InvalidArgument):
+            index.search("x", **wrong)
+    with pytest.raises(plait.NotFound):
+        index.explain("x", "nobody")
+    with pytest.raises(plait.InvalidArgument):
+        index.update_payload("a", {"text": "other"})
+    info = index.info()
+    yield {k: info[k] for k in ("documents", "system", "store", "dim", "recipe", "encoder", "terms", "fields")}
+    index.collection.compact()
+    yield len(index.collection.stats()["segments"]), index.calibrate().to_json()
+
+
+def with_tokens(index: Any) -> Iterator[Any]:
+    tokens = some_tokens(40)
+    ids = [f"d{i}" for i in range(40)]
+    yield index.add_tokens(ids, tokens, [{"n": i} for i in range(40)])
+    yield index.upsert_tokens(ids[:3], tokens.take([5, 6, 7]), durable=False).count
+    queries = some_tokens(9, seed=3)
+    queries = queries.take(np.flatnonzero(queries.lengths))
+    found = index.search(queries, k=7)
+    yield [plain(hits) for hits in found]
+    yield [hit.explain().as_json() for hit in found[0]]
+    with pytest.raises(plait.InvalidArgument, match="dim"):
+        index.upsert_tokens(["x"], some_tokens(1, dim=3, seed=5))
+    with pytest.raises(plait.FailedPrecondition, match="encoder"):
+        index.search("text")
+
+
+@pytest.mark.parametrize(
+    ("script", "settings"),
+    [
+        (with_text, {"terms": "bm25", "reduce": ["pool:2"], "fields": ["year"]}),
+        (with_tokens, {"encoder": None, "dim": 5}),
+    ],
+    ids=["text", "tokens"],
+)
+def test_a_collection_is_the_same_here_and_there(server: Any, tmp_path: Path, script: Any, settings: Any) -> None:
+    there = script(server.create(script.__name__, **settings))
+    with plait.create(tmp_path / "here", **settings) as here:
+        for step, mine in enumerate(script(here)):
+            assert next(there) == mine, step
+    assert next(there, "the end") == "the end"
+
+
+def test_large_writes_go_in_several_messages(server: Any) -> None:
+    index = server.create("large", encoder=None, terms="bm25")
+    texts = [{"id": str(i), "text": "word " * 2000 + str(i)} for i in range(1000)]
+    assert index.upsert(texts).count == 1000 and index.count() == 1000
+    (hit,) = index.search("777", k=1)
+    assert hit.id == "777" and hit.payload["text"].endswith(" 777")
+
+
+def test_integers_that_the_wire_cannot_hold_are_refused(server: Any) -> None:
+    index = server.create("numbers", encoder=None, terms="bm25")
+    index.upsert([{"id": "a", "text": "x", "n": 2**53, "f": 0.1}])
+    assert index.get(["a"]) == [{"id": "a", "text": "x", "n": 2**53, "f": 0.1}]
+    assert isinstance(index.get(["a"])[0]["n"], int)
+    with pytest.raises(plait.InvalidArgument, match="2\\*\\*53"):
+        index.upsert([{"id": "a", "text": "x", "n": 2**53 + 1}])
+
+
+def test_collections_come_are_named_and_go(server: Any) -> None:
+    server.create("one", encoder=None, dim=3)
+    server.create("two", encoder=None, dim=3).upsert_tokens(["x"], some_tokens(1, dim=3))
+    assert {"one", "two"} <= set(server.collections())
+    assert server.set_alias("live", "one") is None and server.open("live").count() == 0
+    assert server.set_alias("live", "two") == "one" and server.open("live").count() == 1
+    with pytest.raises(plait.AlreadyExists):
+        server.create("live", encoder=None, dim=3)
+    assert server.create_snapshot("live", "kept") == server.open("two").seq
+    server.delete("two")
+    with pytest.raises(plait.NotFound):
+        server.open("live")
+    server.restore_snapshot("kept", "three")
+    assert server.open("three").count() == 1
+    assert server.info()["limits"]["k"] == 10_000
+
+
+def test_commands_take_a_server(server: Any, tmp_path: Path) -> None:
+    target = server._channel.grpc._channel.target().decode().removeprefix("dns:///")
+    server.create("shell", encoder=None, terms="bm25", fields=["year"])
+    data = tmp_path / "data.jsonl"
+    data.write_text("\n".join(json.dumps(d) for d in DOCUMENTS))
+
+    def run(command: str, *arguments: object, code: int = 0) -> Any:
+        call = [
+            sys.executable,
+            "-c",
+            "from plait.service.cli import main; main()",
+            command,
+            "shell",
+            *map(str, arguments),
+        ]
+        done = subprocess.run([*call, "--server", target, "--json"], capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
+        return json.loads(done.stdout) if not code else done.stderr
+
+    assert run("add", data)["written"] == 3
+    found = run("search", "bread", "--explain")["hits"]
+    assert [h["id"] for h in found] == ["a"] and found[0]["explanation"]["terms"]
+    why = run("explain", "bread", "b", "-k", 1)
+    assert [(s["name"], s["passed"]) for s in why["stages"]] == [("terms", False)] and why["id"] == "b"
+    assert "nobody" in run("explain", "bread", "nobody", code=2)
+    assert run("delete", "--filter", '{"year": 2021}')["deleted"] == 2
+    assert run("stats")["documents"] == 1 and run("check") == {"ok": True, "problems": []}
+    assert len(run("compact")["after"]["segments"]) == 1
+    assert "nprobe" in run("search", "bread", "--nprobe", 0, code=2)
+    assert not list(tmp_path.glob("shell"))
