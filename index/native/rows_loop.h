@@ -49,15 +49,23 @@ void max_byte(const ByteRows& rows, std::size_t n, std::size_t dim, const float*
     });
 }
 
+// The floats that codes stand for. `known`: the width where the compiler is to know it, or 0.
+template <std::size_t known>
+void look_up(const std::uint8_t* codes, std::size_t subs, std::size_t width, const float* centroids, float* to) {
+    const std::size_t w = known ? known : width;
+    for (std::size_t b = 0; b < subs / 2; ++b, centroids += 32 * w, to += 2 * w) {
+        const float *low = centroids + (codes[b] & 15) * w, *high = centroids + (16 + (codes[b] >> 4)) * w;
+        for (std::size_t d = 0; d < w; ++d) to[d] = low[d], to[w + d] = high[d];
+    }
+}
+
 void max_nibble(const std::uint8_t* rows, std::size_t n, std::size_t subs, std::size_t width, const float* centroids,
                 const float* query, std::size_t lanes, float* best) {
     max_rows(n, subs * width, query, lanes, best, [&](std::size_t row, float* to) {
         const std::uint8_t* codes = rows + row * (subs / 2);
-        for (std::size_t m = 0; m < subs; ++m) {
-            const unsigned code = m % 2 ? codes[m / 2] >> 4 : codes[m / 2] & 15;
-            const float* from = centroids + (m * 16 + code) * width;
-            for (std::size_t d = 0; d < width; ++d) *to++ = from[d];
-        }
+        if (width == 1) look_up<1>(codes, subs, width, centroids, to);
+        else if (width == 2) look_up<2>(codes, subs, width, centroids, to);
+        else look_up<0>(codes, subs, width, centroids, to);
     });
 }
 
