@@ -28,7 +28,7 @@ demo: .venv/demo
 test: .venv/wheel
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory sanitize
-	PYTHONSAFEPATH=1 $(BIN)/pytest
+	PYTHONSAFEPATH=1 $(BIN)/pytest -n auto --dist worksteal
 
 # The tests of the kernels on a build that stops at the first bad access or undefined behaviour.
 sanitize: build/sanitized
