@@ -70,7 +70,7 @@ def _field(error: errors.InvalidArgument) -> str:
     """The field at fault. Messages of search parameters begin with their names ("nprobe is 0; ...")."""
     if isinstance(error, BadField):
         return error.field
-    named = re.match(r"(\w+) is ", str(error))
+    named = re.match(r"(\w+) (?:is|are) ", str(error))
     return f"options.{named[1]}" if named and named[1] in _OPTIONS else named[1] if named and named[1] == "k" else ""
 
 
