@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 import plait
 
 pytest.importorskip("grpc_tools", reason="the extra `service` is not installed")
-from served import Server, Wire, code, failure, method, services, serving, tensor
+import grpc
+from served import Wire, code, failure, method, services, serving, tensor
 
 DIM = 4
 LIMITS = {
@@ -335,16 +337,50 @@ def test_bytes_that_are_no_message_are_invalid(wire: Wire, rpc: str) -> None:
         raise AssertionError("it was taken")
 
 
-def test_an_error_inside_shows_its_number_and_nothing_else(tmp_path: Path) -> None:
-    """A collection whose folder vanishes under the server."""
-    import shutil
+@contextmanager
+def failing(root: Path, error: Exception) -> Iterator[Wire]:
+    """A server in this process, one of whose methods meets what nobody foresaw."""
+    from plait.service.edge import Edge
+    from plait.service.server import build_server
+    from plait.service.settings import Settings
 
-    plait.create(tmp_path / "c", encoder=None, dim=DIM).close()
-    server = Server(tmp_path)
-    wire = Wire(server.target, [("x-request-id", "my-own-number")])
-    shutil.rmtree(tmp_path / "c")
-    status, message, details = wire.error("CreateSnapshot", collection="c", name="s")
-    wire.close()
-    server.stop()
-    assert status in ("INTERNAL", "UNAVAILABLE", "NOT_FOUND") and "Traceback" not in message
-    assert details["ErrorInfo"].metadata["request_id"] == "my-own-number"
+    def fails(*_: Any) -> Any:
+        raise error
+
+    settings = Settings(root=root, listen="127.0.0.1:0", insecure=True)
+    edge = Edge(settings)
+    with pytest.MonkeyPatch.context() as patch:
+        for method in ("count_documents", "ingest_documents"):
+            patch.setattr(f"plait.service.document_service.DocumentMethods.{method}", fails)
+        service = build_server(settings, edge.interceptors)
+    service.grpc.start()
+    wire = Wire(f"127.0.0.1:{service.port}", [("x-request-id", "my-own-number")])
+    try:
+        yield wire
+    finally:
+        wire.close()
+        service.stop(5)
+        edge.close()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("secret /etc/place"), KeyError("secret"), OSError(5, "secret")])
+def test_an_error_inside_shows_its_number_and_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    with failing(tmp_path, error) as wire:
+        for call in (
+            lambda: wire("CountDocuments", collection="c"),
+            lambda: list(wire.stream("IngestDocuments", [{"collection": "c"}])),
+        ):
+            caplog.clear()
+            with pytest.raises(grpc.RpcError) as raised:
+                call()
+            status, message, details = failure(raised.value)
+            assert status == "INTERNAL" and "my-own-number" in message
+            assert details.keys() == {"ErrorInfo"} and details["ErrorInfo"].reason == "INTERNAL"
+            assert dict(details["ErrorInfo"].metadata) == {"request_id": "my-own-number"}
+            told = f"{raised.value.details()} {raised.value.trailing_metadata()}"
+            assert not any(word in told for word in ("secret", "Traceback", type(error).__name__, ".py"))
+            # The log has all of it, under the same number.
+            (logged,) = [r for r in caplog.records if r.exc_info and r.exc_info[1] is error]
+            assert "my-own-number" in logged.getMessage()
