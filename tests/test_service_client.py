@@ -129,6 +129,19 @@ def with_vectors(index: Any) -> Iterator[Any]:
         index.upsert([{"id": "e", "text": "none"}])
 
 
+def with_sums(index: Any) -> Iterator[Any]:
+    """Terms that are no BM25, and a vector, added."""
+    vectors = np.random.default_rng(7).standard_normal((4, 3)).astype(np.float32)
+    yield index.add([{**d, "vector": v.tolist()} for d, v in zip(DOCUMENTS, vectors, strict=False)])
+    asked = plait.Queries(plait.from_vectors(vectors[3:]), index.encode(["moon and foxes"], mode="terms").terms)
+    for search in ({}, {"mode": "sum"}, {"mode": "sum", "exact": True}, {"mode": "hybrid", "fusion": "weighted"}):
+        (hits,) = index.search(asked, k=3, **search)
+        yield plain(hits), [hit.explain().as_json() for hit in hits]
+        yield [index.explain(asked, id, k=1, **search).as_json() for id in ("a", "b", "c")]
+    why = index.explain(asked, "c", mode="sum")
+    assert why.vector_score and why.terms_score and why.score == pytest.approx(why.vector_score + why.terms_score)
+
+
 def with_vectors_alone(index: Any) -> Iterator[Any]:
     vectors = np.random.default_rng(8).standard_normal((9, 4)).astype(np.float16)
     ids = [f"v{i}" for i in range(9)]
@@ -186,11 +199,12 @@ def with_coil(index: Any) -> Iterator[Any]:
         (with_tokens, {"encoder": None, "dim": 5}),
         (with_tokens, {"encoder": None, "dim": 5, "precision": "int8"}),
         (with_vectors, {"encoder": None, "terms": "bm25", "vector": 3}),
+        (with_sums, {"encoder": None, "terms": "binary", "vector": 3}),
         (with_vectors_alone, {"encoder": None, "vector": 4}),
         (with_an_encoder_s_vector, {"terms": "bm25", "vector": True}),
         (with_coil, {"encoder": None, "system": "coil", "dim": 5, "vector": 3}),
     ],
-    ids=["text", "tokens", "int8", "vectors", "vectors-alone", "own-vector", "coil"],
+    ids=["text", "tokens", "int8", "vectors", "sums", "vectors-alone", "own-vector", "coil"],
 )
 def test_a_collection_is_the_same_here_and_there(server: Any, tmp_path: Path, script: Any, settings: Any) -> None:
     name = f"{script.__name__}-{settings.get('precision', 'plain')}"

@@ -163,7 +163,9 @@ def lanes(path: Path, kind: str) -> tuple[Retriever, Queries]:
             write([f"d{i}" for i in range(first, last)], tokens.take(range(first, last)), payloads[first:last])
         return index, Queries(tokens.take([COUNT]))
     encoder = "minilm" if kind == "three" else None
-    index = Retriever.create(path, encoder=encoder, terms="bm25", vector=True if encoder else 4, policy=None)
+    # BM25 and a vector are no sum.
+    terms = "binary" if kind == "sum" else "bm25"
+    index = Retriever.create(path, encoder=encoder, terms=terms, vector=True if encoder else 4, policy=None)
     documents = [{"id": f"d{i}", "text": " ".join(rng.choice(WORDS, 1 + i % 4)), "n": i} for i in range(COUNT)]
     if not encoder:
         documents = [{**d, "vector": v.tolist()} for d, v in zip(documents, vectors, strict=False)]
@@ -173,8 +175,7 @@ def lanes(path: Path, kind: str) -> tuple[Retriever, Queries]:
     index.upsert(documents[50:])
     if encoder:
         return index, index.encode(["the moon and the sea"], mode="hybrid")
-    terms = index.encode(["the moon and the sea"], mode="terms").terms
-    return index, Queries(from_vectors(vectors[COUNT:]), terms)
+    return index, Queries(from_vectors(vectors[COUNT:]), index.encode(["the moon and the sea"], mode="terms").terms)
 
 
 @pytest.fixture(scope="module")
@@ -215,15 +216,10 @@ LATE = {"filter": {"range": {"n": {"gte": 25}}}}
 def test_ways_by_every_lane_and_fusion_end_where_the_search_says(
     collections: Callable[[str], tuple[Retriever, Queries]], kind: str, search: dict[str, Any], names: str
 ) -> None:
-    if kind == "three":
+    if kind in ("three", "sum"):
         pytest.importorskip("onnxruntime", reason="the extra `demo` is not installed")
-    if kind != "coil":
-        pytest.importorskip("bm25s", reason="the extra `demo` is not installed")
-    # As BM25 and a vector are no sum, the weights of the same terms are taken as they are.
-    index, asked = collections("two" if kind == "sum" else kind)
-    route = index.route({**search, "mode": "hybrid"} if kind == "sum" else search, K)
-    if kind == "sum":
-        route = replace(route, mode=search["mode"], bm25=None)
+    index, asked = collections(kind)
+    route = index.route(search, K)
     with index.collection.snapshot() as snapshot:
         (hits,) = find(snapshot, route, asked, K)
         (deep,) = find(snapshot, replace(route, depth=COUNT), asked, COUNT)
