@@ -272,7 +272,7 @@ class Retriever:
         return self.collection.dim > 0
 
     @property
-    def _source(self) -> str | None:
+    def vector_source(self) -> str | None:
         """Where global vectors come from: `encoder`, `terms` (what makes them makes these), `given`; None: there are none."""
         return self.settings.get("vector")
 
@@ -280,10 +280,10 @@ class Retriever:
         """Documents as the writer takes them: ids, tokens, payloads, terms."""
         stream = map(checked, documents)
         while batch := list(islice(stream, BATCH)):
-            own = {"id", "vector"} if self._source == "given" else {"id"}
+            own = {"id", "vector"} if self.vector_source == "given" else {"id"}
             payloads = [{k: v for k, v in d.items() if k not in own} for d in batch]
             encode = self.encoding.documents if self.has_tokens else None
-            tokens, terms = of_documents(batch, encode, self.term_side, self._source, self.collection.vector)
+            tokens, terms = of_documents(batch, encode, self.term_side, self.vector_source, self.collection.vector)
             yield [d["id"] for d in batch], tokens, payloads, terms
 
     @overload
@@ -353,6 +353,7 @@ class Retriever:
             "system": self.system.name,
             "recipe": self.settings["recipe"],
             "encoder": self.settings["encoder"],
+            "vector_source": self.vector_source,
             "term_encoder": (self.settings.get("terms") or {}).get("name"),
             "recall": measured.to_json() if measured else None,
         }
@@ -374,7 +375,7 @@ class Retriever:
         """What the route needs of queries: made from their texts, or as given."""
         if not isinstance(asked, list):
             return asked if isinstance(asked, Queries) else Queries(asked)
-        return of_queries(route, asked, self._encoded, self.term_side, self._source)
+        return of_queries(route, asked, self._encoded, self.term_side, self.vector_source)
 
     def route(self, search: dict[str, Any], k: int | None) -> Route:
         return route_of(search, self.system, self.collection, self.term_side.bm25 if self.term_side else None, k)

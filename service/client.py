@@ -112,6 +112,8 @@ class Server:
         for name in ("query_length", "document_length", "query_expansion"):
             if (value := getattr(options, name)) is not None:
                 given[name] = value
+        if vector := given.pop("vector", None):
+            given["encoder_vector" if vector is True else "vector_dim"] = vector
         request = collections_pb2.CreateCollectionRequest(
             collection=collection, encoder=encoder or "none", reduce=reduce, fields=fields, **given
         )

@@ -27,7 +27,9 @@ class CollectionMethods:
         self._limits, self._allowed = settings.limits, settings.encoders
 
     def create_collection(self, request: wire.CreateCollectionRequest, call: Call) -> wire.CreateCollectionResponse:
-        given = {n: getattr(request, n) for n in ("system", "dim", "terms", "store") if request.HasField(n)}
+        given = {
+            n: getattr(request, n) for n in ("system", "dim", "terms", "store", "precision") if request.HasField(n)
+        }
         lengths = {n: getattr(request, n) for n in ("query_length", "document_length", "query_expansion")}
         options = EncoderOptions(**{n: v for n, v in lengths.items() if request.HasField(n)})
         encoder = request.encoder if request.HasField("encoder") else EMBEDDED
@@ -37,9 +39,12 @@ class CollectionMethods:
             self._known("bm25" if plain else given["terms"], "terms", ("bm25", "binary"))
         if "dim" in given:
             self._limits.check("dim", given["dim"], "dim", least=1)
+        if request.WhichOneof("vector") == "vector_dim":
+            self._limits.check("dim", request.vector_dim, "vector_dim", least=1)
         named = None if encoder == "none" else encoder
         self._collections.create(
             request.collection,
+            vector=request.encoder_vector or request.vector_dim or None,
             encoder=named,
             options=options,
             reduce=list(request.reduce),

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..index.errors import Overloaded
 from ..index.live import Written
-from ..index.tokens import Tokens
+from ..index.tokens import Tokens, from_vectors
+from ..retrieval.retriever import Retriever
 from .calls import Call
 from .collections import Collections, Opened
 from .consistency import wait_for_state
 from .limits import BadField, Limits
 from .payloads import read_payload, write_payload
-from .tensors import read_tokens
+from .tensors import read_tokens, read_vectors
 from .wire import documents_pb2 as wire
 from .wire_filters import read_filter
 
@@ -70,7 +72,7 @@ class DocumentMethods:
 
         stream = batches()
         head = next(stream)
-        if head[0].HasField("tokens"):
+        if _as_given(head[0]):
             with retriever.collection.builder() as builder:
                 builder.refuse_unfinished()
                 try:
@@ -82,7 +84,7 @@ class DocumentMethods:
                     raise
                 count = builder.publish()
         else:
-            texts = (document for batch in _chained(head, stream) for document in self._texts(batch))
+            texts = (document for batch in _chained(head, stream) for document in self._texts(retriever, batch))
             count = retriever.add(texts)
         yield wire.IngestDocumentsResponse(messages=messages, seq=retriever.seq, count=count)
 
@@ -144,30 +146,47 @@ class DocumentMethods:
         """One transaction."""
         self._limits.check("batch_documents", len(documents), "documents", least=1)
         retriever = opened.retriever
-        if documents[0].HasField("tokens"):
+        if _as_given(documents[0]):
             ids, tokens, payloads = self._given(documents)
             return retriever.upsert_tokens(ids, tokens, payloads, durable)
-        return retriever.upsert(self._texts(documents), durable)
+        return retriever.upsert(self._texts(retriever, documents), durable)
 
     def _given(self, documents: Sequence[wire.Document]) -> tuple[list[str], Tokens, list[dict[str, Any]]]:
-        if not all(document.HasField("tokens") for document in documents):
-            raise BadField("documents", "documents: give tokens for all of a batch, or for none")
-        tokens = read_tokens([d.tokens for d in documents], self._limits, "document_tokens", "documents.tokens")
+        vectors = [d.vector for d in documents if d.HasField("vector")]
+        if len(vectors) not in (0, len(documents)) or not all(map(_as_given, documents)):
+            raise BadField("documents", "documents: give tokens for all of a batch, or for none, and vectors likewise")
+        whole = read_vectors(vectors, self._limits, "documents.vector") if vectors else None
+        if whole is not None and not any(d.tokens.vectors.cols for d in documents):
+            tokens = from_vectors(whole)
+        else:
+            read = read_tokens([d.tokens for d in documents], self._limits, "document_tokens", "documents.tokens")
+            tokens = replace(read, globals_=whole)
         return [self._id(d, i) for i, d in enumerate(documents)], tokens, [read_payload(d.payload) for d in documents]
 
-    def _texts(self, documents: Sequence[wire.Document]) -> Iterator[dict[str, Any]]:
+    def _texts(self, retriever: Retriever, documents: Sequence[wire.Document]) -> Iterator[dict[str, Any]]:
         for i, document in enumerate(documents):
-            if document.HasField("tokens"):
+            if _as_given(document):
                 raise BadField("documents", "documents: give tokens for all of a batch, or for none")
             payload = read_payload(document.payload)
             for name in ("text", "title"):
                 if isinstance(text := payload.get(name), str):
                     self._limits.check("text_characters", len(text), f"documents[{i}].payload.{name}")
+            if document.HasField("vector"):
+                if retriever.vector_source != "given":
+                    raise BadField(
+                        f"documents[{i}].vector", f"documents[{i}].vector: this collection takes none; leave it out"
+                    )
+                (payload["vector"],) = read_vectors([document.vector], self._limits, f"documents[{i}].vector")
             yield {**payload, "id": self._id(document, i)}
 
     def _id(self, document: wire.Document, i: int) -> str:
         self._limits.check("id_characters", len(document.id), f"documents[{i}].id", least=1)
         return document.id
+
+
+def _as_given(document: wire.Document) -> bool:
+    """Whether its vectors are stored as they come; otherwise its text is encoded."""
+    return document.HasField("tokens") or (document.HasField("vector") and "text" not in document.payload.fields)
 
 
 def _durable(durability: int) -> bool:

@@ -34,7 +34,7 @@ class Limits(BaseModel):
     document_tokens: int = Field(default=16_384, ge=1, le=1 << 20)
     """Tokens of one document."""
     dim: int = Field(default=MAX_DIM, ge=1, le=MAX_DIM)
-    """Dimensions of a token vector."""
+    """Dimensions of a token vector, or of a global vector."""
     text_characters: int = Field(default=1_000_000, ge=1, le=100_000_000)
     """Characters of one text."""
     id_characters: int = Field(default=512, ge=1, le=4_096)
@@ -53,8 +53,10 @@ class Limits(BaseModel):
     """Lists visited for one query token."""
     candidates: int = Field(default=100_000, ge=1, le=100_000_000)
     """Documents that one search scores exactly."""
+    term_candidates: int = Field(default=100_000, ge=1, le=100_000_000)
+    """Documents of a segment that one search by terms scores, where it says how many."""
     depth: int = Field(default=10_000, ge=1, le=1_000_000)
-    """Documents that each side gives to a hybrid search."""
+    """Documents that each lane gives to a hybrid search."""
     sparse_keys: int = Field(default=100_000, ge=1, le=10_000_000)
     """Terms of one document or query."""
     filter_nodes: int = Field(default=MAX_NODES, ge=1, le=MAX_NODES)

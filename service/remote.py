@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, overload
 
@@ -12,7 +13,7 @@ from ..index.calibration import DEPTHS, Calibration
 from ..index.errors import InvalidArgument, PlaitError
 from ..index.live import Written
 from ..index.tokens import Tokens
-from ..retrieval.corpus import checked
+from ..retrieval.corpus import checked, given_vectors
 from ..retrieval.explanation import Explanation
 from ..retrieval.hit import Hit
 from ..retrieval.routes import Queries, as_filter
@@ -21,7 +22,7 @@ from .limits import Limits
 from .payloads import read_payload, write_payload
 from .queries import read_queries, write_query
 from .search_options import write_options
-from .tensors import write_tokens
+from .tensors import write_tensor, write_tokens, write_vector
 from .wire import collections_pb2, documents_pb2, operations_pb2, search_pb2
 from .wire.collections_pb2_grpc import CollectionServiceStub
 from .wire.documents_pb2_grpc import DocumentServiceStub
@@ -259,8 +260,18 @@ class Remote:
     def _written_out(self, documents: Iterable[dict[str, Any]]) -> Iterator[documents_pb2.Document]:
         for fields in documents:
             document = documents_pb2.Document(id=checked(fields)["id"])
-            write_payload({k: v for k, v in fields.items() if k != "id"}, document.payload, exact=True)
+            own = {"id"}
+            if "vector" in fields and self._given_width:
+                own.add("vector")
+                document.vector.CopyFrom(write_tensor(given_vectors([fields], self._given_width)))
+            write_payload({k: v for k, v in fields.items() if k not in own}, document.payload, exact=True)
             yield document
+
+    @cached_property
+    def _given_width(self) -> int:
+        """Dimensions of the global vectors that documents come with; 0: a field `vector` is payload."""
+        info = self.info()
+        return info["vector"] if info["vector_source"] == "given" else 0
 
 
 def _with_tokens(
@@ -270,7 +281,7 @@ def _with_tokens(
         counts = len(ids), len(tokens), len(ids if payloads is None else payloads)
         raise InvalidArgument("{} ids, {} documents of tokens, {} payloads; give one of each".format(*counts))
     for i, id in enumerate(ids):
-        document = documents_pb2.Document(id=id, tokens=write_tokens(tokens, i))
+        document = documents_pb2.Document(id=id, tokens=write_tokens(tokens, i), vector=write_vector(tokens, i))
         if payloads is not None:
             write_payload(payloads[i], document.payload, exact=True)
         yield document

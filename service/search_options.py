@@ -6,27 +6,36 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..index.errors import InvalidArgument
-from ..retrieval.routes import as_filter
+from ..index.fusion import NORMALISE
+from ..retrieval.routes import FUSIONS, MODES, as_filter
 from .limits import BadField, Limits
 from .wire import search_pb2 as wire
 from .wire_filters import read_filter, write_filter
 
-_MODES = {"tokens": wire.MODE_TOKENS, "terms": wire.MODE_TERMS, "hybrid": wire.MODE_HYBRID, "rerank": wire.MODE_RERANK}
 _POLICIES = {
     "kth": wire.MISSING_POLICY_KTH,
     "zero": wire.MISSING_POLICY_ZERO,
     "none": wire.MISSING_POLICY_NONE,
 }
-_COUNTS = ("k_token", "nprobe", "candidates", "depth")
-_PLAIN = (*_COUNTS, "exact", "fusion_k", "target_recall")
+_NAMED = {
+    "mode": {name: wire.Mode.Value(f"MODE_{name.upper()}") for name in MODES},
+    "fusion": {name: wire.Fusion.Value(f"FUSION_{name.upper()}") for name in FUSIONS},
+    "normalise": {name: wire.Normalise.Value(f"NORMALISE_{name.upper()}") for name in NORMALISE},
+}
+_COUNTS = ("k_token", "nprobe", "candidates", "term_candidates", "depth")
+_PLAIN = (*_COUNTS, "query_terms", "min_idf", "alpha", "exact", "fusion_k", "target_recall")
+
+
+_KNOWN = (*_PLAIN, *_NAMED, "weights", "missing", "filter")
 
 
 def write_options(search: Mapping[str, Any]) -> wire.SearchOptions:
-    """InvalidArgument: an unknown parameter, or a value that its field cannot hold."""
+    """What is None is left out. InvalidArgument: an unknown parameter, or a value that its field cannot hold."""
     options = wire.SearchOptions()
     for name, value in search.items():
         try:
-            _write(name, value, options)
+            if value is not None or name not in _KNOWN:
+                _write(name, value, options)
         except (TypeError, ValueError, KeyError) as error:
             if isinstance(error, InvalidArgument):
                 raise
@@ -37,12 +46,14 @@ def write_options(search: Mapping[str, Any]) -> wire.SearchOptions:
 def _write(name: str, value: Any, options: wire.SearchOptions) -> None:
     if name in _PLAIN:
         setattr(options, name, value)
-    elif name == "mode":
-        if value not in _MODES:
-            raise InvalidArgument(f"mode is {value!r}; it must be one of {', '.join(_MODES)}")
-        options.mode = _MODES[value]
+    elif name in _NAMED:
+        if value not in _NAMED[name]:
+            raise InvalidArgument(f"{name} is {value!r}; it must be one of {', '.join(_NAMED[name])}")
+        setattr(options, name, _NAMED[name][value])
     elif name == "weights":
-        options.token_weight, options.term_weight = value
+        if not len(value):
+            raise InvalidArgument("weights are []; give one number for each lane, or leave them out")
+        options.weights.extend(value)
     elif name == "missing":
         if isinstance(value, str):
             options.missing_policy = _POLICIES[value]
@@ -51,8 +62,7 @@ def _write(name: str, value: Any, options: wire.SearchOptions) -> None:
     elif name == "filter":
         write_filter(as_filter(value), options.filter)
     else:
-        known = [*_PLAIN, "mode", "weights", "missing", "filter"]
-        raise InvalidArgument(f"unknown search parameter {name!r}; known are {', '.join(known)}")
+        raise InvalidArgument(f"unknown search parameter {name!r}; known are {', '.join(_KNOWN)}")
 
 
 def read_options(options: wire.SearchOptions, limits: Limits) -> dict[str, Any]:
@@ -64,11 +74,11 @@ def read_options(options: wire.SearchOptions, limits: Limits) -> dict[str, Any]:
     for name in _COUNTS:
         if name in search:
             limits.check(name, search[name], f"options.{name}", least=1)
-    if options.mode:
-        search["mode"] = _named(_MODES, options.mode, "options.mode")
-    if options.HasField("token_weight") or options.HasField("term_weight"):
-        given = [getattr(options, n) if options.HasField(n) else 1.0 for n in ("token_weight", "term_weight")]
-        search["weights"] = tuple(given)
+    for name, values in _NAMED.items():
+        if number := getattr(options, name):
+            search[name] = _named(values, number, f"options.{name}")
+    if options.weights:
+        search["weights"] = tuple(options.weights)
     match options.WhichOneof("missing"):
         case "missing_policy":
             search["missing"] = _named(_POLICIES, options.missing_policy, "options.missing_policy")

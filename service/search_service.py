@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..index.hits import Hits, best
+from ..index.scoring import TermParams
 from ..index.snapshot import Snapshot
 from ..index.tally import Tally, tally
 from ..index.terms import Terms
@@ -58,8 +59,10 @@ class SearchMethods:
                 call.check()
                 response = wire.SearchResponse(seq=snapshot.state.seq)
                 _put_hits(snapshot, hits, payload, response.hits)
-            if self._probe and not route.exact and route.mode != "terms":
-                exactly = partial(self._exactly, opened.name, replace(route, exact=True), queries, k, response.seq)
+            leaves_out = route.mode != "terms" or route.term_params != TermParams()
+            if self._probe and not route.exact and leaves_out:
+                exact = replace(route, exact=True, term_params=TermParams())
+                exactly = partial(self._exactly, opened.name, exact, queries, k, response.seq)
                 self._probe(opened.name, [hit.id for hit in response.hits], exactly)
         clock.lap("fetch_ms")
         response.timing.MergeFrom(clock.timing)
@@ -107,7 +110,7 @@ class SearchMethods:
                 docs = np.array([snapshot.view.by_id(id).number for id in dict.fromkeys(request.ids)], np.int64)
                 if queries.tokens is None:
                     raise BadField("query", "this query has no token vectors; rerank scores by them")
-                hits = best(docs, snapshot.score_tokens(queries.tokens, docs), k)
+                hits = best(docs, snapshot.score_tokens(queries.tokens, docs, scoring=route.scoring), k)
                 call.check()
                 response = wire.RerankResponse(seq=snapshot.state.seq)
                 _put_hits(snapshot, hits, not request.HasField("payload") or request.payload, response.hits)

@@ -70,7 +70,7 @@ def _field(error: errors.InvalidArgument) -> str:
     """The field at fault. Messages of search parameters begin with their names ("nprobe is 0; ...")."""
     if isinstance(error, BadField):
         return error.field
-    named = re.match(r"(\w+) is ", str(error))
+    named = re.match(r"(\w+) (?:is|are) ", str(error))
     return f"options.{named[1]}" if named and named[1] in _OPTIONS else named[1] if named and named[1] == "k" else ""
 
 
@@ -82,6 +82,9 @@ def from_rpc_error(error: grpc.RpcError) -> errors.PlaitError:
     number = code.value[0]
     if number in (code_pb2.UNAUTHENTICATED, code_pb2.PERMISSION_DENIED):
         return errors.FailedPrecondition(f"{message}; give an api_key that may do this")
-    if number in (code_pb2.DEADLINE_EXCEEDED, code_pb2.CANCELLED):
+    if number == code_pb2.CANCELLED:
+        # So do requests end that a server has not yet begun when it stops.
+        return errors.Unavailable(f"{message}; the call was ended from outside, perhaps as the server stops: try again")
+    if number == code_pb2.DEADLINE_EXCEEDED:
         return errors.Unavailable(f"{message}; give the call more time, or ask for less")
     return kinds.get(number, errors.PlaitError)(message)

@@ -48,6 +48,20 @@ def read_tensor(tensor: wire.Tensor, field: str) -> np.ndarray:
     return values.astype(np.float16) if tensor.dtype == wire.D_TYPE_INT8 else values
 
 
+def write_vector(tokens: Tokens, document: int) -> wire.Tensor | None:
+    """The global vector of one document, a row."""
+    return None if tokens.globals_ is None else write_tensor(tokens.globals_[document : document + 1])
+
+
+def read_vectors(given: Sequence[wire.Tensor], limits: Limits, field: str) -> np.ndarray:
+    """(documents, dimensions) global vectors. BadField: what `read_tensor` refuses, or not one row each, equally long."""
+    for one in given:
+        limits.check("dim", one.cols, f"{field}.cols", least=1)
+        if one.rows != 1 or one.cols != given[0].cols:
+            raise BadField(field, f"{field} is {one.rows} x {one.cols}; give one row, as long as the others of a batch")
+    return np.concatenate([read_tensor(one, field) for one in given])
+
+
 def write_tokens(tokens: Tokens, document: int) -> wire.TokenVectors:
     """The tokens of one document with all columns that the wire has."""
     one = tokens.take([document])

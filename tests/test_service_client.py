@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,10 @@ def with_text(index: Any) -> Iterator[Any]:
     info = index.info()
     yield {k: info[k] for k in ("documents", "system", "store", "dim", "recipe", "encoder", "terms", "fields")}
     index.collection.compact()
-    yield len(index.collection.stats()["segments"]), index.calibrate().to_json()
+    measured = index.calibrate().to_json()
+    # Which points it keeps depends on times.
+    assert measured["terms"].pop("points")
+    yield len(index.collection.stats()["segments"]), measured
 
 
 def with_tokens(index: Any) -> Iterator[Any]:
@@ -88,17 +92,126 @@ def with_tokens(index: Any) -> Iterator[Any]:
         index.search("text")
 
 
+def with_vectors(index: Any) -> Iterator[Any]:
+    """Global vectors that documents come with, beside BM25."""
+    rng = np.random.default_rng(6)
+    documents = [{**d, "vector": rng.standard_normal(3).tolist()} for d in DOCUMENTS]
+    yield index.add(documents[:2]), index.upsert(documents[2:]).count, index.get(["a", "c"])
+    terms = index.encode(["the moon pulls bread", "foxes"], mode="terms").terms
+    asked = plait.Queries(plait.from_vectors(np.array([[1, 0.25, -1], [0, 2, 0.5]], np.float32)), terms)
+    for search in (
+        {},
+        {"fusion": "rrf", "fusion_k": 3.0, "weights": (1, 2)},
+        {"fusion": "weighted"},
+        {"fusion": "weighted", "weights": (0.25, 4)},
+        {"fusion": "weighted", "normalise": "zscore", "depth": 2},
+        {"fusion": "weighted", "normalise": "none", "weights": [1, 0.5], "filter": {"year": 2021}},
+        {"mode": "vector"},
+        {"mode": "vector", "exact": True},
+        {"mode": "terms", "term_candidates": 1, "query_terms": 1, "min_idf": 0.1, "alpha": 0.9},
+    ):
+        found = index.search(asked, k=3, **search)
+        yield search, [plain(hits) for hits in found]
+        whys = [hit.explain() for hit in found[0]]
+        assert all((why.vector_score is not None) == (search.get("mode") != "terms") for why in whys)
+        yield [why.as_json() for why in whys]
+        yield [index.explain(asked.one(0), id, k=2, **search).as_json() for id in ("a", "b", "c")]
+    wrong = ({"weights": (1, 2, 3)}, {"weights": ()}, {"fusion": "sum"}, {"normalise": "max", "fusion": "weighted"})
+    for search in (*wrong, {"mode": "sum"}, {"mode": "tokens"}, {"query_terms": 1}, {"alpha": 2}):
+        with pytest.raises(plait.InvalidArgument):
+            index.search(asked, **search)
+    with pytest.raises(plait.InvalidArgument, match="vector"):
+        index.search("a text", mode="vector")
+    for vector in ([1, 2], ["x", "y", "z"], None):
+        with pytest.raises(plait.InvalidArgument, match="needs 'vector', 3 numbers"):
+            index.upsert([{"id": "e", "text": "short", "vector": vector}])
+    with pytest.raises(plait.InvalidArgument, match="needs 'vector', 3 numbers"):
+        index.upsert([{"id": "e", "text": "none"}])
+
+
+def with_sums(index: Any) -> Iterator[Any]:
+    """Terms that are no BM25, and a vector, added."""
+    vectors = np.random.default_rng(7).standard_normal((4, 3)).astype(np.float32)
+    yield index.add([{**d, "vector": v.tolist()} for d, v in zip(DOCUMENTS, vectors, strict=False)])
+    asked = plait.Queries(plait.from_vectors(vectors[3:]), index.encode(["moon and foxes"], mode="terms").terms)
+    for search in ({}, {"mode": "sum"}, {"mode": "sum", "exact": True}, {"mode": "hybrid", "fusion": "weighted"}):
+        (hits,) = index.search(asked, k=3, **search)
+        yield plain(hits), [hit.explain().as_json() for hit in hits]
+        yield [index.explain(asked, id, k=1, **search).as_json() for id in ("a", "b", "c")]
+    why = index.explain(asked, "c", mode="sum")
+    assert why.vector_score and why.terms_score and why.score == pytest.approx(why.vector_score + why.terms_score)
+
+
+def with_vectors_alone(index: Any) -> Iterator[Any]:
+    vectors = np.random.default_rng(8).standard_normal((9, 4)).astype(np.float16)
+    ids = [f"v{i}" for i in range(9)]
+    yield index.add_tokens(ids[:5], plait.from_vectors(vectors[:5]), [{"n": i} for i in range(5)])
+    yield index.upsert_tokens(ids[5:], plait.from_vectors(vectors[5:]), [{"text": "kept, not encoded"}] * 4).count
+    yield index.upsert([{"id": "t", "text": "x", "vector": [3, 0, 0, 1]}]).count, index.get(["v1", "v8", "t"])
+    asked = plait.from_vectors(vectors[:3].astype(np.float32) * 2)
+    for search in ({}, {"mode": "vector"}, {"filter": {"n": 3}}):
+        yield [plain(hits) for hits in index.search(asked, k=4, **search)]
+    (hit, *_) = index.search(asked, k=1)[0]
+    yield hit.explain().as_json(), index.explain(asked.take([1]), "v7", k=3).as_json()
+
+
+def with_an_encoder_s_vector(index: Any) -> Iterator[Any]:
+    yield index.add([{**d, "vector": [1, "payload"]} for d in DOCUMENTS])
+    for search in (
+        {"mode": "vector"},
+        {"mode": "hybrid", "weights": (1, 1, 2)},
+        {"mode": "hybrid", "fusion": "weighted"},
+    ):
+        hits = index.search("the moon and the bread", k=3, **search)
+        yield plain(hits), [hit.explain().as_json() for hit in hits]
+        queries = index.encode(["tides", "foxes"], **search)
+        yield [plain(hits) for hits in index.search(queries, k=2, **search)]
+        yield index.explain("tides", "a", k=1, **search).as_json()
+
+
+def with_coil(index: Any) -> Iterator[Any]:
+    """Tokens with vocabulary ids and a global vector."""
+    rng = np.random.default_rng(9)
+
+    def keyed(tokens: Any) -> Any:
+        whole = rng.standard_normal((len(tokens), 3)).astype(np.float16)
+        return replace(tokens, ids=rng.integers(0, 5, len(tokens.vectors)).astype(np.uint32), globals_=whole)
+
+    tokens, ids = keyed(some_tokens(30)), [f"d{i}" for i in range(30)]
+    yield index.add_tokens(ids[:20], tokens.take(range(20))), index.upsert_tokens(ids[20:], tokens.take(range(20, 30)))
+    queries = some_tokens(9, seed=3)
+    queries = keyed(queries.take(np.flatnonzero(queries.lengths)))
+    for search in ({}, {"mode": "vector"}, {"exact": True}):
+        found = index.search(queries, k=7, **search)
+        yield [plain(hits) for hits in found], [hit.explain().as_json() for hit in found[0]]
+        yield [index.explain(queries.take([1]), id, k=3, **search).as_json() for id in ids]
+    for lacking in ({"ids": None}, {"globals_": None}):
+        with pytest.raises(plait.InvalidArgument):
+            index.search(replace(queries, **lacking))
+        with pytest.raises(plait.InvalidArgument):
+            index.upsert_tokens(ids, replace(tokens, **lacking))
+
+
 @pytest.mark.parametrize(
     ("script", "settings"),
     [
         (with_text, {"terms": "bm25", "reduce": ["pool:2"], "fields": ["year"]}),
         (with_tokens, {"encoder": None, "dim": 5}),
+        (with_tokens, {"encoder": None, "dim": 5, "precision": "int8"}),
+        (with_vectors, {"encoder": None, "terms": "bm25", "vector": 3}),
+        (with_sums, {"encoder": None, "terms": "binary", "vector": 3}),
+        (with_vectors_alone, {"encoder": None, "vector": 4}),
+        (with_an_encoder_s_vector, {"terms": "bm25", "vector": True}),
+        (with_coil, {"encoder": None, "system": "coil", "dim": 5, "vector": 3}),
     ],
-    ids=["text", "tokens"],
+    ids=["text", "tokens", "int8", "vectors", "sums", "vectors-alone", "own-vector", "coil"],
 )
 def test_a_collection_is_the_same_here_and_there(server: Any, tmp_path: Path, script: Any, settings: Any) -> None:
-    there = script(server.create(script.__name__, **settings))
+    name = f"{script.__name__}-{settings.get('precision', 'plain')}"
+    there = script(server.create(name, **settings))
     with plait.create(tmp_path / "here", **settings) as here:
+        described = {n: v for n, v in here.info().items() if n not in ("path", "bytes", "created")}
+        assert {n: v for n, v in server.open(name).info().items() if n in described} == described
         for step, mine in enumerate(script(here)):
             assert next(there) == mine, step
     assert next(there, "the end") == "the end"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 import plait
 
 pytest.importorskip("grpc_tools", reason="the extra `service` is not installed")
-from served import Server, Wire, code, failure, method, services, serving, tensor
+import grpc
+from served import Wire, code, failure, method, services, serving, tensor
 
 DIM = 4
 LIMITS = {
@@ -31,6 +33,7 @@ LIMITS = {
     "k_token": 100,
     "nprobe": 10,
     "candidates": 30,
+    "term_candidates": 13,
     "depth": 12,
     "sparse_keys": 5,
     "filter_nodes": 9,
@@ -44,6 +47,8 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
     root: Path = tmp_path_factory.mktemp("root")
     plait.create(root / "c", encoder=None, dim=DIM).close()
     plait.create(root / "words", encoder=None, terms="bm25").close()
+    with plait.create(root / "mixed", encoder=None, terms="bm25", vector=3) as mixed:
+        mixed.upsert([{"id": "a", "text": "moon", "vector": [1, 2, 3]}])
     broken = plait.create(root / "broken", encoder=None, dim=DIM)
     broken.add_tokens(["a"], plait.from_matrices([np.ones((2, DIM), np.float32)]))
     broken.close()
@@ -67,6 +72,13 @@ def query(tokens: int = 2, dim: int = DIM) -> dict[str, Any]:
 
 Q, C = query(), {"collection": "c"}
 NAN = tensor(np.full((1, DIM), np.nan, np.float32))
+VECTOR = tensor(np.ones((1, 3), np.float32))
+MIXED = {
+    "encoded": {
+        "terms": {"offsets": "AAAAAAEAAAA=", "keys": "BwAAAA==", "weights": "AACAPw==", "key_space": 2**32},
+        "vector": VECTOR,
+    }
+}
 SHORT = {**tensor(np.ones((2, DIM), np.float32)), "rows": 3}
 
 INVALID = [
@@ -91,6 +103,32 @@ INVALID = [
     ("Search", {**C, "query": Q, "options": {"mode": 77}}, "options.mode"),
     ("Search", {**C, "query": Q, "options": {"target_recall": 1.5}}, "options.target_recall"),
     ("Search", {**C, "query": Q, "options": {"missing_policy": 9}}, "options.missing_policy"),
+    ("Search", {**C, "query": Q, "options": {"fusion": 9}}, "options.fusion"),
+    ("Search", {**C, "query": Q, "options": {"normalise": 9}}, "options.normalise"),
+    ("Search", {**C, "query": Q, "options": {"alpha": 1.5, "term_candidates": 1}}, "options.min_idf"),
+    ("Search", {**C, "query": Q, "options": {"query_terms": 0, "term_candidates": 1}}, "options.query_terms"),
+    ("Search", {"collection": "mixed", "query": MIXED, "options": {"weights": [1, 2, 3]}}, "options.weights"),
+    ("Search", {"collection": "mixed", "query": MIXED, "options": {"mode": "MODE_SUM"}}, "options.mode"),
+    ("Search", {**C, "query": Q, "options": {"mode": "MODE_VECTOR"}}, ""),
+    ("Search", {**C, "query": {"encoded": {"vector": VECTOR}}}, ""),
+    ("Search", {**C, "query": {"encoded": {"vector": tensor(np.ones((2, 3), np.float32))}}}, "query.encoded.vector"),
+    ("Search", {"collection": "mixed", "query": {"text": "moon"}, "options": {"mode": "MODE_VECTOR"}}, "options.mode"),
+    ("Rerank", {"collection": "mixed", "query": MIXED, "ids": ["a"]}, ""),
+    ("UpsertDocuments", {"collection": "mixed", "documents": [{"id": "a", "payload": {"text": "x"}}]}, ""),
+    (
+        "UpsertDocuments",
+        {"collection": "mixed", "documents": [{"id": "a", "vector": tensor(np.ones((1, 4), np.float32))}]},
+        "",
+    ),
+    ("UpsertDocuments", {**C, "documents": [{**document("a"), "vector": VECTOR}, document("b")]}, "documents"),
+    (
+        "UpsertDocuments",
+        {"collection": "words", "documents": [{"id": "a", "payload": {"text": "x"}, "vector": VECTOR}]},
+        "documents[0].vector",
+    ),
+    ("CreateCollection", {"collection": "new", "encoder": "none", "dim": 4, "precision": "int3"}, ""),
+    ("CreateCollection", {"collection": "new", "encoder": "none", "encoder_vector": True}, ""),
+    ("CreateCollection", {"collection": "new", "encoder": "none", "vector_dim": 10**6}, "vector_dim"),
     ("Search", {**C, "query": Q, "options": {"filter": {}}}, "options.filter"),
     ("Search", {**C, "query": Q, "options": {"filter": {"exists": {"field": "a..b"}}}}, "options.filter"),
     ("Search", {**C, "query": Q, "options": {"filter": {"eq": {"field": "a"}}}}, "options.filter"),
@@ -233,6 +271,7 @@ def at(limit: str) -> Any:
         "k_token": lambda n: ("Search", {**C, "query": Q, "options": {"k_token": n}}),
         "nprobe": lambda n: ("Search", {**C, "query": Q, "options": {"nprobe": n}}),
         "candidates": lambda n: ("Search", {**C, "query": Q, "options": {"candidates": n}}),
+        "term_candidates": lambda n: ("Search", {"collection": "words", "query": {"text": "moon"}, "options": {"term_candidates": n}}),
         "depth": lambda n: ("Search", {**C, "query": Q, "options": {"depth": n}}),
         "sparse_keys": lambda n: ("Search", {"collection": "words", "query": sparse(n)}),
         "filter_nodes": lambda n: ("CountDocuments", {**C, "filter": {"any_of": {"filters": [LEAF] * (n - 1)}}}),
@@ -298,16 +337,50 @@ def test_bytes_that_are_no_message_are_invalid(wire: Wire, rpc: str) -> None:
         raise AssertionError("it was taken")
 
 
-def test_an_error_inside_shows_its_number_and_nothing_else(tmp_path: Path) -> None:
-    """A collection whose folder vanishes under the server."""
-    import shutil
+@contextmanager
+def failing(root: Path, error: Exception) -> Iterator[Wire]:
+    """A server in this process, one of whose methods meets what nobody foresaw."""
+    from plait.service.edge import Edge
+    from plait.service.server import build_server
+    from plait.service.settings import Settings
 
-    plait.create(tmp_path / "c", encoder=None, dim=DIM).close()
-    server = Server(tmp_path)
-    wire = Wire(server.target, [("x-request-id", "my-own-number")])
-    shutil.rmtree(tmp_path / "c")
-    status, message, details = wire.error("CreateSnapshot", collection="c", name="s")
-    wire.close()
-    server.stop()
-    assert status in ("INTERNAL", "UNAVAILABLE", "NOT_FOUND") and "Traceback" not in message
-    assert details["ErrorInfo"].metadata["request_id"] == "my-own-number"
+    def fails(*_: Any) -> Any:
+        raise error
+
+    settings = Settings(root=root, listen="127.0.0.1:0", insecure=True)
+    edge = Edge(settings)
+    with pytest.MonkeyPatch.context() as patch:
+        for method in ("count_documents", "ingest_documents"):
+            patch.setattr(f"plait.service.document_service.DocumentMethods.{method}", fails)
+        service = build_server(settings, edge.interceptors)
+    service.grpc.start()
+    wire = Wire(f"127.0.0.1:{service.port}", [("x-request-id", "my-own-number")])
+    try:
+        yield wire
+    finally:
+        wire.close()
+        service.stop(5)
+        edge.close()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("secret /etc/place"), KeyError("secret"), OSError(5, "secret")])
+def test_an_error_inside_shows_its_number_and_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    with failing(tmp_path, error) as wire:
+        for call in (
+            lambda: wire("CountDocuments", collection="c"),
+            lambda: list(wire.stream("IngestDocuments", [{"collection": "c"}])),
+        ):
+            caplog.clear()
+            with pytest.raises(grpc.RpcError) as raised:
+                call()
+            status, message, details = failure(raised.value)
+            assert status == "INTERNAL" and "my-own-number" in message
+            assert details.keys() == {"ErrorInfo"} and details["ErrorInfo"].reason == "INTERNAL"
+            assert dict(details["ErrorInfo"].metadata) == {"request_id": "my-own-number"}
+            told = f"{raised.value.details()} {raised.value.trailing_metadata()}"
+            assert not any(word in told for word in ("secret", "Traceback", type(error).__name__, ".py"))
+            # The log has all of it, under the same number.
+            (logged,) = [r for r in caplog.records if r.exc_info and r.exc_info[1] is error]
+            assert "my-own-number" in logged.getMessage()

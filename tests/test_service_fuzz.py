@@ -95,17 +95,20 @@ TERMS = st.fixed_dictionaries(
 )
 QUERY = st.one_of(
     st.fixed_dictionaries({"text": st.text(max_size=8)}),
-    st.fixed_dictionaries({"encoded": st.fixed_dictionaries({}, optional={"tokens": TOKENS, "terms": TERMS})}),
+    st.fixed_dictionaries(
+        {"encoded": st.fixed_dictionaries({}, optional={"tokens": TOKENS, "terms": TERMS, "vector": TENSOR})}
+    ),
 )
 NUMBER = st.sampled_from([0, 1, 2, 7, 2**32 - 1])
 REAL = st.sampled_from([0.0, -1.0, 0.5, 1e308, "NaN", "Infinity"])
 OPTIONS = st.fixed_dictionaries(
     {},
     optional={
-        "mode": st.integers(0, 5),
+        **dict.fromkeys(("mode", "fusion", "normalise"), st.integers(0, 7)),
         "exact": st.booleans(),
-        **dict.fromkeys(("k_token", "nprobe", "candidates", "depth"), NUMBER),
-        **dict.fromkeys(("fusion_k", "token_weight", "term_weight", "target_recall"), REAL),
+        **dict.fromkeys(("k_token", "nprobe", "candidates", "depth", "term_candidates", "query_terms"), NUMBER),
+        **dict.fromkeys(("fusion_k", "min_idf", "alpha", "target_recall"), REAL),
+        "weights": st.lists(REAL, max_size=4),
         "filter": FILTER,
     },
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,10 @@ from oracle import matrices, maxsim, normal
 from plait.index import pq4
 from plait.index.code_scores import codec_error
 from plait.index.kernels import widen
-from plait.index.tokens import Tokens
+from plait.index.tokens import Tokens, from_vectors
 from plait.retrieval.retriever import Retriever
-from plait.retrieval.stages import Stage, returned
+from plait.retrieval.routes import Queries, by_lane, find
+from plait.retrieval.stages import Stage, returned, stages
 
 DIM, DOCUMENTS, K = 16, 90, 3
 
@@ -139,3 +143,113 @@ def test_ways_of_several_stages_end_where_the_search_says(texts: Retriever, mode
         assert names == expected[mode]
         shared = [way[0] for way in found.values() if way[0].rank is None]
         assert all(not s.passed for s in shared)
+
+
+COUNT = 60
+"""Documents of `lanes`: in bulk, sealed and fresh."""
+
+
+def lanes(path: Path, kind: str) -> tuple[Retriever, Queries]:
+    """A collection with the lanes that the kind has, in several segments, and a query for all of them."""
+    rng = np.random.default_rng(11)
+    vectors = rng.standard_normal((COUNT + 1, 4)).astype(np.float16)
+    if kind == "coil":
+        index = Retriever.create(path, encoder=None, system="coil", dim=DIM, vector=4, policy=None)
+        tokens = normal(rng, rng.integers(1, 7, COUNT + 1).tolist(), DIM)
+        ids = rng.integers(0, 9, len(tokens.vectors)).astype(np.uint32)
+        tokens = replace(tokens, ids=ids, globals_=vectors)
+        payloads = [{"n": i} for i in range(COUNT)]
+        for write, first, last in ((index.add_tokens, 0, 30), (index.upsert_tokens, 30, COUNT)):
+            write([f"d{i}" for i in range(first, last)], tokens.take(range(first, last)), payloads[first:last])
+        return index, Queries(tokens.take([COUNT]))
+    encoder = "minilm" if kind == "three" else None
+    # BM25 and a vector are no sum.
+    terms = "binary" if kind == "sum" else "bm25"
+    index = Retriever.create(path, encoder=encoder, terms=terms, vector=True if encoder else 4, policy=None)
+    documents = [{"id": f"d{i}", "text": " ".join(rng.choice(WORDS, 1 + i % 4)), "n": i} for i in range(COUNT)]
+    if not encoder:
+        documents = [{**d, "vector": v.tolist()} for d, v in zip(documents, vectors, strict=False)]
+    index.add(documents[:30])
+    index.upsert(documents[30:50])
+    index.collection.seal()
+    index.upsert(documents[50:])
+    if encoder:
+        return index, index.encode(["the moon and the sea"], mode="hybrid")
+    return index, Queries(from_vectors(vectors[COUNT:]), index.encode(["the moon and the sea"], mode="terms").terms)
+
+
+@pytest.fixture(scope="module")
+def collections(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Retriever, Queries]]:
+    root = tmp_path_factory.mktemp("lanes")
+    return cache(lambda kind: lanes(root / kind, kind))
+
+
+HYBRID: dict[str, Any] = {"mode": "hybrid", "depth": 7}
+LATE = {"filter": {"range": {"n": {"gte": 25}}}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "search", "names"),
+    [
+        ("two", HYBRID, "terms vector fusion"),
+        ("two", {**HYBRID, "weights": (1, 3), "fusion_k": 2}, "terms vector fusion"),
+        *(
+            ("two", {**HYBRID, "fusion": "weighted", "normalise": how, "weights": (0.5, 2)}, "terms vector fusion")
+            for how in ("minmax", "zscore", "none")
+        ),
+        ("two", {**HYBRID, "fusion": "weighted", **LATE}, "filter terms vector fusion"),
+        ("two", {"mode": "vector"}, "vector"),
+        ("two", {"mode": "vector", "exact": True, **LATE}, "filter vector"),
+        ("two", {"mode": "terms", "term_candidates": 2, "query_terms": 1}, "terms"),
+        ("three", HYBRID, "tokens terms vector fusion"),
+        ("three", {**HYBRID, "fusion": "weighted", "weights": (1, 0.25, 2)}, "tokens terms vector fusion"),
+        ("three", {"mode": "rerank", "depth": 7}, "terms rerank"),
+        ("three", {"mode": "vector"}, "vector"),
+        ("sum", {"mode": "sum"}, "sum"),
+        ("sum", {"mode": "sum", **LATE}, "filter sum"),
+        ("sum", {"mode": "hybrid", "depth": 7, "fusion": "weighted"}, "terms vector fusion"),
+        ("coil", {}, "tokens"),
+        ("coil", {"exact": True, **LATE}, "filter tokens"),
+        ("coil", {"mode": "vector"}, "vector"),
+    ],
+)
+def test_ways_by_every_lane_and_fusion_end_where_the_search_says(
+    collections: Callable[[str], tuple[Retriever, Queries]], kind: str, search: dict[str, Any], names: str
+) -> None:
+    if kind in ("three", "sum"):
+        pytest.importorskip("onnxruntime", reason="the extra `demo` is not installed")
+    index, asked = collections(kind)
+    route = index.route(search, K)
+    with index.collection.snapshot() as snapshot:
+        (hits,) = find(snapshot, route, asked, K)
+        (deep,) = find(snapshot, replace(route, depth=COUNT), asked, COUNT)
+        numbers = {d.id: d.number for d in snapshot.documents(snapshot.search_vectors(_whole(asked), COUNT)[0].docs)}
+        assert len(numbers) == COUNT and len(hits) == K
+        found = {number: stages(snapshot, route, asked, number, K) for number in numbers.values()}
+    way_of = {tuple(stage.name for stage in way) for way in found.values()}
+    longest = tuple(names.split())
+    assert longest in way_of and all(way == longest[: len(way)] for way in way_of)
+    assert {number for number, way in found.items() if returned(way)} == set(hits.docs.tolist())
+    for rank, (number, score) in enumerate(zip(hits.docs.tolist(), hits.scores.tolist(), strict=True), 1):
+        last = found[number][-1]
+        assert (last.rank, last.score, last.limit, last.cutoff) == (rank, score, K, float(hits.scores[-1]))
+    if len(longest) == 1 and "term_candidates" not in search:
+        # A single lane tells the rank of every document that it ranks, beyond the k best as well.
+        ranks = {number: (way[0].rank, way[0].score) for number, way in found.items() if way[0].rank is not None}
+        places = enumerate(zip(deep.docs.tolist(), deep.scores.tolist(), strict=True), 1)
+        assert ranks == {number: (rank, score) for rank, (number, score) in places}
+    for lane in set(longest) & {"tokens", "terms", "vector"} if "fusion" in longest else ():
+        told = {number: stage for number, way in found.items() for stage in way if stage.name == lane}
+        with index.collection.snapshot() as snapshot:
+            (ranking,) = by_lane(snapshot, route, lane, asked, route.depth)
+        # What a lane gives to the fusion, and from which of its scores on.
+        assert {n for n, s in told.items() if s.passed} == set(ranking.docs.tolist())
+        assert {s.cutoff for s in told.values()} == {float(ranking.scores[-1])}
+        at = {n: (s.rank, s.score) for n, s in told.items() if s.passed}
+        pairs = enumerate(zip(ranking.docs.tolist(), ranking.scores.tolist(), strict=True), 1)
+        assert at == {n: (rank, score) for rank, (n, score) in pairs}
+
+
+def _whole(queries: Queries) -> np.ndarray:
+    assert queries.tokens is not None and queries.tokens.globals_ is not None
+    return queries.tokens.globals_

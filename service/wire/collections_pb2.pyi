@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CreateCollectionRequest(_message.Message):
-    __slots__ = ("collection", "system", "encoder", "query_length", "document_length", "query_expansion", "reduce", "dim", "terms", "store", "fields")
+    __slots__ = ("collection", "system", "encoder", "query_length", "document_length", "query_expansion", "reduce", "dim", "terms", "store", "fields", "precision", "vector_dim", "encoder_vector")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     SYSTEM_FIELD_NUMBER: _ClassVar[int]
     ENCODER_FIELD_NUMBER: _ClassVar[int]
@@ -23,6 +23,9 @@ class CreateCollectionRequest(_message.Message):
     TERMS_FIELD_NUMBER: _ClassVar[int]
     STORE_FIELD_NUMBER: _ClassVar[int]
     FIELDS_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    VECTOR_DIM_FIELD_NUMBER: _ClassVar[int]
+    ENCODER_VECTOR_FIELD_NUMBER: _ClassVar[int]
     collection: str
     system: str
     encoder: str
@@ -34,7 +37,10 @@ class CreateCollectionRequest(_message.Message):
     terms: str
     store: str
     fields: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, collection: _Optional[str] = ..., system: _Optional[str] = ..., encoder: _Optional[str] = ..., query_length: _Optional[int] = ..., document_length: _Optional[int] = ..., query_expansion: _Optional[int] = ..., reduce: _Optional[_Iterable[str]] = ..., dim: _Optional[int] = ..., terms: _Optional[str] = ..., store: _Optional[str] = ..., fields: _Optional[_Iterable[str]] = ...) -> None: ...
+    precision: str
+    vector_dim: int
+    encoder_vector: bool
+    def __init__(self, collection: _Optional[str] = ..., system: _Optional[str] = ..., encoder: _Optional[str] = ..., query_length: _Optional[int] = ..., document_length: _Optional[int] = ..., query_expansion: _Optional[int] = ..., reduce: _Optional[_Iterable[str]] = ..., dim: _Optional[int] = ..., terms: _Optional[str] = ..., store: _Optional[str] = ..., fields: _Optional[_Iterable[str]] = ..., precision: _Optional[str] = ..., vector_dim: _Optional[int] = ..., encoder_vector: _Optional[bool] = ...) -> None: ...
 
 class CreateCollectionResponse(_message.Message):
     __slots__ = ("collection",)

@@ -21,14 +21,16 @@ DURABILITY_SYNC: Durability
 DURABILITY_OS: Durability
 
 class Document(_message.Message):
-    __slots__ = ("id", "payload", "tokens")
+    __slots__ = ("id", "payload", "tokens", "vector")
     ID_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
+    VECTOR_FIELD_NUMBER: _ClassVar[int]
     id: str
     payload: _struct_pb2.Struct
     tokens: _vectors_pb2.TokenVectors
-    def __init__(self, id: _Optional[str] = ..., payload: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., tokens: _Optional[_Union[_vectors_pb2.TokenVectors, _Mapping]] = ...) -> None: ...
+    vector: _vectors_pb2.Tensor
+    def __init__(self, id: _Optional[str] = ..., payload: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., tokens: _Optional[_Union[_vectors_pb2.TokenVectors, _Mapping]] = ..., vector: _Optional[_Union[_vectors_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class UpsertDocumentsRequest(_message.Message):
     __slots__ = ("collection", "documents", "durability")

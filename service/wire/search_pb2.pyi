@@ -19,6 +19,21 @@ class Mode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MODE_TERMS: _ClassVar[Mode]
     MODE_HYBRID: _ClassVar[Mode]
     MODE_RERANK: _ClassVar[Mode]
+    MODE_VECTOR: _ClassVar[Mode]
+    MODE_SUM: _ClassVar[Mode]
+
+class Fusion(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FUSION_UNSPECIFIED: _ClassVar[Fusion]
+    FUSION_RRF: _ClassVar[Fusion]
+    FUSION_WEIGHTED: _ClassVar[Fusion]
+
+class Normalise(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    NORMALISE_UNSPECIFIED: _ClassVar[Normalise]
+    NORMALISE_MINMAX: _ClassVar[Normalise]
+    NORMALISE_ZSCORE: _ClassVar[Normalise]
+    NORMALISE_NONE: _ClassVar[Normalise]
 
 class MissingPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -31,6 +46,15 @@ MODE_TOKENS: Mode
 MODE_TERMS: Mode
 MODE_HYBRID: Mode
 MODE_RERANK: Mode
+MODE_VECTOR: Mode
+MODE_SUM: Mode
+FUSION_UNSPECIFIED: Fusion
+FUSION_RRF: Fusion
+FUSION_WEIGHTED: Fusion
+NORMALISE_UNSPECIFIED: Normalise
+NORMALISE_MINMAX: Normalise
+NORMALISE_ZSCORE: Normalise
+NORMALISE_NONE: Normalise
 MISSING_POLICY_UNSPECIFIED: MissingPolicy
 MISSING_POLICY_KTH: MissingPolicy
 MISSING_POLICY_ZERO: MissingPolicy
@@ -45,15 +69,17 @@ class Query(_message.Message):
     def __init__(self, text: _Optional[str] = ..., encoded: _Optional[_Union[EncodedQuery, _Mapping]] = ...) -> None: ...
 
 class EncodedQuery(_message.Message):
-    __slots__ = ("tokens", "terms")
+    __slots__ = ("tokens", "terms", "vector")
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     TERMS_FIELD_NUMBER: _ClassVar[int]
+    VECTOR_FIELD_NUMBER: _ClassVar[int]
     tokens: _vectors_pb2.TokenVectors
     terms: _vectors_pb2.SparseVectors
-    def __init__(self, tokens: _Optional[_Union[_vectors_pb2.TokenVectors, _Mapping]] = ..., terms: _Optional[_Union[_vectors_pb2.SparseVectors, _Mapping]] = ...) -> None: ...
+    vector: _vectors_pb2.Tensor
+    def __init__(self, tokens: _Optional[_Union[_vectors_pb2.TokenVectors, _Mapping]] = ..., terms: _Optional[_Union[_vectors_pb2.SparseVectors, _Mapping]] = ..., vector: _Optional[_Union[_vectors_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class SearchOptions(_message.Message):
-    __slots__ = ("mode", "exact", "k_token", "nprobe", "candidates", "missing_policy", "missing_value", "depth", "fusion_k", "token_weight", "term_weight", "target_recall", "filter")
+    __slots__ = ("mode", "exact", "k_token", "nprobe", "candidates", "missing_policy", "missing_value", "depth", "fusion", "fusion_k", "normalise", "weights", "term_candidates", "query_terms", "min_idf", "alpha", "target_recall", "filter")
     MODE_FIELD_NUMBER: _ClassVar[int]
     EXACT_FIELD_NUMBER: _ClassVar[int]
     K_TOKEN_FIELD_NUMBER: _ClassVar[int]
@@ -62,9 +88,14 @@ class SearchOptions(_message.Message):
     MISSING_POLICY_FIELD_NUMBER: _ClassVar[int]
     MISSING_VALUE_FIELD_NUMBER: _ClassVar[int]
     DEPTH_FIELD_NUMBER: _ClassVar[int]
+    FUSION_FIELD_NUMBER: _ClassVar[int]
     FUSION_K_FIELD_NUMBER: _ClassVar[int]
-    TOKEN_WEIGHT_FIELD_NUMBER: _ClassVar[int]
-    TERM_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    NORMALISE_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    TERM_CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    QUERY_TERMS_FIELD_NUMBER: _ClassVar[int]
+    MIN_IDF_FIELD_NUMBER: _ClassVar[int]
+    ALPHA_FIELD_NUMBER: _ClassVar[int]
     TARGET_RECALL_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     mode: Mode
@@ -75,12 +106,17 @@ class SearchOptions(_message.Message):
     missing_policy: MissingPolicy
     missing_value: float
     depth: int
+    fusion: Fusion
     fusion_k: float
-    token_weight: float
-    term_weight: float
+    normalise: Normalise
+    weights: _containers.RepeatedScalarFieldContainer[float]
+    term_candidates: int
+    query_terms: int
+    min_idf: float
+    alpha: float
     target_recall: float
     filter: _filter_pb2.Filter
-    def __init__(self, mode: _Optional[_Union[Mode, str]] = ..., exact: _Optional[bool] = ..., k_token: _Optional[int] = ..., nprobe: _Optional[int] = ..., candidates: _Optional[int] = ..., missing_policy: _Optional[_Union[MissingPolicy, str]] = ..., missing_value: _Optional[float] = ..., depth: _Optional[int] = ..., fusion_k: _Optional[float] = ..., token_weight: _Optional[float] = ..., term_weight: _Optional[float] = ..., target_recall: _Optional[float] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping]] = ...) -> None: ...
+    def __init__(self, mode: _Optional[_Union[Mode, str]] = ..., exact: _Optional[bool] = ..., k_token: _Optional[int] = ..., nprobe: _Optional[int] = ..., candidates: _Optional[int] = ..., missing_policy: _Optional[_Union[MissingPolicy, str]] = ..., missing_value: _Optional[float] = ..., depth: _Optional[int] = ..., fusion: _Optional[_Union[Fusion, str]] = ..., fusion_k: _Optional[float] = ..., normalise: _Optional[_Union[Normalise, str]] = ..., weights: _Optional[_Iterable[float]] = ..., term_candidates: _Optional[int] = ..., query_terms: _Optional[int] = ..., min_idf: _Optional[float] = ..., alpha: _Optional[float] = ..., target_recall: _Optional[float] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping]] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
     __slots__ = ("collection", "query", "k", "options", "at_least_seq", "payload")
