@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from live import Corpus
 from plait.index.kernels import simd_level
+from plait.service import keys
 
 import plait
 
@@ -37,14 +38,21 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
-def served(root: Path) -> Iterator[tuple[int, str]]:
-    """A server process of this folder: its number and address."""
+def served(root: Path, bare: bool) -> Iterator[tuple[int, str, str]]:
+    """A server process of this folder: its number, its address, and a key for it.
+
+    With keys, a line in a log file for every call, and metrics, as it is run for others; `bare`: without all of these.
+    """
     run = [sys.executable, "-c", "from plait.service.cli import main; main()", "serve", str(root)]
-    with subprocess.Popen([*run, "--listen", "127.0.0.1:0"], stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        port = next(line for line in process.stderr if line.startswith("serving")).rpartition(":")[2]
+    ring, log = root / "keys.json", root / "server.log"
+    _, key = keys.create(ring, "benchmark", "admin")
+    edge = ["--set", "log=warning"] if bare else ["--keys", str(ring), "--admin", "127.0.0.1:0"]
+    with log.open("w") as told, subprocess.Popen([*run, *edge, "--listen", "127.0.0.1:0"], stderr=told) as process:
         try:
-            yield process.pid, f"127.0.0.1:{port.strip()}"
+            while not (serving := [line for line in log.read_text().splitlines() if line.startswith("serving")]):
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.05)
+            yield process.pid, f"127.0.0.1:{serving[0].rpartition(':')[2].strip()}", key
         finally:
             process.terminate()
 
@@ -135,7 +143,10 @@ def report(options: argparse.Namespace) -> dict[str, Any]:
             index.add([{"id": str(i), "text": f"{words} and number {i}"} for i, words in enumerate(_texts())])
         queries = [corpus.draw(1, QUERY, QUERY) for _ in range(256)]
         found: dict[str, Any] = {"simd": simd_level(), "cores": os.cpu_count(), "documents": options.documents}
-        with served(root) as (server, target), plait.connect(target) as connection:
+        with (
+            served(root, options.bare) as (server, target, key),
+            plait.connect(target, api_key=key) as connection,
+        ):
             there = connection.open("given")
             with plait.open(root / "given") as here:
                 for index in (here, there):
@@ -200,7 +211,10 @@ def soak(options: argparse.Namespace) -> dict[str, Any]:
     corpus = Corpus(options.documents, TOKENS, TOKENS, DIM, 0)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         plait.create(Path(name) / "c", encoder=None, dim=DIM).close()
-        with served(Path(name)) as (server, target), plait.connect(target) as connection:
+        with (
+            served(Path(name), options.bare) as (server, target, key),
+            plait.connect(target, api_key=key) as connection,
+        ):
             index = connection.open("c")
             index.upsert_tokens([f"d{i}" for i in range(options.documents)], corpus.draw(options.documents))
             queries, draws = [corpus.draw(1, QUERY, QUERY) for _ in range(256)], [corpus.draw(32) for _ in range(16)]
@@ -239,6 +253,7 @@ def main() -> None:
     options.add_argument("--ingest", type=int, default=10_000, help="documents ingested")
     options.add_argument("--soak", type=float, default=0.0, metavar="MINUTES", help="mixed reads and writes instead")
     options.add_argument("--folder", type=Path, help="where collections are made; on the disk that shall be measured")
+    options.add_argument("--bare", action="store_true", help="a server without keys, log and metrics")
     options.add_argument("--json", action="store_true")
     chosen = options.parse_args()
     found = soak(chosen) if chosen.soak else report(chosen)

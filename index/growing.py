@@ -84,6 +84,19 @@ def in_memory(numbers: np.ndarray, contents: Representations, codec: Codec) -> S
     return Segment(None, codec, numbers, contents.tokens, {}, contents.terms)
 
 
+def shed(chunks: list[Segment], dead: np.ndarray, codec: Codec) -> list[Segment]:
+    """The chunks, each of which more than half has died without those: what is rewritten again and again takes at most
+    twice the memory of what lives, whenever it is sealed."""
+    kept = []
+    for chunk in chunks:
+        alive = np.flatnonzero(~np.isin(chunk.documents, dead, assume_unique=True))
+        if 2 * len(alive) >= len(chunk.documents):
+            kept.append(chunk)
+        elif len(alive):
+            kept.append(in_memory(chunk.documents[alive], chunk.contents.take(alive), codec))
+    return kept
+
+
 def extend(chunks: list[Segment], rows: list[tuple[int, bytes]], codec: Codec) -> list[Segment]:
     """The chunks with more documents, joined so that their sizes fall at least by halves: few parts, each document moved
     a logarithmic number of times."""

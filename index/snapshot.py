@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ from .codecs import Codec
 from .errors import InvalidArgument
 from .exact import ExactStore
 from .filters import Filter, compile
-from .growing import extend
+from .growing import extend, shed
 from .hits import Hits
 from .kernels import widen
 from .representations import Schema
@@ -55,9 +56,9 @@ class State:
     """By segment number."""
     fresh: list[Segment]
     dead: np.ndarray
-    """(n,) int64 rising numbers; some may long be gone from every segment."""
+    """(n,) int64 rising numbers of those that died, of the documents in `fresh`."""
 
-    @property
+    @cached_property
     def parts(self) -> list[Part]:
         grown = [_mark(Part(s, ExactStore(s), terms=open_terms(s)), self.dead) for s in self.fresh]
         return [*self.published.values(), *grown]
@@ -94,9 +95,7 @@ class Loader:
             return new
 
     def _advance(self, state: State, view: View, seq: int) -> State:
-        fresh_dead = view.tombstones(after=state.seq)
-        dead = np.union1d(state.dead, fresh_dead)
-        published = {}
+        newly_dead, published = view.tombstones(after=state.seq), {}
         for row in view.segments():
             if not row.published:
                 continue
@@ -108,12 +107,17 @@ class Loader:
                 store = open_store(segment, self._device, self._threads)
                 if self._place is not None:
                     store = self._place(segment, store)
-                part = _mark(Part(segment, store, terms=open_terms(segment), codes=open_codes(segment)), dead)
-            published[row.number] = _mark(part, fresh_dead)
-        sealed = view.meta("sealed")
-        fresh = [s for s in state.fresh if s.documents[0] > sealed]
+                part = _mark(
+                    Part(segment, store, terms=open_terms(segment), codes=open_codes(segment)), view.tombstones()
+                )
+            published[row.number] = _mark(part, newly_dead)
+        sealed, dead = view.meta("sealed"), np.union1d(state.dead, newly_dead)
+        fresh = shed([s for s in state.fresh if s.documents[0] > sealed], dead, self._codec)
         last = max([sealed, *(int(s.documents[-1]) for s in fresh)])
-        return State(seq, sealed, published, extend(fresh, view.growing(after=last), self._codec), dead)
+        fresh = extend(fresh, view.growing(after=last), self._codec)
+        # Published parts know their dead: kept here, they would grow for as long as the process lives.
+        held = np.isin(dead, np.concatenate([np.zeros(0, np.int64), *(s.documents for s in fresh)]), assume_unique=True)
+        return State(seq, sealed, published, fresh, dead[held])
 
 
 class Snapshot:

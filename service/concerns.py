@@ -84,11 +84,18 @@ class Interceptor(grpc.ServerInterceptor):
     def __init__(self, concerns: Sequence[Concern], untouched: Container[str] = ()):
         """`untouched`: methods that are answered as if there were no interceptor."""
         self._concerns, self._untouched = concerns, untouched
+        self._made: dict[str, Any] = {}
 
     def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
-        handler, details = continuation(handler_call_details), handler_call_details
-        if handler is None or details.method in self._untouched:
-            return handler
+        method = handler_call_details.method
+        if method not in self._made:
+            handler = continuation(handler_call_details)
+            if handler is None or method in self._untouched:
+                return handler
+            self._made[method] = self._wrapped(method, handler)
+        return self._made[method]
+
+    def _wrapped(self, method: str, handler: Any) -> Any:
         kind = f"{'stream' if handler.request_streaming else 'unary'}_{'stream' if handler.response_streaming else 'unary'}"
         behaviour = getattr(handler, kind)
 
@@ -96,11 +103,11 @@ class Interceptor(grpc.ServerInterceptor):
             return map(rpc.seen, given) if handler.request_streaming else rpc.seen(given)
 
         def one(given: Any, context: grpc.ServicerContext) -> Any:
-            with self._around(details, context) as rpc:
+            with self._around(method, context) as rpc:
                 return behaviour(requests(rpc, given), context)
 
         def many(given: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-            with self._around(details, context) as rpc:
+            with self._around(method, context) as rpc:
                 yield from behaviour(requests(rpc, given), context)
 
         make = getattr(grpc, f"{kind}_rpc_method_handler")
@@ -108,8 +115,8 @@ class Interceptor(grpc.ServerInterceptor):
         return make(wrapped, handler.request_deserializer, handler.response_serializer)
 
     @contextmanager
-    def _around(self, details: Any, context: grpc.ServicerContext) -> Iterator[Rpc]:
-        rpc = Rpc(details.method, details.invocation_metadata or (), context)
+    def _around(self, method: str, context: grpc.ServicerContext) -> Iterator[Rpc]:
+        rpc = Rpc(method, context.invocation_metadata() or (), context)
         current.set(rpc)
         try:
             with ExitStack() as stack:

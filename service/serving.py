@@ -40,7 +40,7 @@ def serve(
         str | None, typer.Option(help="Where encoders and FAISS run: cpu (default), or cuda[:N].")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="CPU threads of each search (default: the libraries' own).")
+        int | None, typer.Option(help="CPU threads of each search (default: the cores shared among the workers).")
     ] = None,
     set: Annotated[
         list[str] | None, typer.Option("--set", help="Any other setting, repeatable: limits.k=100, queue=10.")
@@ -58,6 +58,7 @@ def serve(
         from . import logs
         from .configuration import load, shown
         from .edge import Edge
+        from .process import settle
         from .server import build_server, run
     except ImportError as error:
         raise FailedPrecondition(f"serving needs {error.name}: pip install 'plait[service]'") from None
@@ -72,6 +73,7 @@ def serve(
     if print_config:
         return
     logs.to_stderr(settings.log)
+    settle(settings)
     edge = Edge(settings)
     try:
         service = build_server(settings, edge.interceptors, edge.credentials, edge.probe and edge.probe.offer)

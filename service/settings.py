@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     device: str = "cpu"
     """Where encoders and FAISS run: cpu, or cuda[:N]."""
     threads: int | None = Field(default=None, ge=1, le=1_024)
-    """CPU threads of each search and of an encoder; None: the libraries' own choice."""
+    """CPU threads of each search and of an encoder; None: searches share the cores among the workers, encoders choose."""
     reflection: bool = True
     """Whether clients may ask for the descriptors of the services."""
     log: Literal["debug", "info", "warning", "error"] = "info"

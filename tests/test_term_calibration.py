@@ -125,8 +125,8 @@ def test_drawn_queries_are_of_living_documents(collection: Collection) -> None:
     with collection.snapshot() as snapshot:
         drawn, owners = draw_terms(snapshot, counts=False, count=40)
         assert len(drawn) == len(set(owners)) == 40
-        dead = snapshot.state.dead
-        assert not np.isin(owners, dead).any()
+        dead = snapshot.view.tombstones()
+        assert len(dead) and not np.isin(owners, dead).any()
         for q, owner in enumerate(owners):
             mine, whole = drawn.take([q]).rows[:, :KEYS].toarray(), snapshot.terms(owner).rows.toarray()
             assert len(mine) <= 8 and all(any(((row == 0) | (row == full)).all() for full in whole) for row in mine)
