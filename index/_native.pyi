@@ -28,6 +28,9 @@ def list_gains(
     gains: np.ndarray,
 ) -> None: ...
 def greatest(values: np.ndarray, open: np.ndarray | None, places: np.ndarray) -> int: ...
+def among_best(
+    estimates: np.ndarray, wrong: np.ndarray, k: int, open: np.ndarray | None, places: np.ndarray
+) -> int: ...
 def probes(scores: np.ndarray, k: int, lists: np.ndarray, rows: np.ndarray, least: np.ndarray) -> None: ...
 def multiply(query: np.ndarray, panels: np.ndarray, out: np.ndarray) -> None: ...
 def half_scores(
@@ -93,9 +96,9 @@ class Inverted:
         row_keys: np.ndarray,
         row_weights: np.ndarray,
         row_bounds: np.ndarray,
-        keys: np.ndarray,
-        gains: np.ndarray,
-        losses: np.ndarray,
+        keys: np.ndarray | None,
+        gains: np.ndarray | None,
+        losses: np.ndarray | None,
         alpha: float,
         candidates: int,
         allowed: np.ndarray | None,

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import kernels
-
 LEVELS = 127
 
 
@@ -50,31 +48,3 @@ def byte_query(vectors: np.ndarray) -> ByteQuery:
     sums = np.abs(vectors.astype(np.float64)).sum(axis=1)
     wrong = sums * (0.5 + 1e-4) + LEVELS * dim * steps * 0.501 + 1e-5 * LEVELS * len(vectors) * sums
     return ByteQuery(codes, steps, wrong)
-
-
-def among_best(
-    estimates: np.ndarray, slack: np.ndarray | float, k: int, allowed: np.ndarray | None = None
-) -> np.ndarray:
-    """The rising positions of all that may be among the k best, by (n,) float32 estimates that are wrong by at most `slack`.
-
-    Estimates of minus infinity are not found; `allowed` (n,) bool lets only these be.
-    """
-    found = estimates > -np.inf
-    if allowed is not None:
-        found &= allowed
-    if np.count_nonzero(found) <= k:
-        return np.flatnonzero(found)
-    wrong = np.asarray(slack, np.float32)
-    low = estimates - wrong
-    chosen = kernels.greatest(_ordered(low), k, open=found)
-    return np.flatnonzero(found & (estimates + wrong >= low[chosen].min()))
-
-
-def _ordered(values: np.ndarray) -> np.ndarray:
-    """(n,) uint32 in the order of (n,) float32."""
-    bits = (values + np.float32(0)).view(np.int32)  # -0 becomes 0
-    # Of a negative number all bits are turned, of any other the sign alone.
-    flip = bits >> 31
-    flip |= np.int32(-(1 << 31))
-    bits ^= flip
-    return bits.view(np.uint32)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import exact, kernels
-from .byte_rows import among_best, byte_query, scale_of, to_bytes
+from .byte_rows import byte_query, scale_of, to_bytes
 from .errors import InvalidArgument
 from .hits import Hits, best
-from .kernels import widen
+from .kernels import among_best, widen
 
 if TYPE_CHECKING:
     from .search import Part
@@ -76,7 +76,7 @@ def products(vectors: np.ndarray | None, positions: np.ndarray, query: np.ndarra
 
 def _best(part: Part, query: np.ndarray, k: int) -> Hits:
     if part.codes is not None:
-        positions = among_best(*part.codes.estimate(query), k, part.allowed)
+        positions = among_best(*part.codes.estimate(query), k, open=part.allowed)
     else:
         positions = np.arange(len(part.segment.documents)) if part.allowed is None else np.flatnonzero(part.allowed)
     scores = products(part.segment.tokens.globals_, positions, query)

@@ -156,16 +156,17 @@ def _row(keys: np.ndarray, weights: np.ndarray) -> TermRows:
     keys, weights = np.asarray(keys, np.uint32), np.asarray(weights, np.float32)
     if keys.ndim != 1 or keys.shape != weights.shape:
         raise InvalidArgument(f"keys are {keys.shape}, weights {weights.shape}; one weight for each key")
-    if not np.isfinite(weights).all():
+    # Counting takes a fraction of the time of `all` here, and a query's checks were a tenth of a search.
+    if np.count_nonzero(np.isfinite(weights)) < len(weights):
         raise InvalidArgument("a query weight is NaN or infinite")
-    if len(keys) > 1 and not (keys[1:] > keys[:-1]).all():
+    if np.count_nonzero(keys[1:] > keys[:-1]) < len(keys) - 1:
         order = np.argsort(keys, kind="stable")
         keys, weights = keys[order], weights[order]
         twice = np.flatnonzero(keys[1:] == keys[:-1])
         if len(twice):
             raise InvalidArgument(f"the query has the key {keys[twice[0]]} twice; give it once, with its whole weight")
-    kept = weights != 0
-    if not kept.all():
+    if np.count_nonzero(weights) < len(weights):
+        kept = weights != 0
         keys, weights = keys[kept], weights[kept]
     return TermRows(np.array([0, len(keys)], np.int64), keys, weights)
 

@@ -120,6 +120,19 @@ def greatest(values: np.ndarray, k: int, *, open: np.ndarray | None = None) -> n
     return places[: _native.greatest(values, open, places)]
 
 
+def among_best(
+    estimates: np.ndarray, wrong: np.ndarray | float, k: int, *, open: np.ndarray | None = None
+) -> np.ndarray:
+    """The rising places of all that may be among the k best, k >= 1, of values that (n,) float32 estimates miss by at most `wrong`.
+
+    Args:
+        wrong: (n,) float32, or one number for all.
+        open: (n,) bool: only these. Estimates of minus infinity are never among them.
+    """
+    places, off = np.empty(len(estimates), np.int64), np.atleast_1d(np.asarray(wrong, np.float32))
+    return places[: _native.among_best(estimates, off, k, open, places)].copy()
+
+
 def probes(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The k greatest of every row of scores (q, lists) float32, the lower list of equals; 1 <= k <= lists.
 
@@ -279,8 +292,8 @@ def posting_search(
     """
     docs, scores = np.empty(k, np.int64), np.empty(k, np.float32)
     mask = None if allowed is None else np.ascontiguousarray(allowed)
-    rows, finds = query.rows, (query.keys, query.gains, query.losses)
-    given = rows.keys, rows.weights, rows.offsets, *finds
+    rows = query.rows
+    given = rows.keys, rows.weights, rows.offsets, query.keys, query.gains, query.losses
     found, *work = index.search(*given, query.alpha, query.candidates or 0, mask, threads, docs, scores)
     return docs[:found], scores[:found], (work[0], work[1])
 

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import exact
-from .byte_rows import among_best
 from .contextual_store import ContextualStore
 from .dense import products
 from .errors import InvalidArgument
 from .hits import Hits, best
-from .kernels import widen
+from .kernels import among_best, widen
 from .search import Alignment, Part, locate
 from .segment import Segment
 from .tokens import Tokens, ragged_rows
@@ -113,10 +112,11 @@ def _candidates(part: Part, query: Query, k: int) -> Iterator[np.ndarray]:
         if query.whole is not None and part.codes is not None:
             products, more = part.codes.estimate(query.whole)
             estimates, wrong = np.maximum(estimates, 0) + products, more + np.float32(wrong)
-        chosen = among_best(estimates, wrong, k, part.allowed)
+        chosen = among_best(estimates, wrong, k, open=part.allowed)
     else:
         chosen = np.arange(len(segment.documents)) if part.allowed is None else np.flatnonzero(part.allowed)
-    ends = np.cumsum(segment.tokens.lengths[chosen] + 1)
+    offsets = segment.tokens.offsets
+    ends = np.cumsum(offsets[chosen + 1] - offsets[chosen] + 1)
     for block in np.split(chosen, np.searchsorted(ends, np.arange(_ROWS, ends[-1] if len(ends) else 0, _ROWS))):
         if len(block):
             yield block

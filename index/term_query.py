@@ -26,12 +26,13 @@ class TermQuery:
 
     rows: TermRows
     """One query, of one row or several."""
-    keys: np.ndarray
-    """(terms,) uint32, rising: documents without any of them are not found through postings."""
-    gains: np.ndarray
-    """(terms,) float32, at least 0."""
-    losses: np.ndarray
-    """(terms,) float32, at most 0."""
+    keys: np.ndarray | None = None
+    """(terms,) uint32, rising: documents without any of them are not found through postings. None: the query is one row,
+    whose own keys find and whose weights are their gains and losses."""
+    gains: np.ndarray | None = None
+    """(terms,) float32, at least 0; with `keys`."""
+    losses: np.ndarray | None = None
+    """(terms,) float32, at most 0; with `keys`."""
     candidates: int | None = None
     alpha: float = 1.0
 
@@ -42,8 +43,11 @@ def ready(rows: TermRows, params: TermParams = TermParams(), idf: np.ndarray | N
     Args:
         idf: (keys,) of the distinct keys of the rows, rising; needed for `min_idf` alone.
     """
-    keys, gains, losses = fused(rows, BETA if params.term_candidates and len(rows.offsets) > 2 else 0)
-    if params.query_terms is None and not params.min_idf:
+    several, every = len(rows.offsets) != 2, params.query_terms is None and not params.min_idf
+    if every and not several:
+        return TermQuery(rows, candidates=params.term_candidates, alpha=params.alpha)
+    keys, gains, losses = fused(rows, BETA if params.term_candidates and several else 0)
+    if every:
         return TermQuery(rows, keys, gains, losses, params.term_candidates, params.alpha)
     kept = np.ones(len(keys), bool)
     if params.min_idf and idf is not None and (idf > params.min_idf).any():

@@ -83,6 +83,16 @@ static std::size_t greatest_places(Array<const std::uint32_t, 1> values, std::op
     return greatest(values.data(), open ? open->data() : nullptr, values.shape(0), places.shape(0), places.data());
 }
 
+static std::size_t among_best_places(Array<const float, 1> estimates, Array<const float, 1> wrong, std::size_t k,
+                                     std::optional<Array<const bool, 1>> open, Array<std::int64_t, 1> places) {
+    const std::size_t n = estimates.shape(0);
+    if (!k || (wrong.shape(0) != 1 && wrong.shape(0) != n) || (open && open->shape(0) != n) || places.shape(0) != n)
+        throw std::invalid_argument("among_best: shapes do not fit");
+    nb::gil_scoped_release release;
+    return among_best(estimates.data(), wrong.data(), wrong.shape(0) == 1, open ? open->data() : nullptr, n, k,
+                      places.data());
+}
+
 static void probes(Array<const float, 2> scores, std::size_t k, Array<std::int64_t, 1> lists,
                    Array<std::int64_t, 1> rows, Array<float, 1> least) {
     if (!k || k > scores.shape(1) || lists.shape(0) != k * scores.shape(0) || rows.shape(0) != lists.shape(0) ||
@@ -177,6 +187,8 @@ NB_MODULE(_native, m) {
           nb::arg("gains").noconvert());
     m.def("greatest", greatest_places, nb::arg("values").noconvert(), nb::arg("open").noconvert().none(),
           nb::arg("places").noconvert());
+    m.def("among_best", among_best_places, nb::arg("estimates").noconvert(), nb::arg("wrong").noconvert(), nb::arg("k"),
+          nb::arg("open").noconvert().none(), nb::arg("places").noconvert());
     m.def("probes", probes, nb::arg("scores").noconvert(), nb::arg("k"), nb::arg("lists").noconvert(),
           nb::arg("rows").noconvert(), nb::arg("least").noconvert());
     m.def("multiply", multiply, nb::arg("query").noconvert(), nb::arg("panels").noconvert(),

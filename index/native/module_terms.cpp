@@ -87,18 +87,23 @@ class Inverted {
 
     std::tuple<std::size_t, std::int64_t, std::int64_t> search(
         Vector<std::uint32_t> row_keys, Vector<float> row_weights, Vector<std::int64_t> row_bounds,
-        Vector<std::uint32_t> keys, Vector<float> gains, Vector<float> losses, double alpha, std::size_t candidates,
+        Optional<std::uint32_t> keys, Optional<float> gains, Optional<float> losses, double alpha, std::size_t candidates,
         Optional<bool> allowed, unsigned threads, Array<std::int64_t, 1> docs, Array<float, 1> scores) const {
-        if (gains.shape(0) != keys.shape(0) || losses.shape(0) != keys.shape(0) || scores.shape(0) != docs.shape(0) ||
-            (allowed && allowed->shape(0) != index_.documents))
+        if (gains.has_value() != keys.has_value() || losses.has_value() != keys.has_value() ||
+            (keys && (gains->shape(0) != keys->shape(0) || losses->shape(0) != keys->shape(0))) ||
+            scores.shape(0) != docs.shape(0) || (allowed && allowed->shape(0) != index_.documents))
             throw std::invalid_argument("search: shapes do not fit");
         if (!(alpha > 0)) throw std::invalid_argument("search: alpha must be above 0");
-        for (std::size_t t = 1; t < keys.shape(0); ++t)
-            if (keys.data()[t - 1] >= keys.data()[t]) throw std::invalid_argument("search: the keys do not rise");
         const SparseRows rows = sparse_rows(row_keys, row_weights, row_bounds);
+        if (!keys && rows.rows != 1) throw std::invalid_argument("search: several rows need keys that find documents");
+        const std::size_t first = keys ? 0 : std::size_t(row_bounds.data()[0]);
+        const std::uint32_t* finds = (keys ? *keys : row_keys).data() + first;
+        const std::size_t terms = keys ? keys->shape(0) : std::size_t(row_bounds.data()[1]) - first;
+        for (std::size_t t = 1; t < terms; ++t)
+            if (finds[t - 1] >= finds[t]) throw std::invalid_argument("search: the keys do not rise");
         if ((index_.norms || index_.halves || !index_.values) && rows.rows != 1)
             throw std::invalid_argument("search: several rows are scored with float32 weights only");
-        const PostingQuery query{rows, keys.data(), gains.data(), losses.data(), keys.shape(0), docs.shape(0),
+        const PostingQuery query{rows, finds, data(gains), data(losses), terms, docs.shape(0),
                                  alpha, candidates ? std::max(candidates, docs.shape(0)) : 0, data(allowed)};
         PostingWork work;
         nb::gil_scoped_release release;
@@ -126,8 +131,8 @@ static void inverted(nb::module_& m) {
              nb::arg("saturation").noconvert().none(), nb::arg("length_codes").noconvert().none(),
              nb::arg("norms").noconvert().none())
         .def("search", &Inverted::search, nb::arg("row_keys").noconvert(), nb::arg("row_weights").noconvert(),
-             nb::arg("row_bounds").noconvert(), nb::arg("keys").noconvert(), nb::arg("gains").noconvert(),
-             nb::arg("losses").noconvert(), nb::arg("alpha"), nb::arg("candidates"), nb::arg("allowed").noconvert().none(), nb::arg("threads"),
+             nb::arg("row_bounds").noconvert(), nb::arg("keys").noconvert().none(), nb::arg("gains").noconvert().none(),
+             nb::arg("losses").noconvert().none(), nb::arg("alpha"), nb::arg("candidates"), nb::arg("allowed").noconvert().none(), nb::arg("threads"),
              nb::arg("docs").noconvert(), nb::arg("scores").noconvert());
 }
 

@@ -139,7 +139,9 @@ Plan make_plan(const PostingIndex& index, const PostingQuery& query) {
     double total = 0;
     for (std::size_t q = 0; q < query.terms; ++q) {
         const std::uint32_t* at = std::lower_bound(index.keys, index.keys + index.terms, query.keys[q]);
-        const double gain = query.gains[q], loss = query.losses[q];
+        const double weight = query.gains ? 0 : query.rows.weights[std::size_t(query.rows.bounds[0]) + q];
+        const double gain = query.gains ? query.gains[q] : std::max(weight, 0.0);
+        const double loss = query.gains ? query.losses[q] : std::min(weight, 0.0);
         if ((gain == 0 && loss == 0) || at == index.keys + index.terms || *at != query.keys[q]) continue;
         const std::size_t t = std::size_t(at - index.keys);
         const double impact = index.impacts ? 255 : 1;

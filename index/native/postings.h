@@ -33,7 +33,8 @@ struct PostingQuery {
     SparseRows rows;            // what documents are scored with
     const std::uint32_t* keys;  // (terms,) rising: what finds them
     const float* gains;         // (terms,) at least 0: a weight w of a document adds no more to a score than
-    const float* losses;        // (terms,) at most 0:    gain * max(w, 0) + loss * min(w, 0)
+    const float* losses;        // (terms,) at most 0:    gain * max(w, 0) + loss * min(w, 0); both nullptr: those
+                                // of the one row, whose keys find
     std::size_t terms, k;
     double alpha;               // 1: exact; less: documents bounded below k-th score / alpha are skipped
     std::size_t candidates;     // 0: all that could be among the k best are scored; or only so many of the greatest sums

@@ -1,6 +1,9 @@
 #include "select.h"
 
 #include <algorithm>
+#include <functional>
+#include <limits>
+#include <queue>
 #include <vector>
 
 namespace {
@@ -40,6 +43,46 @@ std::size_t greatest(const std::uint32_t* values, const bool* open, std::size_t 
     for (std::size_t i = 0; i < heap.size(); ++i) places[i] = std::int64_t(heap[i].place);
     std::sort(places, places + heap.size());
     return heap.size();
+}
+
+std::size_t among_best(const float* estimates, const float* wrong, bool alike, const bool* open, std::size_t n,
+                       std::size_t k, std::int64_t* places) {
+    constexpr float none = -std::numeric_limits<float>::infinity();
+    constexpr std::size_t block = 64;
+    const auto greatest_of = [&](const float* values, std::size_t count) {
+        float lanes[8];
+        std::fill_n(lanes, 8, none);
+        std::size_t i = 0;
+        for (; i + 8 <= count; i += 8)
+            for (std::size_t j = 0; j < 8; ++j) lanes[j] = values[i + j] > lanes[j] ? values[i + j] : lanes[j];
+        for (; i < count; ++i) lanes[0] = std::max(lanes[0], values[i]);
+        return *std::max_element(lanes, lanes + 8);
+    };
+    const float most_wrong = alike ? *wrong : greatest_of(wrong, n);
+    const auto off = [&](std::size_t i) { return alike ? *wrong : wrong[i]; };
+    const auto found = [&](std::size_t i) { return estimates[i] > none && (!open || open[i]); };
+    // Most blocks hold nobody, which their greatest estimate tells.
+    std::vector<float> tops((n + block - 1) / block);
+    std::priority_queue<float, std::vector<float>, std::greater<float>> lows;
+    for (std::size_t b = 0; b < tops.size(); ++b) {
+        const std::size_t first = b * block, last = std::min(n, first + block);
+        tops[b] = greatest_of(estimates + first, last - first);
+        if (lows.size() == k && !(tops[b] > lows.top())) continue;
+        for (std::size_t i = first; i < last; ++i) {
+            const float low = estimates[i] - off(i);
+            if ((lows.size() == k && !(low > lows.top())) || !found(i)) continue;
+            if (lows.size() == k) lows.pop();
+            lows.push(low);
+        }
+    }
+    const float least = lows.size() < k ? none : lows.top();
+    std::size_t count = 0;
+    for (std::size_t b = 0; b < tops.size(); ++b) {
+        if (!(tops[b] + most_wrong >= least)) continue;
+        for (std::size_t i = b * block; i < std::min(n, (b + 1) * block); ++i)
+            if (estimates[i] + off(i) >= least && found(i)) places[count++] = std::int64_t(i);
+    }
+    return count;
 }
 
 void probe_lists(const float* scores, std::size_t rows, std::size_t lists, std::size_t k, std::int64_t* list_of,
