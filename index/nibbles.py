@@ -34,8 +34,8 @@ class Keep:
 class Nibbles:
     """Records of `size` bytes: byte m holds the codes of sub-spaces 2m (low half) and 2m + 1 (high half).
 
-    On real embeddings of 128 dimensions, searching every record finds 0.98 of the float16 rows' top 10 with 64 bytes, and
-    0.92 with 32 (`benchmarks/late_interaction.py`, plait_flat).
+    On real embeddings of 128 dimensions, searching every record finds 0.97 of the float16 rows' top 10 with 64 bytes, and
+    0.91 with 32 (`benchmarks/late_interaction.py`, plait_flat).
     """
 
     dim: int
