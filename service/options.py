@@ -38,7 +38,10 @@ Store = Annotated[
         help="auto (by size), exact, flat (4-bit codes), lists (the same, for large collections), or faiss:FACTORY such as faiss:IVF1024,PQ64x4fs or faiss:IVF,SQ8."
     ),
 ]
-Precision = Annotated[str, typer.Option(help="How token vectors are kept: float16, int8 (half the bytes), pq:64 or pq:32 (bytes a token).")]
+Precision = Annotated[
+    str,
+    typer.Option(help="How token vectors are kept: float16, int8 (half the bytes), pq:64 or pq:32 (bytes a token)."),
+]
 QueryLength = Annotated[int | None, typer.Option(help="Query tokens kept (default: the checkpoint's).")]
 DocumentLength = Annotated[int | None, typer.Option(help="Document tokens kept (default: the checkpoint's).")]
 Expansion = Annotated[
