@@ -13,7 +13,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.rpc import error_details_pb2
 
 from ..index.errors import FailedPrecondition
-from .concerns import Concern, Rpc, refuse
+from .concerns import Concern, Rpc, refuse, telling
 from .keys import SCOPES, Key, KeyRing, Refusal, Scope
 from .logs import facts
 
@@ -146,15 +146,12 @@ def audited(rules: Mapping[str, Rule]) -> Concern:
 
     @contextmanager
     def concern(rpc: Rpc) -> Iterator[None]:
-        error: BaseException | None = None
-        try:
-            yield
-        except BaseException as caught:
-            error = caught
-            raise
-        finally:
+        def end(code: grpc.StatusCode) -> None:
             rule = rules.get(rpc.method)
             if rule is not None and rule.scope == "admin":
-                _AUDIT.info("admin call", extra={"fields": {**facts(rpc), "code": rpc.outcome(error).name}})
+                _AUDIT.info("admin call", extra={"fields": {**facts(rpc), "code": code.name}})
+
+        with telling(rpc, end):
+            yield
 
     return concern

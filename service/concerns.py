@@ -65,6 +65,19 @@ current: ContextVar[Rpc | None] = ContextVar("plait_call", default=None)
 """The call that this thread answers."""
 
 
+@contextmanager
+def telling(rpc: Rpc, end: Callable[[grpc.StatusCode], None]) -> Iterator[None]:
+    """Around a call: whichever way it ends, `end` is told the code that the caller gets."""
+    error: BaseException | None = None
+    try:
+        yield
+    except BaseException as caught:
+        error = caught
+        raise
+    finally:
+        end(rpc.outcome(error))
+
+
 def stage_ended(name: str, seconds: float, documents: int = 0) -> None:
     """Says that a stage of this thread's call, which took so long, ends now. Nobody listens where there is no call.
 

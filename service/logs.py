@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 import grpc
 
-from .concerns import Rpc
+from .concerns import Rpc, telling
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _LONGEST = 200
@@ -85,14 +85,9 @@ def identified(rpc: Rpc) -> Iterator[None]:
 @contextmanager
 def logged(rpc: Rpc) -> Iterator[None]:
     """One line for every call: `info` if it went well, `warning` if the caller's fault stopped it, else `error`."""
-    started, error = time.perf_counter(), None
-    try:
-        yield
-    except BaseException as caught:
-        error = caught
-        raise
-    finally:
-        code = rpc.outcome(error)
+    started = time.perf_counter()
+
+    def end(code: grpc.StatusCode) -> None:
         level = logging.INFO if code is grpc.StatusCode.OK else logging.ERROR if code in _FAULTS else logging.WARNING
         if _ACCESS.isEnabledFor(level):
             ms = round((time.perf_counter() - started) * 1000, 3)
@@ -100,3 +95,6 @@ def logged(rpc: Rpc) -> Iterator[None]:
             # `Logger.log` would look for the caller's line, which no log of calls shows.
             record = _ACCESS.makeRecord(_ACCESS.name, level, __file__, 0, "call", (), None, extra={"fields": fields})
             _ACCESS.handle(record)
+
+    with telling(rpc, end):
+        yield

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from .concerns import Rpc
+from .concerns import Rpc, telling
 
 STAGES = ("queue", "encode", "search", "candidates", "score", "fetch")
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
@@ -54,16 +55,15 @@ class Metrics:
     def timed(self, rpc: Rpc) -> Iterator[None]:
         """A concern: counts and times the call."""
         rpc.observers.append(self.stage)
-        started, error = time.perf_counter(), None
+        started = time.perf_counter()
         self._under_way.inc()
-        try:
-            yield
-        except BaseException as caught:
-            error = caught
-            raise
-        finally:
+
+        def end(code: grpc.StatusCode) -> None:
             self._under_way.dec()
-            self._seconds.labels(rpc.method, rpc.outcome(error).name).observe(time.perf_counter() - started)
+            self._seconds.labels(rpc.method, code.name).observe(time.perf_counter() - started)
+
+        with telling(rpc, end):
+            yield
 
     def stage(self, name: str, seconds: float, documents: int = 0) -> None:
         """Notes how long a stage of a call took, one of `STAGES`, and how many documents it scored."""

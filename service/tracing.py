@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from ..index.errors import FailedPrecondition
-from .concerns import Rpc
+from .concerns import Rpc, telling
 from .settings import Tracing
 
 if TYPE_CHECKING:
@@ -83,18 +83,15 @@ class Tracer:
             )
 
         rpc.observers.append(stage)
-        error: BaseException | None = None
-        try:
-            yield
-        except BaseException as caught:
-            error = caught
-            raise
-        finally:
-            code = rpc.outcome(error)
+
+        def end(code: grpc.StatusCode) -> None:
             span.set_attribute("rpc.grpc.status_code", code.value[0])
             if code in _FAULTS:
                 span.set_status(StatusCode.ERROR)
             span.end()
+
+        with telling(rpc, end):
+            yield
 
     def stop(self) -> None:
         """Sends what is left."""

@@ -58,7 +58,7 @@ ADAPTERS = {
     "grpc": {
         *(f"service/{name}.py" for name in ("calls", "client", "handlers", "server", "status")),
         # Around the handlers: interceptors, and the credentials of the port.
-        *(f"service/{name}.py" for name in ("access", "concerns", "logs", "throttle", "tls", "tracing")),
+        *(f"service/{name}.py" for name in ("access", "concerns", "logs", "metrics", "throttle", "tls", "tracing")),
     },
     "grpc_status": {"service/concerns.py", "service/handlers.py"},
     "grpc_health": {"service/server.py"},

@@ -12,7 +12,7 @@ import pytest
 
 import plait
 
-pytest.importorskip("grpc_tools", reason="the extra `service` is not installed")
+pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
 from hypothesis import given, settings

@@ -16,7 +16,7 @@ from oracle import some_tokens
 
 import plait
 
-pytest.importorskip("grpc_tools", reason="the extra `service` is not installed")
+pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `demo` is not installed")
 from served import serving
 

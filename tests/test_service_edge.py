@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import plait
 
-pytest.importorskip("grpc_tools", reason="the extra `service` is not installed")
+pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
 pytest.importorskip("trustme", reason="a development dependency")
 pytest.importorskip("bm25s", reason="the extra `lexical` is not installed")
 import trustme

@@ -13,7 +13,7 @@ import pytest
 
 import plait
 
-pytest.importorskip("grpc_tools", reason="the extra `service` is not installed")
+pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
 import grpc
 from served import Wire, code, failure, method, services, serving, tensor
 

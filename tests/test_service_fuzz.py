@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import plait
 
-pytest.importorskip("grpc_tools", reason="the extra `service` is not installed")
+pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
 from served import Wire, failure, message, method, services, serving
 
 BLAMES_THE_CALLER = {

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("grpc_tools", reason="the extra `service` is not installed")
+pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
 from google.protobuf.message_factory import GetMessageClass
 from served import message, pool
 

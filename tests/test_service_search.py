@@ -12,7 +12,7 @@ import pytest
 
 import plait
 
-pytest.importorskip("grpc_tools", reason="the extra `service` is not installed")
+pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
 from served import Wire, serving, tensor
 
 DIM = 8
