@@ -1,6 +1,7 @@
 # make demo   a small real collection: build, measure, one search taken apart
 # make test   the whole check: style, types, tests, against the installed wheel
 # make sanitize   the tests of the kernels with ASan and UBSan (part of make test)
+# make fuzz   the properties of the tests on new examples, ROUNDS times (part of no check: what it finds becomes a test)
 # make dev    an editable install for working on plait (then: .venv/bin/pytest)
 # make results COLLECTIONS=folder   docs/results.md anew
 # make bench  the benchmark of a living collection
@@ -18,7 +19,7 @@ EVERYTHING := .[demo,encoders,faiss,eval,service,tracing]
 
 KERNEL_TESTS := $(addprefix tests/test_, $(addsuffix .py, codecs contextual kernels lists postings pq4 select sparse_maxsim))
 
-.PHONY: demo test test-gpu sanitize lint dev results bench bench-gpu proto clean
+.PHONY: demo test test-gpu sanitize lint dev fuzz results bench bench-gpu proto clean
 
 demo: .venv/demo
 	@test -f build/demo/catalog.db || $(BIN)/plait build examples/xquad-en build/demo --pool 2
@@ -29,6 +30,11 @@ test: .venv/wheel
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory sanitize
 	PYTHONSAFEPATH=1 $(BIN)/pytest -n auto --dist worksteal
+
+ROUNDS ?= 5
+fuzz: .venv/wheel
+	for round in $$(seq $(ROUNDS)); do \
+		PLAIT_HYPOTHESIS=fuzz PYTHONSAFEPATH=1 $(BIN)/pytest -q -n auto --dist worksteal -m "hypothesis and not gpu" || exit 1; done
 
 # The tests of the kernels on a build that stops at the first bad access or undefined behaviour.
 sanitize: build/sanitized

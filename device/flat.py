@@ -48,10 +48,11 @@ class DeviceFlat:
         if rows and flat.codec.precision == "float16":
             self.rows = _upload(flat.records, self.device)
         elif rows and flat.codec.precision == "int8":
-            # A record is its values and then its scale.
+            # A record is its values and then its scale. A slice without rows counts as contiguous wherever it begins: only a
+            # copy is sure to begin where a float may.
             records, dim = _upload(flat.records, self.device), flat.codec.dim
-            self.rows = records[:, :dim].contiguous().view(torch.int8)
-            self.scales = records[:, dim:].contiguous().view(torch.float32)[:, 0]
+            self.rows = records[:, :dim].clone(memory_format=torch.contiguous_format).view(torch.int8)
+            self.scales = records[:, dim:].clone(memory_format=torch.contiguous_format).view(torch.float32)[:, 0]
         self.filled = self.offsets[1:] > self.offsets[:-1]
         self.bytes = size(flat, rows)
 

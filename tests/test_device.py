@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import oracle
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("torch")
@@ -54,6 +54,8 @@ def same(a: Hits, b: Hits) -> None:
     st.sampled_from(["float16", "int8", "pq:32"]),
     st.integers(0, 2**31),
 )
+# No rows, and a dimension that puts the scales off the boundary of a float.
+@example([0], 3, 1, 1, 0, False, True, "int8", 0)
 def test_the_device_finds_what_the_cpu_finds(
     lengths: list[int], dim: int, q: int, k: int, more: int, masked: bool, rows: bool, precision: str, seed: int
 ) -> None:
