@@ -217,9 +217,9 @@ def record_scores(
 def record_estimates(
     records: np.ndarray, offsets: np.ndarray, documents: np.ndarray, query: np.ndarray, *, threads: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(documents,) float32 twice: scores and how far those of `record_scores` may lie from them, in half of its time.
+    """(documents,) float32 twice: scores and how far those of `record_scores` may lie from them, in a third of its time.
 
-    The query is rounded to 16 bits, so that integers can be multiplied. Minus infinity and 0 without tokens.
+    The query is rounded to 8 bits, so that bytes can be multiplied. Minus infinity and 0 without tokens.
     """
     out, errors = np.empty((2, len(documents)), np.float32)
     offsets, documents = np.ascontiguousarray(offsets), np.ascontiguousarray(documents, np.int64)

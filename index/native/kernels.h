@@ -62,10 +62,10 @@ struct RowKernels {
     void (*max_byte)(const ByteRows& rows, std::size_t n, std::size_t dim, const float* query, std::size_t lanes,
                      float* best);
 
-    // The same with a query of 16-bit integers, exact in 32 bits, which the caller sees to: query[p][j] holds
-    // dimensions 2p (low half) and 2p + 1 of row j. largest = max(largest, the rows' scales).
-    void (*max_pairs)(const ByteRows& rows, std::size_t n, std::size_t dim, const std::int32_t* query,
-                      std::size_t lanes, float* best, float* largest);
+    // The same with a query of bytes, in integers: query[p][j] holds dimensions 4p .. 4p + 3 of row j.
+    // longest = max(longest, the rows' squared lengths). No byte of a row is -128.
+    void (*max_quads)(const ByteRows& rows, std::size_t n, std::size_t dim, const std::int32_t* query,
+                      std::size_t lanes, float* best, float* longest);
 
     // The same as max_half for rows of 4-bit codes, `subs` of them in subs / 2 bytes, low half first: code c of sub m stands
     // for centroids[m][c][.], `width` dimensions; dim = subs * width.

@@ -11,6 +11,7 @@
 namespace {
 
 constexpr std::size_t table_bytes = 16 * 1024;  // of the query rows of one pass: stays in L1 beside a block
+constexpr std::size_t line = 64;  // bytes that come from memory together
 constexpr std::size_t sparse = 32;  // up to a 32nd of the documents found: they are visited, and not the whole board
 constexpr std::size_t task_blocks = 1 << 13;  // scoring that many blocks with a query row pays for a thread
 
@@ -51,7 +52,10 @@ void score_list(const Kernels& k, const ListScan& scan, std::int64_t list, const
         const std::uint32_t* documents = scan.documents + std::size_t(block) * block_tokens;
         const std::uint32_t open = scan.allowed ? open_tokens(scan.allowed, scan.count, documents) : ~0u;
         if (!open) continue;
-        k.pq4.losses(scan.codes + std::size_t(block) * scan.subs * 16, scan.subs, table, n, losses);
+        const std::uint8_t* codes = scan.codes + std::size_t(block) * scan.subs * 16;
+        if (block + 1 < scan.bounds[list + 1])
+            for (std::size_t at = 0; at < scan.subs * 16; at += line) __builtin_prefetch(codes + scan.subs * 16 + at);
+        k.pq4.losses(codes, scan.subs, table, n, losses);
         for (std::size_t j = 0; j < n; ++j) {
             Found& to = found[rows[j]];
             to.count += k.lists.below(losses + j * block_tokens, documents, open, scan.floors[rows[j]],
@@ -61,11 +65,12 @@ void score_list(const Kernels& k, const ListScan& scan, std::int64_t list, const
 }
 
 // Takes the best gain of every document into its sum. The board is zero before and after.
-void add_up(const Found& found, std::size_t count, std::uint16_t* board, std::uint32_t* gains) {
+void add_up(const Found& found, std::size_t count, std::uint16_t* __restrict board, std::uint32_t* __restrict gains) {
     if (found.count > count / sparse) {
         for (std::size_t i = 0; i < found.count; ++i) {
-            std::uint16_t& best = board[found.documents[i]];
-            best = std::max(best, std::uint16_t(found.gains[i]));
+            const auto gain = std::uint16_t(found.gains[i]);
+            const std::uint16_t before = board[found.documents[i]];
+            board[found.documents[i]] = gain > before ? gain : before;
         }
         for (std::size_t d = 0; d < count; ++d) gains[d] += board[d];
         std::memset(board, 0, count * sizeof *board);

@@ -17,5 +17,5 @@ struct RowScan {
 // out[c] = MaxSim of documents[c]; minus infinity without tokens.
 void row_scan(const RowScan& scan, unsigned threads, float* out);
 
-// The same of byte rows with a query of 16-bit integers: what row_scan says lies within errors[c] of out[c].
+// The same of byte rows with a query of bytes, in integers: what row_scan says lies within errors[c] of out[c].
 void row_estimates(const RowScan& scan, unsigned threads, float* out, float* errors);
