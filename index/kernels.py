@@ -52,6 +52,15 @@ def pq4_assign(y: np.ndarray, centroids: np.ndarray, *, pull: float = 0, passes:
     return codes
 
 
+def pq4_table(products: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """8-bit losses (q, subs, 16) against the best of products (q, 16, subs) float32, what each row scores without any
+    loss (q,) float32, and the product that one unit stands for: as fine as byte sums of four sub-spaces allow.
+    """
+    rows, _, subs = products.shape
+    losses, tops = np.empty((rows, subs, 16), np.uint8), np.empty(rows, np.float32)
+    return losses, tops, _native.pq4_table(products, losses, tops)
+
+
 def pq4_scores(
     codes: np.ndarray,
     offsets: np.ndarray,

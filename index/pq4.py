@@ -170,14 +170,8 @@ def table(codebook: Codebook, query: np.ndarray) -> Table:
     if query.ndim != 2 or query.shape[1] != codebook.dim:
         raise InvalidArgument(f"the query has shape {query.shape}; this codebook takes (q, {codebook.dim})")
     subs = len(codebook.centroids)
-    products = kernels.multiply(query, codebook.columns, 16 * subs).reshape(len(query), 16, subs)
-    best = products.max(axis=1)
-    losses = best[:, None] - products
-    span = losses.max(axis=1).reshape(len(query), -1, 4).sum(axis=2).max(initial=0)
-    # Four roundings may add 2 to a sum.
-    scale = float(span) / 253 or 1.0
-    units = np.ascontiguousarray(np.rint(losses / np.float32(scale)).astype(np.uint8).transpose(0, 2, 1))
-    return Table(units, best.sum(axis=1), scale)
+    products = kernels.multiply(query, codebook.columns, 16 * subs)
+    return Table(*kernels.pq4_table(products.reshape(len(query), 16, subs)))
 
 
 def scan(

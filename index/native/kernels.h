@@ -82,7 +82,7 @@ struct ListKernels {
     // Packs the tokens t of one block with losses[t] < floor, documents[t] < count and bit t of `open`: their documents
     // to found, floor - losses[t] to gains; returns how many. Both have room for 32 whatever stays.
     std::size_t (*below)(const std::uint16_t* losses, const std::uint32_t* documents, std::uint32_t open,
-                         std::uint16_t floor, std::uint32_t count, std::uint32_t* found, std::uint32_t* gains);
+                         std::uint16_t floor, std::uint32_t count, std::uint32_t* found, std::uint16_t* gains);
 };
 
 // A query as a hash table: a key is sought from slot (key * factor) mod 2^32 >> shift on, to the first slot without

@@ -17,7 +17,8 @@ constexpr std::size_t task_blocks = 1 << 13;  // scoring that many blocks with a
 
 // What was found above the floor of one query row, in the order of the lists.
 struct Found {
-    std::uint32_t *documents, *gains;
+    std::uint32_t* documents;
+    std::uint16_t* gains;
     std::size_t count = 0, room = block_tokens;
 };
 
@@ -27,14 +28,15 @@ std::size_t blocks_of(const ListScan& scan, std::size_t pair) {
 
 // The memory stays with the thread: mapping it anew for every search took a fifth of the scan.
 void give_room(std::vector<Found>& found) {
-    thread_local std::vector<std::uint32_t> memory;
+    thread_local std::vector<std::uint32_t> documents;
+    thread_local std::vector<std::uint16_t> gains;
     std::size_t room = 0;
-    for (const Found& of : found) room += 2 * of.room;
-    if (memory.size() < room) memory.resize(room);
-    std::uint32_t* next = memory.data();
+    for (const Found& of : found) room += of.room;
+    if (documents.size() < room) documents.resize(room), gains.resize(room);
+    room = 0;
     for (Found& of : found) {
-        of.documents = next, of.gains = next + of.room;
-        next += 2 * of.room;
+        of.documents = documents.data() + room, of.gains = gains.data() + room;
+        room += of.room;
     }
 }
 
@@ -68,8 +70,7 @@ void score_list(const Kernels& k, const ListScan& scan, std::int64_t list, const
 void add_up(const Found& found, std::size_t count, std::uint16_t* __restrict board, std::uint32_t* __restrict gains) {
     if (found.count > count / sparse) {
         for (std::size_t i = 0; i < found.count; ++i) {
-            const auto gain = std::uint16_t(found.gains[i]);
-            const std::uint16_t before = board[found.documents[i]];
+            const std::uint16_t gain = found.gains[i], before = board[found.documents[i]];
             board[found.documents[i]] = gain > before ? gain : before;
         }
         for (std::size_t d = 0; d < count; ++d) gains[d] += board[d];
@@ -77,10 +78,10 @@ void add_up(const Found& found, std::size_t count, std::uint16_t* __restrict boa
         return;
     }
     for (std::size_t i = 0; i < found.count; ++i) {
-        const std::uint32_t document = found.documents[i], before = board[document];
-        const std::uint32_t gain = std::max(found.gains[i], before);
-        gains[document] += gain - before;
-        board[document] = std::uint16_t(gain);
+        const std::uint32_t document = found.documents[i];
+        const std::uint16_t before = board[document], gain = std::max(found.gains[i], before);
+        gains[document] += std::uint32_t(gain - before);
+        board[document] = gain;
     }
     for (std::size_t i = 0; i < found.count; ++i) board[found.documents[i]] = 0;
 }

@@ -51,6 +51,15 @@ static void pq4_scores(Array<const std::uint8_t, 3> codes, Array<const std::int6
     pq4_scan(scan, threads, out.data());
 }
 
+static float pq4_table_of(Array<const float, 3> products, Array<std::uint8_t, 3> losses, Array<float, 1> tops) {
+    const std::size_t rows = products.shape(0), subs = products.shape(2);
+    if (products.shape(1) != 16 || losses.shape(0) != rows || losses.shape(1) != subs || losses.shape(2) != 16 ||
+        tops.shape(0) != rows || subs % 4)
+        throw std::invalid_argument("pq4_table: shapes do not fit");
+    nb::gil_scoped_release release;
+    return pq4_table(products.data(), rows, subs, losses.data(), tops.data());
+}
+
 static void list_gains(Array<const std::uint8_t, 3> codes, Array<const std::uint32_t, 1> documents,
                        Array<const std::int64_t, 1> bounds, std::optional<Array<const bool, 1>> allowed,
                        Array<const std::uint8_t, 3> table, Array<const std::uint16_t, 1> floors,
@@ -181,6 +190,8 @@ NB_MODULE(_native, m) {
     m.def("pq4_scores", pq4_scores, nb::arg("codes").noconvert(), nb::arg("offsets").noconvert(),
           nb::arg("allowed").noconvert().none(), nb::arg("table").noconvert(), nb::arg("top"), nb::arg("scale"),
           nb::arg("threads"), nb::arg("out").noconvert());
+    m.def("pq4_table", pq4_table_of, nb::arg("products").noconvert(), nb::arg("losses").noconvert(),
+          nb::arg("tops").noconvert());
     m.def("list_gains", list_gains, nb::arg("codes").noconvert(), nb::arg("documents").noconvert(),
           nb::arg("bounds").noconvert(), nb::arg("allowed").noconvert().none(), nb::arg("table").noconvert(),
           nb::arg("floors").noconvert(), nb::arg("lists").noconvert(), nb::arg("rows").noconvert(), nb::arg("threads"),
