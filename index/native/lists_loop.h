@@ -10,7 +10,7 @@ std::size_t below(const std::uint16_t* losses, const std::uint32_t* documents, s
     std::size_t n = 0;
     for (unsigned t = 0; t < block_tokens; ++t) {
         found[n] = documents[t], gains[n] = std::uint16_t(floor - losses[t]);
-        n += losses[t] < floor & documents[t] < count & (open >> t & 1);
+        n += (losses[t] < floor) & (documents[t] < count) & (open >> t & 1);
     }
     return n;
 }
