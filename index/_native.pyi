@@ -50,9 +50,19 @@ def byte_scores(
     threads: int,
     out: np.ndarray,
 ) -> None: ...
-def nibble_scores(
+def product_scores(
     records: np.ndarray,
     centroids: np.ndarray,
+    offsets: np.ndarray,
+    documents: np.ndarray,
+    query: np.ndarray,
+    threads: int,
+    out: np.ndarray,
+) -> None: ...
+def residual_scores(
+    records: np.ndarray,
+    centroids: np.ndarray,
+    residuals: np.ndarray,
     offsets: np.ndarray,
     documents: np.ndarray,
     query: np.ndarray,

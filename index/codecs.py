@@ -2,7 +2,7 @@
 
 `float16`   two bytes a dimension.
 `int8`      one byte a dimension and a scale for each token: half the bytes, and candidates are reranked in half the time.
-`pq:64`     64 bytes a token, 4-bit codes, see `nibbles.py`. `pq:32`: 32 bytes.
+`pq:64`     64 bytes a token, product codes, see `product.py`. `pq:32`: 32 bytes.
 
 A vector is encoded once, when it is written. From then on the collection speaks of what its record stands for: fresh
 documents, sealed segments and explanations agree, and a merge copies records as they are.
@@ -18,7 +18,7 @@ import numpy as np
 from . import kernels
 from .errors import InvalidArgument
 from .hits import Hits, best
-from .nibbles import SIZES, Keep, Nibbles
+from .product import SIZES, Keep, Product
 from .tally import tallied
 
 DEFAULT = "float16"
@@ -165,7 +165,7 @@ def codec(precision: str, dim: int, keep: Keep | None = None) -> Codec:
     if precision not in PRECISIONS:
         raise InvalidArgument(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
     if precision.startswith("pq:"):
-        return Nibbles(dim, int(precision.removeprefix("pq:")), keep or Keep())
+        return Product(dim, int(precision.removeprefix("pq:")), keep or Keep())
     return Half(dim) if precision == DEFAULT else Bytes(dim)
 
 

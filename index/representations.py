@@ -13,7 +13,7 @@ from . import term_rows, tokens
 from .catalog import FULL_FORMAT, TERMS_FORMAT
 from .codecs import DEFAULT, Codec, codec
 from .errors import DataLoss, InvalidArgument
-from .nibbles import Keep
+from .product import Keep
 from .term_rows import KEYS, TermRows
 from .terms import Terms
 from .tokens import Tokens

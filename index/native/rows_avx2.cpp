@@ -12,4 +12,4 @@ Ints dot_pairs(Ints sum, Ints a, Ints b) { return sum + (Ints)_mm256_madd_epi16(
 
 #include "rows_loop.h"
 
-const RowKernels rows_avx2 = {max_half, max_byte, max_pairs, max_nibble, multiply};
+const RowKernels rows_avx2 = {max_half, max_byte, max_pairs, max_product, max_residual, multiply};

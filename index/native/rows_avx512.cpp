@@ -12,4 +12,4 @@ Ints dot_pairs(Ints sum, Ints a, Ints b) { return (Ints)_mm512_dpwssd_epi32((__m
 
 #include "rows_loop.h"
 
-const RowKernels rows_avx512 = {max_half, max_byte, max_pairs, max_nibble, multiply};
+const RowKernels rows_avx512 = {max_half, max_byte, max_pairs, max_product, max_residual, multiply};

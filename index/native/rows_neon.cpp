@@ -11,4 +11,4 @@ Ints dot_pairs(Ints sum, Ints a, Ints b) { return dot_halves(sum, a, b); }
 
 #include "rows_loop.h"
 
-const RowKernels rows_neon = {max_half, max_byte, max_pairs, max_nibble, multiply};
+const RowKernels rows_neon = {max_half, max_byte, max_pairs, max_product, max_residual, multiply};
