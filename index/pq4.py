@@ -24,8 +24,8 @@ BLOCK = 32
 """Tokens in a block of codes."""
 _PULL, _PASSES = 4.0, 2
 """The anisotropic loss's extra weight along the vector, and the rounds of coordinate descent on it."""
-_ROUNDS = 12
-"""Rounds of k-means. More barely lower the error."""
+_ROUNDS = {16: 12, 256: 30}
+"""Rounds of k-means by entries. More barely lower the error."""
 _CHUNK = 1 << 14
 """Tokens that are encoded at a time."""
 
@@ -124,7 +124,7 @@ def learn(sample: np.ndarray, subs: int, entries: int, seed: int = 0) -> Codeboo
     parts = y.reshape(subs, -1, len(sample))
     start = np.sort(rng.choice(len(sample), entries, replace=len(sample) < entries))
     centroids = np.ascontiguousarray(parts[:, :, start].transpose(0, 2, 1))
-    for _ in range(_ROUNDS):
+    for _ in range(_ROUNDS[entries]):
         centroids = _means(parts, kernels.pq4_assign(y, centroids), centroids)
     return Codebook(rotation, centroids)
 
