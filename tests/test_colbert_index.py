@@ -11,7 +11,6 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
-
 from plait.index.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from plait.index.tokens import from_matrices
 from plait.retrieval.colbert_index import import_colbert
