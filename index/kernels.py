@@ -40,9 +40,10 @@ def segmented_max(scores: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
 
 def pq4_assign(y: np.ndarray, centroids: np.ndarray, *, pull: float = 0, passes: int = 0) -> np.ndarray:
-    """One of 16 centroids in every sub-space: (subs, n) uint8.
+    """One centroid in every sub-space: (subs, n) uint8.
 
-    `y` is (subs * width, n) float32, a sub-space after the other; `centroids` is (subs, 16, width) float32. First the
+    `y` is (subs * width, n) float32, a sub-space after the other; `centroids` is (subs, entries, width) float32, 16 or 256
+    entries. First the
     nearest (the lowest on ties); then `passes` rounds of coordinate descent on |e|^2 + pull * (e.x / |x|)^2, where e is
     what the codes leave over of x. The answer is the same on every instruction set.
     """
@@ -192,7 +193,7 @@ def row_scores(
     return out
 
 
-def nibble_scores(
+def product_scores(
     records: np.ndarray,
     centroids: np.ndarray,
     offsets: np.ndarray,
@@ -201,15 +202,40 @@ def nibble_scores(
     *,
     threads: int = 1,
 ) -> np.ndarray:
-    """As `row_scores`, of records (n, subs / 2) uint8: two codes in a byte, the even sub-space's in the low half.
+    """As `row_scores`, of records (n, subs) uint8: code c of sub-space m stands for centroids[m, c].
 
-    Code c of sub-space m stands for centroids[m, c], centroids (subs, 16, width) float32; the query is
-    (q, subs * width) float32, in the space of the codes.
+    `centroids` is (subs, 256, width) float32; the query is (q, subs * width) float32, in the space of the codes.
     """
     out = np.empty(len(documents), np.float32)
     offsets, documents = np.ascontiguousarray(offsets), np.ascontiguousarray(documents, np.int64)
     query, centroids = np.ascontiguousarray(query), np.ascontiguousarray(centroids)
-    _native.nibble_scores(records, centroids, offsets, documents, query, threads, out)
+    _native.product_scores(records, centroids, offsets, documents, query, threads, out)
+    return out
+
+
+def residual_scores(
+    records: np.ndarray,
+    centroids: np.ndarray,
+    residuals: np.ndarray,
+    offsets: np.ndarray,
+    documents: np.ndarray,
+    query: np.ndarray,
+    *,
+    threads: int = 1,
+) -> np.ndarray:
+    """As `row_scores`, of records (n, 4 + dim / per) uint8: a centroid's number, then bytes that add residuals to it.
+
+    A record stands for the unit vector along centroids[number] + residuals[byte] of all bytes side by side.
+
+    Args:
+        centroids: (numbers, dim) float32.
+        residuals: (256, per) float32: the `per` dimensions that a byte stands for; 2, 4 or 8.
+    """
+    out = np.empty(len(documents), np.float32)
+    offsets, documents = np.ascontiguousarray(offsets), np.ascontiguousarray(documents, np.int64)
+    _native.residual_scores(
+        records, centroids, residuals, offsets, documents, np.ascontiguousarray(query), threads, out
+    )
     return out
 
 

@@ -26,10 +26,11 @@ struct Pq4Kernels {
     std::uint32_t (*fold)(const std::uint16_t* losses, std::size_t rows, unsigned first, unsigned last, bool opens,
                           bool closes, std::uint16_t* best);
 
-    // codes (subs, n) of the columns of y (subs * width, n): nearest centroids, then `passes` rounds of coordinate
-    // descent on |e|^2 + pull * (e.x / |x|)^2, where e is what the codes leave over. halves[m][c] = |centroid|^2 / 2.
+    // codes (subs, n) of the columns of y (subs * width, n): the nearest of `entries` centroids a sub-space (at most
+    // 256), then `passes` rounds of coordinate descent on |e|^2 + pull * (e.x / |x|)^2, where e is what the codes leave
+    // over. halves[m][c] = |centroid|^2 / 2.
     void (*assign)(const float* y, std::size_t n, std::size_t subs, std::size_t width, const float* centroids,
-                   const float* halves, float pull, int passes, std::uint8_t* codes);
+                   const float* halves, std::size_t entries, float pull, int passes, std::uint8_t* codes);
 };
 
 constexpr std::size_t most_dim = 4096;
@@ -67,10 +68,16 @@ struct RowKernels {
     void (*max_quads)(const ByteRows& rows, std::size_t n, std::size_t dim, const std::int32_t* query,
                       std::size_t lanes, float* best, float* longest);
 
-    // The same as max_half for rows of 4-bit codes, `subs` of them in subs / 2 bytes, low half first: code c of sub m stands
-    // for centroids[m][c][.], `width` dimensions; dim = subs * width.
-    void (*max_nibble)(const std::uint8_t* rows, std::size_t n, std::size_t subs, std::size_t width,
-                       const float* centroids, const float* query, std::size_t lanes, float* best);
+    // The same as max_half for rows of product codes, a byte each: code c of sub m stands for centroids[m][c][.], `width`
+    // dimensions of 256 centroids; dim = subs * width.
+    void (*max_product)(const std::uint8_t* rows, std::size_t n, std::size_t subs, std::size_t width,
+                        const float* centroids, const float* query, std::size_t lanes, float* best);
+
+    // The same for rows of a centroid's number (4 bytes, little-endian, the caller sees to their size) and dim / per bytes
+    // of residual codes: byte b stands for residuals[b][.], `per` dimensions. A row counts as the unit vector along the sum.
+    void (*max_residual)(const std::uint8_t* rows, std::size_t n, std::size_t dim, std::size_t per,
+                         const float* centroids, const float* residuals, const float* query, std::size_t lanes,
+                         float* best);
 
     // out (rows, columns) = query (rows, dim) times columns; panel p (dim, panel_columns) holds columns
     // p * panel_columns and on, the last one filled up.

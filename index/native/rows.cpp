@@ -64,9 +64,12 @@ void row_scan(const RowScan& scan, unsigned threads, float* out) {
         const std::size_t at = std::size_t(from), n = std::size_t(to - from);
         std::vector<float> best(lanes, none);
         if (scan.halves) k.max_half(scan.halves + at * scan.dim, n, scan.dim, query.data(), lanes, best.data());
-        else if (scan.nibbles)
-            k.max_nibble(scan.nibbles + at * (scan.subs / 2), n, scan.subs, scan.dim / scan.subs, scan.centroids,
-                         query.data(), lanes, best.data());
+        else if (scan.residuals)
+            k.max_residual(scan.codes + at * (4 + scan.dim / scan.per), n, scan.dim, scan.per, scan.centroids,
+                           scan.residuals, query.data(), lanes, best.data());
+        else if (scan.codes)
+            k.max_product(scan.codes + at * scan.subs, n, scan.subs, scan.dim / scan.subs, scan.centroids, query.data(),
+                          lanes, best.data());
         else k.max_byte(scan.bytes.from(at), n, scan.dim, query.data(), lanes, best.data());
         float sum = n ? 0 : none;
         for (std::size_t j = 0; n && j < scan.rows; ++j) sum += best[j];

@@ -54,19 +54,37 @@ void max_byte(const ByteRows& rows, std::size_t n, std::size_t dim, const float*
 template <std::size_t known>
 void look_up(const std::uint8_t* codes, std::size_t subs, std::size_t width, const float* centroids, float* to) {
     const std::size_t w = known ? known : width;
-    for (std::size_t b = 0; b < subs / 2; ++b, centroids += 32 * w, to += 2 * w) {
-        const float *low = centroids + (codes[b] & 15) * w, *high = centroids + (16 + (codes[b] >> 4)) * w;
-        for (std::size_t d = 0; d < w; ++d) to[d] = low[d], to[w + d] = high[d];
-    }
+    for (std::size_t m = 0; m < subs; ++m, centroids += 256 * w, to += w)
+        __builtin_memcpy(to, centroids + codes[m] * w, w * sizeof(float));
 }
 
-void max_nibble(const std::uint8_t* rows, std::size_t n, std::size_t subs, std::size_t width, const float* centroids,
-                const float* query, std::size_t lanes, float* best) {
-    max_rows(n, subs * width, query, lanes, best, [&](std::size_t row, float* to) {
-        const std::uint8_t* codes = rows + row * (subs / 2);
-        if (width == 1) look_up<1>(codes, subs, width, centroids, to);
-        else if (width == 2) look_up<2>(codes, subs, width, centroids, to);
-        else look_up<0>(codes, subs, width, centroids, to);
+void max_product(const std::uint8_t* rows, std::size_t n, std::size_t subs, std::size_t width, const float* centroids,
+                 const float* query, std::size_t lanes, float* best) {
+    const auto fill = width == 2 ? look_up<2> : width == 4 ? look_up<4> : look_up<0>;
+    max_rows(n, subs * width, query, lanes, best,
+             [&](std::size_t row, float* to) { fill(rows + row * subs, subs, width, centroids, to); });
+}
+
+// The unit vector along a centroid and what its residual codes add, `per` dimensions a byte.
+template <std::size_t per>
+void unit_along(const std::uint8_t* codes, std::size_t dim, const float* centroid, const float* residuals, float* to) {
+    for (std::size_t d = 0; d < dim; d += per, ++codes)
+        for (std::size_t i = 0; i < per; ++i) to[d + i] = centroid[d + i] + residuals[*codes * per + i];
+    // In double: sums of floats in order would differ from any other sum by more than a score may.
+    double square = 0;
+    for (std::size_t d = 0; d < dim; ++d) square += double(to[d]) * to[d];
+    const float factor = square > 0 ? float(1 / __builtin_sqrt(square)) : 0;
+    for (std::size_t d = 0; d < dim; ++d) to[d] *= factor;
+}
+
+void max_residual(const std::uint8_t* rows, std::size_t n, std::size_t dim, std::size_t per, const float* centroids,
+                  const float* residuals, const float* query, std::size_t lanes, float* best) {
+    const auto fill = per == 2 ? unit_along<2> : per == 4 ? unit_along<4> : unit_along<8>;
+    max_rows(n, dim, query, lanes, best, [&](std::size_t row, float* to) {
+        const std::uint8_t* record = rows + row * (4 + dim / per);
+        std::uint32_t number;
+        __builtin_memcpy(&number, record, sizeof number);
+        fill(record + 4, dim, centroids + std::size_t(number) * dim, residuals, to);
     });
 }
 
