@@ -83,6 +83,9 @@ struct RowKernels {
     // p * panel_columns and on, the last one filled up.
     void (*multiply)(const float* query, std::size_t rows, std::size_t dim, const float* panels, std::size_t columns,
                      float* out);
+
+    // The product of two rows in doubles, in which products of floats are exact: equal on all instruction sets.
+    double (*dot)(const float* row, const float* query, std::size_t dim);
 };
 
 struct ListKernels {

@@ -18,4 +18,4 @@ std::int32_t squares_of(const std::int8_t* row, std::size_t dim, std::int32_t* s
 
 #include "rows_loop.h"
 
-const RowKernels rows_neon = {max_half, max_byte, max_quads, max_product, max_residual, multiply};
+const RowKernels rows_neon = {max_half, max_byte, max_quads, max_product, max_residual, multiply, dot};
