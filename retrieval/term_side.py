@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..index.bm25 import Bm25
+from ..index.errors import FailedPrecondition, InvalidArgument
 from ..index.representations import TermField
-from ..index.terms import Terms
+from ..index.terms import TERMS, Terms
 from .analyzer import KEYS, Analyzer
 from .sparse import FAMILIES, SparseEncoder, SparseOptions, load_sparse_encoder
 
@@ -53,6 +54,39 @@ class TermSide:
             known = self.encoder.names(query)
             return [known.get(int(key), f"key {key}") for key in keys]
         return self.encoder.names(keys)
+
+
+def field_name(text: str) -> tuple[str, str]:
+    """The name of a term field and what makes its terms: of `NAME=...`, or, of what has a kind, that: `bm25:german`, `slim:FOLDER`.
+
+    Raises:
+        InvalidArgument: a folder or hub id alone.
+    """
+    name, equals, rest = text.partition("=")
+    if equals and name.isidentifier():
+        return name, rest
+    kind = text.partition(":")[0]
+    if kind not in ("bm25", *FAMILIES):
+        raise InvalidArgument(f"{text!r} has no name; where there are several term fields, write NAME={text}")
+    return kind, text
+
+
+def stored_fields(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What `load_terms` takes of every term field, and its fingerprint, as the settings of a collection have them."""
+    alone = settings.get("terms")
+    return settings.get("term_fields") or ({TERMS: alone} if alone else {})
+
+
+def restored(stored: Mapping[str, dict[str, Any]], **place: Any) -> dict[str, TermSide]:
+    """The term sides of a collection by field. FailedPrecondition: an encoder is another than when it was built."""
+    sides = {}
+    for name, one in stored.items():
+        side = sides[name] = load_terms(**{k: v for k, v in one.items() if k != "fingerprint"}, **place)
+        if side.fingerprint != one["fingerprint"]:
+            raise FailedPrecondition(
+                f"the encoder {side.name} has changed since this collection was built; restore it, or build anew"
+            )
+    return sides
 
 
 def load_terms(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -139,7 +139,7 @@ class SearchMethods:
             for i, text in enumerate(request.texts):
                 call.check()
                 self._limits.check("text_characters", len(text), f"texts[{i}]")
-                response.queries.append(write_query(opened.encode(route.mode, text)))
+                response.queries.append(write_query(opened.encode(route.asking, text)))
         return response
 
     def _exactly(self, name: str, route: Route, queries: Queries, k: int, seq: int) -> list[str] | None:
@@ -159,7 +159,7 @@ class SearchMethods:
         if "text" in kinds:
             for i, query in enumerate(given, first):
                 self._limits.check("text_characters", len(query.text), f"{field}[{i}].text")
-            return _joined([opened.encode(route.mode, query.text) for query in given])
+            return _joined([opened.encode(route.asking, query.text) for query in given])
         return read_queries([query.encoded for query in given], self._limits, f"{field}.encoded")
 
 
@@ -183,8 +183,10 @@ def _joined(queries: Sequence[Queries]) -> Queries:
     if len(queries) == 1:
         return queries[0]
     tokens = [q.tokens for q in queries if q.tokens is not None]
-    terms = [q.terms for q in queries if q.terms is not None]
-    return Queries(concatenate(tokens) if tokens else None, _stacked(terms) if terms else None)
+    alone = [q.terms for q in queries if isinstance(q.terms, Terms)]
+    named = [q.terms for q in queries if isinstance(q.terms, Mapping)]
+    by_field = {name: _stacked([terms[name] for terms in named]) for name in (named[0] if named else ())}
+    return Queries(concatenate(tokens) if tokens else None, _stacked(alone) if alone else by_field or None)
 
 
 def _stacked(terms: Sequence[Terms]) -> Terms:
