@@ -343,20 +343,19 @@ class Retriever:
 
     def info(self) -> dict[str, Any]:
         """What this collection is, holds, weighs and finds."""
-        measured = self.collection.calibration
+        measured, stats = self.collection.calibration, self.collection.stats()
+        makers = {field: stored["name"] for field, stored in stored_fields(self.settings).items()}
+        if "term_fields" in stats:
+            stats["term_fields"] = [{**field, "encoder": makers.get(field["name"])} for field in stats["term_fields"]]
         return {
-            **self.collection.stats(),
+            **stats,
             "system": self.system.name,
             "recipe": self.settings["recipe"],
             "encoder": self.settings["encoder"],
             "vector_source": self.vector_source,
-            **self._term_encoders(),
+            "term_encoder": next(iter(makers.values()), None),
             "recall": measured.to_json() if measured else None,
         }
-
-    def _term_encoders(self) -> dict[str, Any]:
-        names = {field: stored["name"] for field, stored in stored_fields(self.settings).items()}
-        return {"term_encoder": next(iter(names.values()), None), "term_encoders": names}
 
     def _encoded(self, texts: Sequence[str]) -> Tokens:
         for text in texts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,9 @@ from .sparse import FAMILIES, SparseEncoder, SparseOptions, load_sparse_encoder
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+_NAMED = re.compile(r"([a-z0-9_-]+)=(.+)")
 
 
 @dataclass(frozen=True)
@@ -56,19 +60,24 @@ class TermSide:
         return self.encoder.names(keys)
 
 
-def field_name(text: str) -> tuple[str, str]:
-    """The name of a term field and what makes its terms: of `NAME=...`, or, of what has a kind, that: `bm25:german`, `slim:FOLDER`.
+def named_fields(given: Sequence[str]) -> str | dict[str, str] | None:
+    """What makes the terms of each field by name, of `NAME=...`, or called by its kind (`bm25:german`); of one without, itself.
 
     Raises:
-        InvalidArgument: a folder or hub id alone.
+        InvalidArgument: of several, a folder or hub id without a name; a name twice.
     """
-    name, equals, rest = text.partition("=")
-    if equals and name.isidentifier():
-        return name, rest
-    kind = text.partition(":")[0]
-    if kind not in ("bm25", *FAMILIES):
-        raise InvalidArgument(f"{text!r} has no name; where there are several term fields, write NAME={text}")
-    return kind, text
+    found: dict[str, str] = {}
+    for text in given:
+        named, kind = _NAMED.fullmatch(text), text.partition(":")[0]
+        if len(given) == 1 and not named:
+            return text
+        if not named and kind not in ("bm25", *FAMILIES):
+            raise InvalidArgument(f"{text!r} has no name; where there are several term fields, write NAME={text}")
+        name, maker = named.groups() if named else (kind, text)
+        if name in found:
+            raise InvalidArgument(f"two term fields are called {name!r}; give each its own, as in NAME={text}")
+        found[name] = maker
+    return found or None
 
 
 def stored_fields(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

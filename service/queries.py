@@ -12,7 +12,6 @@ from .limits import BadField, Limits
 from .tensors import read_terms, read_tokens, read_vectors, write_terms, write_tokens, write_vector
 from .wire import search_pb2 as wire
 
-
 _SAME = "{}: give tokens, terms (alone or by field), a vector or several, the same sides in all of a batch"
 
 

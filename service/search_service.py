@@ -16,7 +16,7 @@ from ..index.snapshot import Snapshot
 from ..index.tally import Tally, tally
 from ..index.terms import Terms
 from ..index.tokens import concatenate
-from ..retrieval.routes import Queries, Route, find
+from ..retrieval.routes import Queries, Route, find, rescored
 from .calls import Call
 from .collections import Collections, Opened
 from .concerns import stage_ended
@@ -103,14 +103,16 @@ class SearchMethods:
         k = self._limits.check("k", request.k if request.HasField("k") else len(request.ids), "k", least=1)
         with self._collections.use(request.collection) as opened:
             wait_for_state(opened.retriever, request, call)
-            route = opened.retriever.route({"mode": "tokens"}, None)
+            scorer = request.scorer if request.HasField("scorer") else "tokens"
+            way = {"mode": scorer} if scorer in ("tokens", "vector") else {"field": scorer}
+            route = replace(opened.retriever.route(way, None), scorer=scorer)
             queries = self._queries(opened, route, [request.query], "query")
             call.check()
             with opened.retriever.collection.snapshot() as snapshot:
                 docs = np.array([snapshot.view.by_id(id).number for id in dict.fromkeys(request.ids)], np.int64)
-                if queries.tokens is None:
+                if scorer == "tokens" and queries.tokens is None:
                     raise BadField("query", "this query has no token vectors; rerank scores by them")
-                hits = best(docs, snapshot.score_tokens(queries.tokens, docs, scoring=route.scoring), k)
+                hits = best(docs, rescored(snapshot, route, queries, docs), k)
                 call.check()
                 response = wire.RerankResponse(seq=snapshot.state.seq)
                 _put_hits(snapshot, hits, not request.HasField("payload") or request.payload, response.hits)

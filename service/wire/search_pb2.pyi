@@ -212,20 +212,22 @@ class BatchSearchResponse(_message.Message):
     def __init__(self, counts: _Optional[_Iterable[int]] = ..., ids: _Optional[_Iterable[str]] = ..., scores: _Optional[bytes] = ..., payloads: _Optional[_Iterable[_Union[_struct_pb2.Struct, _Mapping]]] = ..., seq: _Optional[int] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
 
 class RerankRequest(_message.Message):
-    __slots__ = ("collection", "query", "ids", "k", "payload", "at_least_seq")
+    __slots__ = ("collection", "query", "ids", "k", "payload", "at_least_seq", "scorer")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     QUERY_FIELD_NUMBER: _ClassVar[int]
     IDS_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     AT_LEAST_SEQ_FIELD_NUMBER: _ClassVar[int]
+    SCORER_FIELD_NUMBER: _ClassVar[int]
     collection: str
     query: Query
     ids: _containers.RepeatedScalarFieldContainer[str]
     k: int
     payload: bool
     at_least_seq: int
-    def __init__(self, collection: _Optional[str] = ..., query: _Optional[_Union[Query, _Mapping]] = ..., ids: _Optional[_Iterable[str]] = ..., k: _Optional[int] = ..., payload: _Optional[bool] = ..., at_least_seq: _Optional[int] = ...) -> None: ...
+    scorer: str
+    def __init__(self, collection: _Optional[str] = ..., query: _Optional[_Union[Query, _Mapping]] = ..., ids: _Optional[_Iterable[str]] = ..., k: _Optional[int] = ..., payload: _Optional[bool] = ..., at_least_seq: _Optional[int] = ..., scorer: _Optional[str] = ...) -> None: ...
 
 class RerankResponse(_message.Message):
     __slots__ = ("hits", "seq")
