@@ -116,7 +116,7 @@ def killed_at(whole: Path, operation: Operation, last: int, folder: Path) -> tup
     [
         *((name, None, 0) for name in ("seal", "merge", "compact", "snapshot", "upsert", "add", "publish", "discard")),
         *((name, TermField(per_token=True), 0) for name in ("seal", "add")),
-        *((name, FIELDS, 0) for name in ("merge", "add", "publish")),
+        ("publish", FIELDS, 0),
         *((name, None, VECTOR) for name in ("seal", "compact", "publish")),
     ],
 )

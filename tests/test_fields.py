@@ -170,7 +170,7 @@ def test_lanes_are_fused_by_name_with_their_weights(tmp_path: Path, fusion: str)
             for name in lanes:
                 if name != "tokens":
                     one = ready.terms[name] if isinstance(ready.terms, dict) else ready.terms
-                    assert one is not None
+                    assert isinstance(one, Terms)
                     knobs = Bm25() if name == "bm25" else None
                     (rankings[name],) = snapshot.search_terms(one, 100, bm25=knobs, field=name)
             ordered = [rankings[name] for name in lanes]
