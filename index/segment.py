@@ -22,7 +22,6 @@ from .codecs import DEFAULT, Codec, Decoded, Vectors
 from .codecs import codec as codec_of
 from .errors import DataLoss, FailedPrecondition, InvalidArgument
 from .representations import Representations, Schema
-from .term_columns import rows_of
 from .term_rows import TermRows
 from .tokens import Tokens, ragged_rows
 
@@ -131,7 +130,7 @@ class SegmentWriter:
 
     def terms(self) -> dict[str, TermRows]:
         """The sparse rows of all that was synced, memory-mapped, by the name of their field."""
-        return rows_of({name: self._mapped(name) for name in term_columns.columns(self.schema.terms)})
+        return term_columns.rows_of({name: self._mapped(name) for name in term_columns.columns(self.schema.terms)})
 
     def ids(self) -> np.ndarray:
         """(tokens,) uint32 vocabulary ids of all that was synced, memory-mapped; there must be some."""
@@ -282,7 +281,7 @@ class Segment:
             globals_=arrays.get("globals", np.zeros((0, width), np.float16)) if width else None,
         )
         numbers = arrays.get("documents", np.zeros(0, np.int64))
-        return cls(folder, codec, numbers, tokens, manifest["files"], rows_of(arrays))
+        return cls(folder, codec, numbers, tokens, manifest["files"], term_columns.rows_of(arrays))
 
     def verify(self) -> None:
         """Reads every byte. DataLoss names the file whose checksum differs."""
