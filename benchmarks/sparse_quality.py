@@ -30,8 +30,8 @@ import numpy as np
 from plait.eval import bm25, measure
 from plait.eval.dataset import Dataset, open_dataset
 from plait.index.hits import Hits, best
-from plait.index.kernels import sparse_maxsim
 from plait.index.postings import maxima
+from plait.index.term_kernels import sparse_maxsim
 from plait.index.term_query import BETA, fused
 from plait.index.term_rows import TermRows, from_terms
 from plait.index.terms import Terms

@@ -8,8 +8,8 @@ import numpy as np
 
 from . import dense, same_id
 from .errors import NotFound
-from .kernels import sparse_maxsim
 from .search import Part
+from .term_kernels import sparse_maxsim
 from .term_rows import TermRows
 from .term_store import Counts, weighed
 

@@ -20,9 +20,10 @@ from .contextual_store import ContextualStore
 from .dense import products
 from .errors import InvalidArgument
 from .hits import Hits, best
-from .kernels import among_best, same_id_scores, widen
+from .kernels import among_best, widen
 from .search import Alignment, Part, locate
 from .segment import Segment
+from .term_kernels import same_id_scores
 from .tokens import Tokens, ragged_rows
 
 _ROWS = 1 << 17
