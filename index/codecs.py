@@ -2,7 +2,7 @@
 
 `float16`   two bytes a dimension.
 `int8`      one byte a dimension and a scale for each token: half the bytes, and candidates are reranked in half the time.
-`pq:64`     64 bytes a token, product codes, see `product.py`. `pq:32`: 32 bytes.
+`pq:64`     64 bytes a token, product codes, see `product.py`. `pq:72`, `pq:32`: 72 and 32.
 `residual:2` ColBERTv2's codes of 1, 2 or 4 bits a dimension and a centroid's number, see `residual.py`. Unit vectors only.
 
 A vector is encoded once, when it is written. From then on the collection speaks of what its record stands for: fresh

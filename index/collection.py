@@ -103,7 +103,7 @@ class Collection:
                 with its own keys, weights and statistics. The first is meant where a search names none.
             vector: dimensions of one global vector for each document (`Tokens.globals_`), up to 4096; 0: none.
             precision: how vectors are kept, `float16`; `int8`: half the bytes, faster reranking, 0.997 of the float16 rows' top 10
-                on real embeddings; `pq:64`, `pq:32`: so many bytes, 0.98 and 0.91; `residual:1`, `2`, `4`: as ColBERTv2 (codecs.py).
+                on real embeddings; `pq:72`, `pq:64`, `pq:32`: so many bytes, 0.98, 0.97, 0.91; `residual:1`, `2`, `4`: as ColBERTv2 (codecs.py).
         """
         sparse = term_fields(terms)
         if not (1 <= dim <= MAX_DIM or (dim == 0 and (sparse or vector))):

@@ -69,7 +69,8 @@ class Codebook:
         except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
             raise DataLoss(f"the codebook is damaged ({error}); restore it from a copy or rebuild the index") from None
         subs, found, width = centroids.shape if centroids.ndim == 3 else (0, 0, 0)
-        if subs not in [2 * b for b in BYTES] or found != entries or rotation.shape[1:] != (subs * width,):
+        sizes = [2 * b for b in BYTES] if entries == 16 else range(1, 4097)
+        if subs not in sizes or found != entries or rotation.shape[1:] != (subs * width,):
             raise DataLoss(f"the codebook has shapes {rotation.shape} and {centroids.shape}; rebuild the index")
         return cls(rotation, centroids)
 
@@ -116,10 +117,15 @@ def fit(sample: np.ndarray, bytes_per_token: int, seed: int = 0) -> Codebook:
     return learn(sample, 2 * bytes_per_token, 16, seed)
 
 
-def learn(sample: np.ndarray, subs: int, entries: int, seed: int = 0) -> Codebook:
-    """A codebook of `entries` centroids, 16 or 256, in each of `subs` sub-spaces, as `fit` does."""
+def learn(sample: np.ndarray, subs: int, entries: int, seed: int = 0, alone: int = 0) -> Codebook:
+    """A codebook of `entries` centroids, 16 or 256, in each of `subs` sub-spaces, as `fit` does.
+
+    Args:
+        alone: so many directions in which the sample has most energy have a sub-space to themselves, the others share the
+            rest as evenly as else.
+    """
     rng = np.random.default_rng(seed)
-    rotation = _rotation(sample.shape[1], subs, rng)
+    rotation = _led(sample, subs, alone, rng) if alone else _rotation(sample.shape[1], subs, rng)
     y = _rotated(rotation, sample)
     parts = y.reshape(subs, -1, len(sample))
     start = np.sort(rng.choice(len(sample), entries, replace=len(sample) < entries))
@@ -218,6 +224,17 @@ def _rotation(dim: int, subs: int, rng: np.random.Generator) -> np.ndarray:
     for m, columns in enumerate(np.array_split(np.arange(dim), subs)):
         rotation[:, m, : len(columns)] = q[:, columns]
     return rotation.reshape(dim, subs * width)
+
+
+def _led(sample: np.ndarray, subs: int, alone: int, rng: np.random.Generator) -> np.ndarray:
+    """The same, the first `alone` sub-spaces with a principal direction each, the others with a rotation of what remains."""
+    wide = kernels.widen(sample).astype(np.float64)
+    directions = np.linalg.eigh(wide.T @ wide)[1][:, ::-1]
+    others = directions[:, alone:] @ _rotation(len(directions) - alone, subs - alone, rng)
+    parts = others.reshape(len(directions), subs - alone, -1)
+    rotation = np.zeros((len(directions), subs, parts.shape[2]), np.float32)
+    rotation[:, :alone, 0], rotation[:, alone:] = directions[:, :alone], parts
+    return rotation.reshape(len(directions), -1)
 
 
 def _rotated(rotation: np.ndarray, vectors: np.ndarray) -> np.ndarray:
