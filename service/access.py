@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -13,7 +12,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.rpc import error_details_pb2
 
 from ..index.errors import FailedPrecondition
-from .concerns import Concern, Rpc, refuse, telling
+from .concerns import Concern, End, Rpc, refuse
 from .keys import SCOPES, Key, KeyRing, Refusal, Scope
 from .logs import facts
 
@@ -75,8 +74,7 @@ def rules(services: Iterable[ServiceDescriptor], scopes: Mapping[str, int]) -> d
 def guarded(rules: Mapping[str, Rule], ring: KeyRing | None) -> Concern:
     """Lets a call pass if its key may make it. Without a ring everybody may do everything that has a rule."""
 
-    @contextmanager
-    def concern(rpc: Rpc) -> Iterator[None]:
+    def concern(rpc: Rpc) -> None:
         rule = rules.get(rpc.method)
         if rule is None:
             _deny(rpc, "NO_RULE", f"{rpc.method} has no access rule")
@@ -91,7 +89,6 @@ def guarded(rules: Mapping[str, Rule], ring: KeyRing | None) -> Concern:
                 _deny(rpc, "COLLECTION", message)
         if rule.names:
             rpc.checks.append(_names_check(rpc, rule))
-        yield
 
     return concern
 
@@ -144,14 +141,12 @@ def _deny(rpc: Rpc, reason: str, message: str) -> NoReturn:
 def audited(rules: Mapping[str, Rule]) -> Concern:
     """Logs every call that needs the scope admin, refused ones too."""
 
-    @contextmanager
-    def concern(rpc: Rpc) -> Iterator[None]:
+    def concern(rpc: Rpc) -> End:
         def end(code: grpc.StatusCode) -> None:
             rule = rules.get(rpc.method)
             if rule is not None and rule.scope == "admin":
                 _AUDIT.info("admin call", extra={"fields": {**facts(rpc), "code": code.name}})
 
-        with telling(rpc, end):
-            yield
+        return end
 
     return concern

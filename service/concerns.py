@@ -1,10 +1,10 @@
-"""One interceptor around every RPC, whatever its kind: concerns enter in order before the handler and leave after it."""
+"""One interceptor around every RPC, whatever its kind: concerns see it in order before the handler, and in reverse its end."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -59,23 +59,14 @@ class Rpc:
         return grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
 
 
-Concern = Callable[[Rpc], AbstractContextManager[None]]
+End = Callable[[grpc.StatusCode], None]
+"""Told the code that the caller gets, whichever way the call ended."""
+Concern = Callable[[Rpc], End | None]
+"""Sees a call before it is answered, and refuses it by raising; what it returns is told the end. (Plain functions: seven
+context managers around every call took as long as reading it.)"""
 
 current: ContextVar[Rpc | None] = ContextVar("plait_call", default=None)
 """The call that this thread answers."""
-
-
-@contextmanager
-def telling(rpc: Rpc, end: Callable[[grpc.StatusCode], None]) -> Iterator[None]:
-    """Around a call: whichever way it ends, `end` is told the code that the caller gets."""
-    error: BaseException | None = None
-    try:
-        yield
-    except BaseException as caught:
-        error = caught
-        raise
-    finally:
-        end(rpc.outcome(error))
 
 
 def stage_ended(name: str, seconds: float, documents: int = 0) -> None:
@@ -130,32 +121,35 @@ class Interceptor(grpc.ServerInterceptor):
     @contextmanager
     def _around(self, method: str, context: grpc.ServicerContext) -> Iterator[Rpc]:
         rpc = Rpc(method, context.invocation_metadata() or (), context)
+        ends: list[End] = []
+        error: BaseException | None = None
         current.set(rpc)
         try:
-            with ExitStack() as stack:
-                for concern in self._concerns:
-                    stack.enter_context(concern(rpc))
-                stack.enter_context(_unexpected(rpc))
-                yield rpc
+            for concern in self._concerns:
+                if (end := concern(rpc)) is not None:
+                    ends.append(end)
+            yield rpc
+        except BaseException as caught:
+            error = caught
+            _foreseen(rpc, caught)
+            raise
         finally:
+            code = rpc.outcome(error)
+            for end in reversed(ends):
+                end(code)
             current.set(None)
 
 
-@contextmanager
-def _unexpected(rpc: Rpc) -> Iterator[None]:
+def _foreseen(rpc: Rpc, error: BaseException) -> None:
     """An error that nobody foresaw becomes INTERNAL. gRPC would log its text, which may quote what was sent."""
-    try:
-        yield
-    except grpc.RpcError:
-        raise  # the caller went away while its messages were read
-    except Exception as error:
-        if ended(rpc.context) is not None:
-            raise  # aborted
-        if not rpc.context.is_active():
-            refuse(rpc.context, rpc.outcome(error), "nobody waits for the answer any more")
-        fields = {"method": rpc.method, "request_id": rpc.request_id}
-        _LOG.error("internal error", exc_info=error, extra={"fields": fields})
-        refuse(rpc.context, grpc.StatusCode.INTERNAL, f"internal error; the log has it as {rpc.request_id}")
+    # Aborted; or the caller went away while its messages were read.
+    if ended(rpc.context) is not None or isinstance(error, grpc.RpcError) or not isinstance(error, Exception):
+        return
+    if not rpc.context.is_active():
+        refuse(rpc.context, rpc.outcome(error), "nobody waits for the answer any more")
+    fields = {"method": rpc.method, "request_id": rpc.request_id}
+    _LOG.error("internal error", exc_info=error, extra={"fields": fields})
+    refuse(rpc.context, grpc.StatusCode.INTERNAL, f"internal error; the log has it as {rpc.request_id}")
 
 
 def ended(context: Any) -> grpc.StatusCode | None:

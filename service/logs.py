@@ -9,15 +9,13 @@ import sys
 import time
 import traceback
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, TextIO
 
 import grpc
 
-from .concerns import Rpc, telling
+from .concerns import End, Rpc
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _LONGEST = 200
@@ -49,6 +47,8 @@ def to_stderr(level: str, stream: TextIO | None = None) -> logging.Handler:
     """Sends plait's logs and gRPC's to stderr from a level on; the audit log always. Returns the handler."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines())
+    # No line shows them, and every record would ask for them.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     for name in ("plait", "grpc"):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
@@ -70,20 +70,19 @@ def facts(rpc: Rpc) -> dict[str, str]:
     return {name: value[:_LONGEST] for name, value in known.items() if value}
 
 
-@contextmanager
-def identified(rpc: Rpc) -> Iterator[None]:
+def identified(rpc: Rpc) -> End:
     """Gives the call its request id, the caller's own or a new one, and sends it back in the trailing metadata."""
     given = rpc.values("x-request-id")
     rpc.request_id = given[0] if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) else uuid.uuid4().hex
-    try:
-        yield
-    finally:
+
+    def end(code: grpc.StatusCode) -> None:
         sent = rpc.context.trailing_metadata() or ()
         rpc.context.set_trailing_metadata((*sent, ("x-request-id", rpc.request_id)))
 
+    return end
 
-@contextmanager
-def logged(rpc: Rpc) -> Iterator[None]:
+
+def logged(rpc: Rpc) -> End:
     """One line for every call: `info` if it went well, `warning` if the caller's fault stopped it, else `error`."""
     started = time.perf_counter()
 
@@ -96,5 +95,4 @@ def logged(rpc: Rpc) -> Iterator[None]:
             record = _ACCESS.makeRecord(_ACCESS.name, level, __file__, 0, "call", (), None, extra={"fields": fields})
             _ACCESS.handle(record)
 
-    with telling(rpc, end):
-        yield
+    return end

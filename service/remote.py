@@ -304,7 +304,7 @@ def _queries(query: str | Sequence[str] | Tokens | Queries) -> list[tuple[str | 
     """Each query as a hit remembers it, and as it is sent."""
     if isinstance(query, Tokens | Queries):
         given = query if isinstance(query, Queries) else Queries(query)
-        ones = [given.one(i) for i in range(len(given))]
+        ones = [given] if len(given) == 1 else [given.one(i) for i in range(len(given))]
         return [(one, search_pb2.Query(encoded=write_query(one))) for one in ones]
     texts = [query] if isinstance(query, str) else [*query]
     for text in texts:

@@ -64,7 +64,7 @@ def read_vectors(given: Sequence[wire.Tensor], limits: Limits, field: str) -> np
 
 def write_tokens(tokens: Tokens, document: int) -> wire.TokenVectors:
     """The tokens of one document with all columns that the wire has."""
-    one = tokens.take([document])
+    one = tokens if len(tokens) == 1 else tokens.take([document])
     made = wire.TokenVectors(vectors=write_tensor(one.vectors))
     for name, dtype in _COLUMNS.items():
         column = getattr(one, name)

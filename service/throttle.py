@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 
-from .concerns import Concern, Rpc, refuse
+from .concerns import Concern, End, Rpc, refuse
 from .limits import PerKey
 
 _BUSY_S = 0.1
@@ -74,8 +73,7 @@ class Throttle:
 def throttled(limits: PerKey, throttle: Throttle) -> Concern:
     """Refuses calls beyond a key's limits; messages of a stream wait for their turn instead. Callers without a key share one."""
 
-    @contextmanager
-    def concern(rpc: Rpc) -> Iterator[None]:
+    def concern(rpc: Rpc) -> End:
         key = rpc.key.id if rpc.key else ""
         if not throttle.enter(key):
             most = limits.concurrent
@@ -86,10 +84,11 @@ def throttled(limits: PerKey, throttle: Throttle) -> Concern:
             if wait := throttle.take(key):
                 rate = limits.requests_per_minute
                 _exhausted(rpc, f"this key may make {rate} calls a minute", "per_key.requests_per_minute", wait)
-            rpc.checks.append(_turn(rpc, throttle, key))
-            yield
-        finally:
+        except BaseException:
             throttle.leave(key)
+            raise
+        rpc.checks.append(_turn(rpc, throttle, key))
+        return lambda code: throttle.leave(key)
 
     return concern
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import grpc
 
 from ..index.errors import FailedPrecondition
-from .concerns import Rpc, telling
+from .concerns import End, Rpc
 from .settings import Tracing
 
 if TYPE_CHECKING:
@@ -57,8 +56,7 @@ class Tracer:
         self._tracer = provider.get_tracer("plait")
         self._extract: Callable = TraceContextTextMapPropagator().extract
 
-    @contextmanager
-    def traced(self, rpc: Rpc) -> Iterator[None]:
+    def traced(self, rpc: Rpc) -> End:
         """A concern: a server span, the child of the caller's span if the metadata has a W3C trace context."""
         from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
 
@@ -90,8 +88,7 @@ class Tracer:
                 span.set_status(StatusCode.ERROR)
             span.end()
 
-        with telling(rpc, end):
-            yield
+        return end
 
     def stop(self) -> None:
         """Sends what is left."""

@@ -8,7 +8,6 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ pytest.importorskip("grpc", reason="the extra `service` is not installed")
 import grpc
 from echo_service import KINDS, Named, call, invoker, serving
 from plait.service import logs
-from plait.service.concerns import Rpc, stage_ended
+from plait.service.concerns import Rpc, refuse, stage_ended
 from plait.service.logs import identified, logged, to_stderr
 
 MARKER = "zebra-7f3a"
@@ -49,21 +48,17 @@ def test_concerns_surround_every_kind(kind: str) -> None:
     seen: list[Any] = []
 
     def concern(name: str) -> Any:
-        @contextmanager
-        def around(rpc: Rpc) -> Iterator[None]:
+        def around(rpc: Rpc) -> Any:
             rpc.checks.append(lambda message: seen.append((name, message.text)))
             seen.append(f"+{name}")
-            try:
-                yield
-            finally:
-                seen.append(f"-{name}")
+            return lambda code: seen.append((f"-{name}", code.name))
 
         return around
 
     with serving([concern("a"), concern("b")]) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         assert " ".join(call(channel, kind, ["x", "y"])) == "X Y"
     messages = ["x", "y"] if kind.startswith("stream") else ["x y"]
-    assert seen == ["+a", "+b", *((name, text) for text in messages for name in "ab"), "-b", "-a"]
+    assert seen == ["+a", "+b", *((name, text) for text in messages for name in "ab"), ("-b", "OK"), ("-a", "OK")]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -119,10 +114,8 @@ def test_a_caller_who_leaves_is_cancelled_one_who_cannot_wait_is_late(lines: Any
 def test_a_request_id_that_could_spoil_a_log_is_replaced(given: str) -> None:
     seen = []
 
-    @contextmanager
-    def note(rpc: Rpc) -> Iterator[None]:
+    def note(rpc: Rpc) -> None:
         seen.append(rpc.request_id)
-        yield
 
     with serving([identified, note]) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         call(channel, "unary_unary", ["x"], metadata=[("x-request-id", given)])
@@ -142,10 +135,8 @@ def test_a_level_silences_those_below_and_never_the_audit(lines: Any) -> None:
 def test_stages_are_heard_by_the_call_of_their_thread_alone() -> None:
     heard: dict[str, list[Any]] = {}
 
-    @contextmanager
-    def listen(rpc: Rpc) -> Iterator[None]:
+    def listen(rpc: Rpc) -> None:
         rpc.observers.append(lambda *told: heard.setdefault(rpc.request_id, []).append(told))
-        yield
 
     def work(one: Any, context: grpc.ServicerContext) -> Any:
         stage_ended(one.text, 0.5, 3)
@@ -182,3 +173,27 @@ def open_channel() -> Iterator[grpc.Channel]:
 def test_no_metadata_breaks_a_call(open_channel: grpc.Channel, metadata: list[tuple[str, str]]) -> None:
     sent: list[Any] = [(name, value.encode()) if name.endswith("-bin") else (name, value) for name, value in metadata]
     assert call(open_channel, "unary_unary", ["x"], metadata=sent) == ["X"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_refusal_ends_the_concerns_before_it_and_not_those_after(kind: str) -> None:
+    ended: list[tuple[str, str]] = []
+
+    def outer(rpc: Rpc) -> Any:
+        return lambda code: ended.append(("outer", code.name))
+
+    def refusing(rpc: Rpc) -> None:
+        refuse(rpc.context, grpc.StatusCode.PERMISSION_DENIED, "no")
+
+    def inner(rpc: Rpc) -> Any:
+        return lambda code: ended.append(("inner", code.name))
+
+    def broken(rpc: Rpc) -> None:
+        raise ValueError(MARKER)
+
+    for wrong, code in ((refusing, "PERMISSION_DENIED"), (broken, "INTERNAL")):
+        with serving([outer, wrong, inner]) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            error = failing(channel, kind, "x")
+        assert error.code().name == code and MARKER not in error.details()
+        assert ended == [("outer", code)]
+        ended.clear()

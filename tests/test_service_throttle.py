@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -94,13 +92,11 @@ def test_calls_under_way_at_the_limit_and_beyond() -> None:
         leave.wait(10)
         return one
 
-    @contextmanager
-    def of_key(rpc: Rpc) -> Iterator[None]:
+    def of_key(rpc: Rpc) -> None:
         class Somebody:
             id = rpc.values("x-key")[0]
 
         rpc.key = Somebody  # type: ignore[assignment]
-        yield
 
     concerns = [of_key, throttled(rates, Throttle(rates))]
     with (
