@@ -68,19 +68,21 @@ class Builder:
         tokens: Tokens | None,
         payloads: Sequence[dict[str, Any]] | None = None,
         terms: Terms | Mapping[str, Terms] | None = None,
+        encoded: bool = False,
     ) -> None:
         """Adds a batch of documents; durable when it returns. A refused batch leaves everything as it was.
 
         Args:
             tokens: None where the collection holds terms alone.
             terms: sparse rows, where the collection holds terms; by field where it holds several.
+            encoded: the tokens' vectors are records of the collection's codec already (codecs.py), kept as they are.
 
         Raises:
             AlreadyExists: an id occurs twice or is in the collection.
             InvalidArgument: NaN, wrong dimension, counts that differ, an id that is no non-empty string; terms or tokens
                 where the collection has none, or none where it has them.
         """
-        batch, payloads = checked(self._schema, ids, tokens, payloads, terms)
+        batch, payloads = checked(self._schema, ids, tokens, payloads, terms, encoded)
         if not ids:
             return
         fresh = self._segment is None
@@ -175,9 +177,10 @@ def checked(
     tokens: Tokens | None,
     payloads: Sequence[dict[str, Any]] | None,
     terms: Terms | Mapping[str, Terms] | None,
+    encoded: bool = False,
 ) -> tuple[Representations, Sequence[dict[str, Any]]]:
     """Refuses a batch that this collection could not take."""
-    batch = schema.check(tokens, terms, len(ids))
+    batch = schema.check(tokens, terms, len(ids), encoded)
     payloads = [{}] * len(ids) if payloads is None else payloads
     if not len(ids) == len(batch) == len(payloads):
         raise InvalidArgument(

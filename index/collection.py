@@ -26,7 +26,7 @@ from .filters import check_declared, index_sql
 from .frontier import DEPTHS
 from .live import LiveWriter
 from .maintenance import Background, Maintenance, Policy
-from .nibbles import Keep
+from .product import Keep
 from .representations import Schema, TermField, needs_ids, term_fields
 from .scoring import SearchParams, TermParams
 from .snapshot import Loader, Place, Snapshot
@@ -103,7 +103,7 @@ class Collection:
                 with its own keys, weights and statistics. The first is meant where a search names none.
             vector: dimensions of one global vector for each document (`Tokens.globals_`), up to 4096; 0: none.
             precision: how vectors are kept, `float16`; `int8`: half the bytes, faster reranking, 0.997 of the float16 rows' top 10
-                on real embeddings; `pq:64`, `pq:32`: so many bytes, 0.97 and 0.91 (codecs.py).
+                on real embeddings; `pq:64`, `pq:32`: so many bytes, 0.98 and 0.91; `residual:1`, `2`, `4`: as ColBERTv2 (codecs.py).
         """
         sparse = term_fields(terms)
         if not (1 <= dim <= MAX_DIM or (dim == 0 and (sparse or vector))):

@@ -67,11 +67,7 @@ def search(parts: list[Part], queries: np.ndarray, k: int) -> list[Hits]:
 def products(vectors: np.ndarray | None, positions: np.ndarray, query: np.ndarray) -> np.ndarray:
     """(n,) float64 products of the vectors at these positions with one query."""
     assert vectors is not None
-    out, wide = np.empty(len(positions)), query.astype(np.float64)
-    for start in range(0, len(positions), _ROWS):
-        some = slice(start, start + _ROWS)
-        out[some] = widen(vectors[positions[some]]).astype(np.float64) @ wide
-    return out
+    return kernels.half_products(vectors, positions, query)
 
 
 def _best(part: Part, query: np.ndarray, k: int) -> Hits:

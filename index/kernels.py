@@ -40,9 +40,10 @@ def segmented_max(scores: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
 
 def pq4_assign(y: np.ndarray, centroids: np.ndarray, *, pull: float = 0, passes: int = 0) -> np.ndarray:
-    """One of 16 centroids in every sub-space: (subs, n) uint8.
+    """One centroid in every sub-space: (subs, n) uint8.
 
-    `y` is (subs * width, n) float32, a sub-space after the other; `centroids` is (subs, 16, width) float32. First the
+    `y` is (subs * width, n) float32, a sub-space after the other; `centroids` is (subs, entries, width) float32, 16 or 256
+    entries. First the
     nearest (the lowest on ties); then `passes` rounds of coordinate descent on |e|^2 + pull * (e.x / |x|)^2, where e is
     what the codes leave over of x. The answer is the same on every instruction set.
     """
@@ -50,6 +51,15 @@ def pq4_assign(y: np.ndarray, centroids: np.ndarray, *, pull: float = 0, passes:
     codes = np.empty((len(centroids), y.shape[1]), np.uint8)
     _native.pq4_assign(np.ascontiguousarray(y), np.ascontiguousarray(centroids), halves, pull, passes, codes)
     return codes
+
+
+def pq4_table(products: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """8-bit losses (q, subs, 16) against the best of products (q, 16, subs) float32, what each row scores without any
+    loss (q,) float32, and the product that one unit stands for: as fine as byte sums of four sub-spaces allow.
+    """
+    rows, _, subs = products.shape
+    losses, tops = np.empty((rows, subs, 16), np.uint8), np.empty(rows, np.float32)
+    return losses, tops, _native.pq4_table(products, losses, tops)
 
 
 def pq4_scores(
@@ -183,7 +193,7 @@ def row_scores(
     return out
 
 
-def nibble_scores(
+def product_scores(
     records: np.ndarray,
     centroids: np.ndarray,
     offsets: np.ndarray,
@@ -192,15 +202,40 @@ def nibble_scores(
     *,
     threads: int = 1,
 ) -> np.ndarray:
-    """As `row_scores`, of records (n, subs / 2) uint8: two codes in a byte, the even sub-space's in the low half.
+    """As `row_scores`, of records (n, subs) uint8: code c of sub-space m stands for centroids[m, c].
 
-    Code c of sub-space m stands for centroids[m, c], centroids (subs, 16, width) float32; the query is
-    (q, subs * width) float32, in the space of the codes.
+    `centroids` is (subs, 256, width) float32; the query is (q, subs * width) float32, in the space of the codes.
     """
     out = np.empty(len(documents), np.float32)
     offsets, documents = np.ascontiguousarray(offsets), np.ascontiguousarray(documents, np.int64)
     query, centroids = np.ascontiguousarray(query), np.ascontiguousarray(centroids)
-    _native.nibble_scores(records, centroids, offsets, documents, query, threads, out)
+    _native.product_scores(records, centroids, offsets, documents, query, threads, out)
+    return out
+
+
+def residual_scores(
+    records: np.ndarray,
+    centroids: np.ndarray,
+    residuals: np.ndarray,
+    offsets: np.ndarray,
+    documents: np.ndarray,
+    query: np.ndarray,
+    *,
+    threads: int = 1,
+) -> np.ndarray:
+    """As `row_scores`, of records (n, 4 + dim / per) uint8: a centroid's number, then bytes that add residuals to it.
+
+    A record stands for the unit vector along centroids[number] + residuals[byte] of all bytes side by side.
+
+    Args:
+        centroids: (numbers, dim) float32.
+        residuals: (256, per) float32: the `per` dimensions that a byte stands for; 2, 4 or 8.
+    """
+    out = np.empty(len(documents), np.float32)
+    offsets, documents = np.ascontiguousarray(offsets), np.ascontiguousarray(documents, np.int64)
+    _native.residual_scores(
+        records, centroids, residuals, offsets, documents, np.ascontiguousarray(query), threads, out
+    )
     return out
 
 
@@ -217,9 +252,9 @@ def record_scores(
 def record_estimates(
     records: np.ndarray, offsets: np.ndarray, documents: np.ndarray, query: np.ndarray, *, threads: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(documents,) float32 twice: scores and how far those of `record_scores` may lie from them, in half of its time.
+    """(documents,) float32 twice: scores and how far those of `record_scores` may lie from them, in a third of its time.
 
-    The query is rounded to 16 bits, so that integers can be multiplied. Minus infinity and 0 without tokens.
+    The query is rounded to 8 bits, so that bytes can be multiplied. Minus infinity and 0 without tokens.
     """
     out, errors = np.empty((2, len(documents)), np.float32)
     offsets, documents = np.ascontiguousarray(offsets), np.ascontiguousarray(documents, np.int64)
@@ -339,6 +374,34 @@ def byte_products(
     return out
 
 
+def same_id_scores(
+    rows: np.ndarray, ids: np.ndarray, offsets: np.ndarray, documents: np.ndarray, asked: np.ndarray, query: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The best products of a query's tokens with chosen documents' tokens of equal id: (documents,) float64 sums of those above 0.
+
+    Then the products, (documents, q) float64, and the tokens of each document, (documents, q) int64, the first of equals; 0 and
+    -1 without any. The same on every instruction set; rows are read in place.
+
+    Args:
+        rows: (n, dim) float16 or float32, or records (n, dim + 4) uint8: dim int8 values, then their float32 scale.
+        ids: (n,) uint32.
+        asked: (q,) uint32, in any order, the ids of query (q, dim) float32.
+    """
+    shape = len(documents), len(asked)
+    scores, products, tokens = np.empty(len(documents)), np.empty(shape), np.empty(shape, np.int64)
+    places = np.ascontiguousarray(documents, np.int64)
+    query = np.ascontiguousarray(query)
+    _native.same_id_scores(_bits(rows), ids, offsets, places, asked, query, scores, products, tokens)
+    return scores, products, tokens
+
+
+def half_products(rows: np.ndarray, places: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """(places,) float64 products of the rows at these places, of (n, dim) float16, with a query (dim,) float32. As `same_id_scores`."""
+    out = np.empty(len(places))
+    _native.half_products(_bits(rows), np.ascontiguousarray(places, np.int64), np.ascontiguousarray(query), out)
+    return out
+
+
 def simd_level() -> str:
     """The instruction set in use: avx512, avx2, neon or scalar (environment variable PLAIT_SIMD forces one).
 
@@ -356,3 +419,7 @@ def use_simd(name: str) -> None:
 def simd_levels() -> list[str]:
     """All levels that run here, best first."""
     return _native.levels_here()
+
+
+def _bits(rows: np.ndarray) -> np.ndarray:
+    return rows.view(np.uint16) if rows.dtype == np.float16 else rows

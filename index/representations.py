@@ -14,7 +14,7 @@ from . import term_rows, tokens
 from .catalog import FIELDS_FORMAT, FULL_FORMAT, TERMS_FORMAT
 from .codecs import DEFAULT, Codec, codec
 from .errors import DataLoss, InvalidArgument
-from .nibbles import Keep
+from .product import Keep
 from .term_rows import KEYS, TermRows
 from .terms import TERMS, Terms
 from .tokens import Tokens
@@ -103,8 +103,19 @@ class Schema:
             return {**full, "terms": terms, "format": FULL_FORMAT}
         return {"dim": self.dim, **({"terms": terms, "format": TERMS_FORMAT} if terms else {})}
 
-    def check(self, given: Tokens | None, terms: Terms | Mapping[str, Terms] | None, count: int) -> Representations:
-        """Refuses what does not fit this collection: InvalidArgument. `count`: the documents that there should be."""
+    def check(
+        self,
+        given: Tokens | None,
+        terms: Terms | Mapping[str, Terms] | None,
+        count: int,
+        encoded: bool = False,
+    ) -> Representations:
+        """Refuses what does not fit this collection: InvalidArgument.
+
+        Args:
+            count: the documents that there should be.
+            encoded: the tokens' vectors are records of `codec` already.
+        """
         if given is not None:
             self._need_either()
         elif self.dim:
@@ -119,7 +130,7 @@ class Schema:
         if lacking := [name for name in self.terms if name not in by_name]:
             of = "" if lacking == [TERMS] else f" of the field {lacking[0]}"
             raise InvalidArgument(f"this collection holds terms{of}; give terms{of}, empty rows if need be")
-        vectors = _no_tokens(count) if given is None else self._tokens(given)
+        vectors = _no_tokens(count) if given is None else self._tokens(given, encoded)
         return Representations(vectors, {name: self._rows(name, by_name[name], count) for name in self.terms})
 
     def _by_name(self, terms: Terms | Mapping[str, Terms]) -> Mapping[str, Terms]:
@@ -132,10 +143,13 @@ class Schema:
             self.need_terms(name)
         return terms
 
-    def _tokens(self, given: Tokens) -> Tokens:
+    def _tokens(self, given: Tokens, encoded: bool) -> Tokens:
         """As they are stored: token vectors as records, global vectors in float16 or left out."""
-        checked = tokens.check(given, self.dim)
-        checked = checked.with_vectors(self.codec.encode(checked.vectors))
+        if encoded:
+            checked = self._with_records(given)
+        else:
+            checked = tokens.check(given, self.dim)
+            checked = checked.with_vectors(self.codec.encode(checked.vectors))
         if self.ids and checked.ids is None:
             raise InvalidArgument("this collection lists tokens by vocabulary id; give tokens with ids")
         if not self.vector:
@@ -143,6 +157,14 @@ class Schema:
         if checked.globals_ is None:
             raise InvalidArgument(f"this collection holds a global vector of {self.vector} dimensions; give globals_")
         return replace(checked, globals_=tokens.whole_rows(checked.globals_, self.vector).astype(np.float16))
+
+    def _with_records(self, given: Tokens) -> Tokens:
+        records, wanted = given.vectors, (self.codec.width, np.dtype(self.codec.dtype))
+        if records.ndim != 2 or (records.shape[1], records.dtype) != wanted:
+            raise InvalidArgument(
+                f"records have shape {records.shape} {records.dtype}; {self.precision} takes {wanted[0]} {wanted[1]} a token"
+            )
+        return tokens.check(given.with_vectors(np.zeros((len(records), 0), np.float16))).with_vectors(records)
 
     def _rows(self, name: str, terms: Terms, count: int) -> TermRows:
         """A batch of documents' terms as they are stored."""

@@ -102,7 +102,7 @@ class Retriever:
             vector: one vector for each document as well, scored by dot product: True, the encoder's own; without an encoder, the
                 dimensions of the `vector` that every document then comes with. COIL and DupMAE have theirs unasked.
             store: `auto` (by the system and the size of each segment), `exact`, `flat`, `lists` or `faiss:FACTORY`, ... (index/stores.py).
-            precision: how token vectors are kept: `float16`, `int8`, `pq:64` or `pq:32` (index/codecs.py).
+            precision: how token vectors are kept: `float16`, `int8`, `pq:64`, `pq:32`, `residual:2`, ... (index/codecs.py).
             fields: payload fields with an index, so that filters on them are fast; any field can be filtered.
             **machine: as for opening.
         """

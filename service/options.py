@@ -47,7 +47,9 @@ Store = Annotated[
 ]
 Precision = Annotated[
     str,
-    typer.Option(help="How token vectors are kept: float16, int8 (half the bytes), pq:64 or pq:32 (bytes a token)."),
+    typer.Option(
+        help="How token vectors are kept: float16, int8 (half the bytes), pq:64 or pq:32 (bytes a token), residual:1, 2 or 4 (bits, as ColBERTv2)."
+    ),
 ]
 QueryLength = Annotated[int | None, typer.Option(help="Query tokens kept (default: the checkpoint's).")]
 DocumentLength = Annotated[int | None, typer.Option(help="Document tokens kept (default: the checkpoint's).")]
