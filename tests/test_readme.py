@@ -26,5 +26,5 @@ def test_the_shell_commands_exist() -> None:
     from plait.service.cli import app
 
     known = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
-    used = set(re.findall(r"^    (?:.*&& )?plait (\w+)", README, re.M))
+    used = set(re.findall(r"^    (?:.*&& )?plait ([\w-]+)", README, re.M))
     assert used and used <= known
