@@ -364,8 +364,8 @@ def same_id_scores(
     Args:
         rows: (n, dim) float16 or float32, or records (n, dim + 4) uint8: dim int8 values, then their float32 scale.
         asked: (q,) uint32, in any order, the ids of query (q, dim) float32; as ids (n,) are of rows.
-        table: filled with the products, (documents, q) float64, and the tokens of each document, (documents, q) int64, the
-            first of equals; 0 and -1 without any.
+        table: filled with the products and the tokens of each document, the first of equals, (documents, q) float64 and
+            int64; 0 and -1 without any.
     """
     rows, scores = rows.view(np.uint16) if rows.dtype == np.float16 else rows, np.empty(len(documents))
     given = ids, offsets, np.ascontiguousarray(documents, np.int64), asked, np.ascontiguousarray(query)
@@ -374,9 +374,9 @@ def same_id_scores(
 
 
 def half_products(rows: np.ndarray, places: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """(places,) float64 products of the rows at these places, of (n, dim) float16, with a query (dim,) float32. As `same_id_scores`."""
-    out = np.empty(len(places))
-    _native.half_products(rows.view(np.uint16), np.ascontiguousarray(places, np.int64), np.ascontiguousarray(query), out)
+    """(places,) float64 products of rows (n, dim) float16 at these places with a query (dim,) float32. As `same_id_scores`."""
+    out, places, query = np.empty(len(places)), np.ascontiguousarray(places, np.int64), np.ascontiguousarray(query)
+    _native.half_products(rows.view(np.uint16), places, query, out)
     return out
 
 

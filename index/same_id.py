@@ -81,9 +81,7 @@ def explain(parts: list[Part], query: Query, doc: int) -> Alignment:
     (total,) = np.maximum(_sums(part.segment, at, query, (met, matches)), 0)
     whole = None if query.whole is None else float(products(part.segment.tokens.globals_, at, query.whole)[0])
     contributions, similarities = np.maximum(met[0], 0).astype(np.float32), met[0].astype(np.float32)
-    return Alignment(
-        float(np.float32(total + (whole or 0))), contributions, similarities, matches[0], document, whole
-    )
+    return Alignment(float(np.float32(total + (whole or 0))), contributions, similarities, matches[0], document, whole)
 
 
 def _best(part: Part, query: Query, k: int) -> Hits:

@@ -12,6 +12,7 @@ from ..index.search import Alignment
 from ..index.snapshot import Snapshot
 from ..index.term_search import TermMatch
 from ..index.tokens import Role, Tokens
+from .beta import late_match
 from .corpus import document_text
 from .routes import Queries, Route, vectors_of
 from .stages import Stage, stages
@@ -83,7 +84,11 @@ def explained(
         way = route.scoring, route.params, route.filter, route.exact
         why = explanation(id, queries.tokens, shown, snapshot.explain(queries.tokens, document.number, *way), text)
     if sparse and queries.terms is not None and side:
-        match = snapshot.explain_terms(queries.terms, document.number, route.bm25)
+        match = (
+            late_match(route.embed, queries.terms, text)
+            if route.embed
+            else snapshot.explain_terms(queries.terms, document.number, route.bm25)
+        )
         why = with_terms(why, match, side.names(match.keys.tolist(), shown))
     if whole:
         (product,) = snapshot.score_vectors(vectors_of(queries)[0], [document.number]).tolist()

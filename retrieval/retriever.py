@@ -378,4 +378,6 @@ class Retriever:
         return of_queries(route, asked, self._encoded, self.term_side, self.vector_source)
 
     def route(self, search: dict[str, Any], k: int | None) -> Route:
-        return route_of(search, self.system, self.collection, self.term_side.bm25 if self.term_side else None, k)
+        side = self.term_side
+        bm25, embed = (side.bm25, side.embed) if side else (None, None)
+        return route_of(search, self.system, self.collection, bm25, k, embed)

@@ -19,6 +19,8 @@ from ..index.scoring import Scoring, SearchParams, TermParams
 from ..index.snapshot import Snapshot
 from ..index.terms import Terms
 from ..index.tokens import Tokens
+from .beta import Embed, late_scores
+from .corpus import document_text
 from .systems import System
 
 MODES = ("tokens", "terms", "vector", "sum", "hybrid", "rerank")
@@ -50,7 +52,7 @@ class Route:
     mode: str
     """`tokens`: late interaction. `terms`: sparse. `vector`: the global vectors. `sum`: scores by terms and by vector, added
     (DupMAE). `hybrid`: all that there are, fused. `rerank`: the best by terms, scored by late
-    interaction."""
+    interaction; without token vectors, by the embeddings that are then made of them (SVDR's late parametric)."""
     scoring: Scoring
     params: SearchParams
     term_params: TermParams = _WHOLE
@@ -69,6 +71,8 @@ class Route:
     """`hybrid`: what ranks or scores by each of the `lanes` count; None: all alike."""
     lanes: tuple[str, ...] = ()
     """`hybrid`: what is fused, those of `tokens`, `terms`, `vector` that there are. COIL's tokens have the vector within."""
+    embed: Embed | None = None
+    """`rerank` where there are no token vectors: embeds the documents found."""
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -81,12 +85,23 @@ class Route:
     @property
     def sides(self) -> tuple[bool, bool, bool]:
         """Whether this route needs a query's token vectors, its terms, and its global vector (COIL's tokens do not say so)."""
-        needed = {"sum": ("terms", "vector"), "rerank": ("tokens", "terms"), "hybrid": self.lanes}
+        needed = {
+            "sum": ("terms", "vector"),
+            "rerank": ("terms",) if self.embed else ("tokens", "terms"),
+            "hybrid": self.lanes,
+        }
         lanes = needed.get(self.mode, (self.mode,))
         return "tokens" in lanes, "terms" in lanes, "vector" in lanes
 
 
-def route_of(search: dict[str, Any], system: System, collection: Collection, bm25: Bm25 | None, k: int | None) -> Route:
+def route_of(
+    search: dict[str, Any],
+    system: System,
+    collection: Collection,
+    bm25: Bm25 | None,
+    k: int | None,
+    embed: Embed | None = None,
+) -> Route:
     """A search's parameters as the way it takes. Without k, for one document: a target recall changes nothing there.
 
     In `hybrid` and `rerank` a target is of what each side finds, at its depth.
@@ -112,6 +127,8 @@ def route_of(search: dict[str, Any], system: System, collection: Collection, bm2
         )
     condition = None if filter is None else as_filter(filter)
     route = Route(mode, scoring, params, TermParams(**left), exact, condition, bm25, lanes=lanes, **chosen)
+    if mode == "rerank" and not collection.schema.dim:
+        route = replace(route, embed=embed)
     if exact and left:
         raise InvalidArgument(f"exact leaves nothing out, {', '.join(left)} do; give one or the other")
     if target is None or k is None or exact:
@@ -161,10 +178,17 @@ def find(snapshot: Snapshot, route: Route, queries: Queries, k: int) -> list[Hit
         joined = [fused(route, rankings) for rankings in zip(*found, strict=True)]
         return [Hits(hits.docs[:k], hits.scores[:k]) for hits in joined]
     if route.mode == "rerank":
-        given, sparse = tokens_of(queries), by_lane(snapshot, route, "terms", queries, max(k, route.depth))
-        scored = (snapshot.score_tokens(given.take([q]), h.docs, scoring=route.scoring) for q, h in enumerate(sparse))
-        return [best(hits.docs, scores, k) for hits, scores in zip(sparse, scored, strict=True)]
+        sparse = by_lane(snapshot, route, "terms", queries, max(k, route.depth))
+        return [reranked(snapshot, route, queries.one(q), hits.docs, k) for q, hits in enumerate(sparse)]
     return by_lane(snapshot, route, route.mode, queries, k)
+
+
+def reranked(snapshot: Snapshot, route: Route, query: Queries, docs: np.ndarray, k: int) -> Hits:
+    """The k best of the documents that one query's terms found."""
+    if route.embed is None:
+        return best(docs, snapshot.score_tokens(tokens_of(query), docs, scoring=route.scoring), k)
+    texts = [document_text(d.payload) for d in snapshot.documents(docs)]
+    return best(docs, late_scores(route.embed, _given(query.terms, "terms"), texts), k)
 
 
 def fused(route: Route, rankings: Sequence[Hits]) -> Hits:

@@ -9,12 +9,12 @@ import numpy as np
 from ..index.code_scores import code_ranking, codec_error
 from ..index.coded import CodedStore
 from ..index.exact import ExactStore
-from ..index.hits import Hits, best
+from ..index.hits import Hits
 from ..index.kernels import widen
 from ..index.scoring import TermParams
 from ..index.search import locate
 from ..index.snapshot import Snapshot
-from .routes import Queries, Route, by_lane, fused, tokens_of
+from .routes import Queries, Route, by_lane, fused, reranked, tokens_of
 
 _DEEP = 10_000
 """Ranks that are told; below, only whether a document passed."""
@@ -60,10 +60,9 @@ def stages(snapshot: Snapshot, route: Route, query: Queries, number: int, k: int
             (ranking,), own = by_lane(snapshot, route, lane, query, _deep(snapshot, route, lane, depth)), None
         rankings.append(Hits(ranking.docs[:depth], ranking.scores[:depth]))
         found.append(_placed(lane, ranking, number, depth, own))
-    if route.mode == "rerank" and found[-1].passed and query.tokens is not None:
+    if route.mode == "rerank" and found[-1].passed and (query.tokens is not None or route.embed):
         docs = rankings[0].docs
-        reranked = best(docs, snapshot.score_tokens(query.tokens, docs, scoring=route.scoring), len(docs))
-        found.append(_placed("rerank", reranked, number, k))
+        found.append(_placed("rerank", reranked(snapshot, route, query, docs, len(docs)), number, k))
     if route.mode == "hybrid":
         found.append(_placed("fusion", fused(route, rankings), number, k))
     return found

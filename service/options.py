@@ -59,7 +59,8 @@ TargetRecall = Annotated[
 TermsName = Annotated[
     str | None,
     typer.Option(
-        "--terms", help="Sparse terms beside the token vectors: bm25, bm25:LANGUAGE, a sparse checkpoint, or binary."
+        "--terms",
+        help="Sparse terms beside the token vectors: bm25, bm25:LANGUAGE, a sparse checkpoint, binary, or beta:CHECKPOINT (documents as binary has them, queries embedded).",
     ),
 ]
 Vector = Annotated[
@@ -68,7 +69,7 @@ Vector = Annotated[
 Mode = Annotated[
     str | None,
     typer.Option(
-        help="tokens (late interaction), terms (sparse), vector (global vectors), sum (terms and vector), hybrid (all, fused), rerank (terms, then tokens)."
+        help="tokens (late interaction), terms (sparse), vector (global vectors), sum (terms and vector), hybrid (all, fused), rerank (terms, then tokens, or with beta: the documents' embeddings)."
     ),
 ]
 Depth = Annotated[int | None, typer.Option(help="Documents that each side gives to hybrid, and terms to rerank.")]

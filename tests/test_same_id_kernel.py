@@ -12,7 +12,12 @@ DIMS = st.sampled_from([1, 3, 8, 17, 32, 130])
 
 
 def by_loops(
-    floats: np.ndarray, ids: np.ndarray, offsets: np.ndarray, documents: np.ndarray, asked: np.ndarray, query: np.ndarray
+    floats: np.ndarray,
+    ids: np.ndarray,
+    offsets: np.ndarray,
+    documents: np.ndarray,
+    asked: np.ndarray,
+    query: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores, minus infinity where no id is shared, and the best products of each query token, 0 without any."""
     scores, table = np.full(len(documents), -np.inf), np.zeros((len(documents), len(asked)))
