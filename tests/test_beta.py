@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ FIRST = 20
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    path, weights = tmp_path / "svdr", {}
+    path = tmp_path / "svdr"
+    weights: dict[str, Any] = {}
     path.mkdir()
     for seed, name in enumerate(("encoder_q", "encoder_p")):
         weights |= tiny.under(f"{name}.bert_model.", tiny.plain(seed))
@@ -48,7 +50,9 @@ def truth(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
     encoder = tiny.load(folder)
     query = encoder.encode_queries([QUERY]).rows.toarray()[0].astype(float)
     ids = [{i for i in tiny.line(text, 128) if i >= FIRST} for text in TEXTS.values()]
-    beta = {d: sum(query[i] for i in own) for d, own in zip(TEXTS, ids, strict=True) if any(query[i] for i in own)}
+    beta = {
+        d: float(sum(query[i] for i in own)) for d, own in zip(TEXTS, ids, strict=True) if any(query[i] for i in own)
+    }
     embedded = encoder.encode_documents(list(TEXTS.values())).rows.toarray().astype(float) @ query
     return beta, dict(zip(TEXTS, embedded, strict=True))
 
