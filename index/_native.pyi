@@ -155,8 +155,8 @@ def same_id_scores(
     asked: np.ndarray,
     query: np.ndarray,
     scores: np.ndarray,
-    products: np.ndarray,
-    tokens: np.ndarray,
+    products: np.ndarray | None,
+    tokens: np.ndarray | None,
 ) -> None: ...
 def half_products(rows: np.ndarray, places: np.ndarray, query: np.ndarray, out: np.ndarray) -> None: ...
 def level() -> str: ...

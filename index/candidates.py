@@ -29,7 +29,8 @@ def same_id_scores(parts: list[Part], query: same_id.Query, docs: np.ndarray) ->
     """(docs,) float32 scores of one query with documents by number, tokens compared at equal ids."""
     scores = np.zeros(len(docs), np.float32)
     for part, places, positions in _spread(parts, docs):
-        scores[places] = same_id.score(part.segment, positions, query)[0]
+        found = same_id.score(part.segment, positions, query)
+        scores[places] = np.where(found > -np.inf, found, 0)
     return scores
 
 

@@ -66,52 +66,76 @@ def search(parts: list[Part], queries: list[Query], k: int) -> list[Hits]:
     return [exact.merge([_best(part, query, k) for part in parts], k) for query in queries]
 
 
-def score(segment: Segment, positions: np.ndarray, query: Query) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) float64 scores of the documents at these positions, and (n,) bool: whether they are found."""
-    total, _, matches = _matches(segment, positions, query)
+def score(segment: Segment, positions: np.ndarray, query: Query) -> np.ndarray:
+    """(n,) float64 scores of the documents at these positions; minus infinity for one that is not found."""
+    scores = _sums(segment, positions, query)
     if query.whole is None:
-        return total, np.asarray((matches >= 0).any(axis=1))
-    return total + products(segment.tokens.globals_, positions, query.whole), np.ones(len(positions), bool)
+        return scores
+    return np.maximum(scores, 0) + products(segment.tokens.globals_, positions, query.whole)
 
 
 def explain(parts: list[Part], query: Query, doc: int) -> Alignment:
     """Every query token with the token of equal id that is nearest to it: its contribution is at least 0."""
     part, position = locate(parts, doc)
     document, at = part.segment.document(position), np.array([position])
-    (total,), (met,), (matches,) = _matches(part.segment, at, query)
+    met, matches = np.empty((1, len(query.ids))), np.empty((1, len(query.ids)), np.int64)
+    (total,) = np.maximum(_sums(part.segment, at, query, (met, matches)), 0)
     whole = None if query.whole is None else float(products(part.segment.tokens.globals_, at, query.whole)[0])
-    score, contributions = float(np.float32(total + (whole or 0))), np.maximum(met, 0)
-    return Alignment(score, contributions.astype(np.float32), met.astype(np.float32), matches, document, whole)
+    contributions, similarities = np.maximum(met[0], 0).astype(np.float32), met[0].astype(np.float32)
+    return Alignment(float(np.float32(total + (whole or 0))), contributions, similarities, matches[0], document, whole)
 
 
 def _best(part: Part, query: Query, k: int) -> Hits:
-    segment, found = part.segment, []
-    for positions in _candidates(part, query, k):
-        totals, met = score(segment, positions, query)
-        found.append(best(segment.documents[positions[met]], totals[met].astype(np.float32), k))
-    return exact.merge(found, k)
+    segment, estimated = part.segment, _estimates(part, query)
+    if estimated is None:
+        every = np.arange(len(segment.documents)) if part.allowed is None else np.flatnonzero(part.allowed)
+        blocks = _blocks(segment, every)
+        return exact.merge([_ranked(segment, some, score(segment, some, query), k) for some in blocks], k)
+    estimates, wrong = estimated
+    chosen = among_best(estimates, wrong, k, open=part.allowed)
+    upper = estimates[chosen].astype(np.float64) + (wrong if len(wrong) == 1 else wrong[chosen])
+    order = np.argpartition(-upper, k - 1) if k < len(chosen) else np.arange(len(chosen))
+    # The least exact score of the k likeliest is a better bound than the one that chose them; one step of float32 below, lest
+    # a tie after rounding be missed.
+    likely, rest = np.sort(order[:k]), np.sort(order[k:])
+    scores = score(segment, chosen[likely], query)
+    rest = rest[upper[rest] >= np.nextafter(np.float32(scores.min(initial=np.inf)), np.float32(-np.inf))]
+    scores = np.concatenate([scores, score(segment, chosen[rest], query)])
+    return _ranked(segment, chosen[np.concatenate([likely, rest])], scores, k)
 
 
-def _candidates(part: Part, query: Query, k: int) -> Iterator[np.ndarray]:
-    """Positions to be scored, in blocks of bounded size."""
-    segment = part.segment
-    if isinstance(part.store, ContextualStore) and (query.whole is None) == (part.codes is None):
-        estimates, wrong = part.store.lists.estimate(query.ids, query.vectors)
-        if query.whole is not None and part.codes is not None:
-            products, more = part.codes.estimate(query.whole)
-            estimates, wrong = np.maximum(estimates, 0) + products, more + np.float32(wrong)
-        chosen = among_best(estimates, wrong, k, open=part.allowed)
-    else:
-        chosen = np.arange(len(segment.documents)) if part.allowed is None else np.flatnonzero(part.allowed)
-    offsets = segment.tokens.offsets
-    ends = np.cumsum(offsets[chosen + 1] - offsets[chosen] + 1)
-    for block in np.split(chosen, np.searchsorted(ends, np.arange(_ROWS, ends[-1] if len(ends) else 0, _ROWS))):
-        if len(block):
-            yield block
+def _estimates(part: Part, query: Query) -> tuple[np.ndarray, np.ndarray] | None:
+    """(documents,) float32 scores, minus infinity for what is not found, and by how much each (or all) may be wrong.
+
+    None: this segment has no lists, or no bytes of its global vectors.
+    """
+    if not isinstance(part.store, ContextualStore) or (query.whole is None) != (part.codes is None):
+        return None
+    estimates, wrong = part.store.lists.estimate(query.ids, query.vectors)
+    if query.whole is None or part.codes is None:
+        return estimates, np.array([wrong], np.float32)
+    products, more = part.codes.estimate(query.whole)
+    return np.maximum(estimates, 0) + products, more + np.float32(wrong)
 
 
-def _matches(segment: Segment, positions: np.ndarray, query: Query) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """As `same_id_scores` has them, of the documents at these positions."""
+def _ranked(segment: Segment, positions: np.ndarray, scores: np.ndarray, k: int) -> Hits:
+    return best(segment.documents[positions], scores.astype(np.float32), k)
+
+
+def _blocks(segment: Segment, positions: np.ndarray) -> Iterator[np.ndarray]:
+    """Rising positions in blocks of bounded size; a longer document stands alone."""
+    if not len(positions):
+        return
+    ends = np.cumsum(segment.tokens.offsets[positions + 1] - segment.tokens.offsets[positions] + 1)
+    for some in np.split(positions, np.searchsorted(ends, np.arange(_ROWS, ends[-1], _ROWS))):
+        if len(some):
+            yield some
+
+
+def _sums(
+    segment: Segment, positions: np.ndarray, query: Query, table: tuple[np.ndarray, np.ndarray] | None = None
+) -> np.ndarray:
+    """`same_id_scores` of the documents at these positions."""
     tokens, records, places = segment.tokens, segment.tokens.vectors, positions
     ids, offsets = np.zeros(0, np.uint32) if tokens.ids is None else tokens.ids, tokens.offsets
     if tokens.ids is None and (offsets[positions + 1] > offsets[positions]).any():
@@ -119,4 +143,4 @@ def _matches(segment: Segment, positions: np.ndarray, query: Query) -> tuple[np.
     if not isinstance(segment.codec, Half | Bytes):
         rows, offsets = ragged_rows(offsets, positions)
         records, ids, places = segment.codec.floats(records[rows]), ids[rows], np.arange(len(positions))
-    return same_id_scores(records, ids, offsets, places, query.ids, query.vectors)
+    return same_id_scores(records, ids, offsets, places, query.ids, query.vectors, table)

@@ -132,32 +132,32 @@ def byte_products(
 
 
 def same_id_scores(
-    rows: np.ndarray, ids: np.ndarray, offsets: np.ndarray, documents: np.ndarray, asked: np.ndarray, query: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The best products of a query's tokens with chosen documents' tokens of equal id: (documents,) float64 sums of those above 0.
+    rows: np.ndarray,
+    ids: np.ndarray,
+    offsets: np.ndarray,
+    documents: np.ndarray,
+    asked: np.ndarray,
+    query: np.ndarray,
+    table: tuple[np.ndarray, np.ndarray] | None = None,
+) -> np.ndarray:
+    """(documents,) float64: sum over query tokens of max(0, the best product with a chosen document's token of equal id).
 
-    Then the products, (documents, q) float64, and the tokens of each document, (documents, q) int64, the first of equals; 0 and
-    -1 without any. The same on every instruction set; rows are read in place.
+    Minus infinity without any such token. The same on every instruction set; rows are read in place.
 
     Args:
         rows: (n, dim) float16 or float32, or records (n, dim + 4) uint8: dim int8 values, then their float32 scale.
-        ids: (n,) uint32.
-        asked: (q,) uint32, in any order, the ids of query (q, dim) float32.
+        asked: (q,) uint32, in any order, the ids of query (q, dim) float32; as ids (n,) are of rows.
+        table: filled with the products and the tokens of each document, the first of equals, (documents, q) float64 and
+            int64; 0 and -1 without any.
     """
-    shape = len(documents), len(asked)
-    scores, products, tokens = np.empty(len(documents)), np.empty(shape), np.empty(shape, np.int64)
-    places = np.ascontiguousarray(documents, np.int64)
-    query = np.ascontiguousarray(query)
-    _native.same_id_scores(_bits(rows), ids, offsets, places, asked, query, scores, products, tokens)
-    return scores, products, tokens
+    rows, scores = rows.view(np.uint16) if rows.dtype == np.float16 else rows, np.empty(len(documents))
+    given = ids, offsets, np.ascontiguousarray(documents, np.int64), asked, np.ascontiguousarray(query)
+    _native.same_id_scores(rows, *given, scores, *(table or (None, None)))
+    return scores
 
 
 def half_products(rows: np.ndarray, places: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """(places,) float64 products of the rows at these places, of (n, dim) float16, with a query (dim,) float32. As `same_id_scores`."""
-    out = np.empty(len(places))
-    _native.half_products(_bits(rows), np.ascontiguousarray(places, np.int64), np.ascontiguousarray(query), out)
+    """(places,) float64 products of rows (n, dim) float16 at these places with a query (dim,) float32. As `same_id_scores`."""
+    out, places, query = np.empty(len(places)), np.ascontiguousarray(places, np.int64), np.ascontiguousarray(query)
+    _native.half_products(rows.view(np.uint16), places, query, out)
     return out
-
-
-def _bits(rows: np.ndarray) -> np.ndarray:
-    return rows.view(np.uint16) if rows.dtype == np.float16 else rows

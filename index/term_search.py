@@ -86,8 +86,11 @@ def explain_terms(parts: list[Part], field: str, query: TermRows, doc: int, coun
     """
     part, position = locate(parts, doc)
     rows = part.segment.terms[field].take([position])
-    if counts is not None:
-        rows = weighed(rows, counts)
+    return match_rows(query, rows if counts is None else weighed(rows, counts))
+
+
+def match_rows(query: TermRows, rows: TermRows) -> TermMatch:
+    """The keys behind the score of one document's rows for one query. Ties: `explain_terms`."""
     columns: list[tuple[np.ndarray, ...]] = [
         tuple(np.zeros(0, t) for t in (np.uint32, np.float32, np.float32, *[int] * 2))
     ]

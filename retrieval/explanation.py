@@ -13,6 +13,7 @@ from ..index.snapshot import Snapshot
 from ..index.term_search import TermMatch
 from ..index.terms import TERMS
 from ..index.tokens import Role, Tokens
+from .beta import late_match
 from .corpus import document_text
 from .routes import Queries, Route, check_named, terms_of, vectors_of
 from .stages import Stage, stages
@@ -97,7 +98,9 @@ def explained(
     leading = route.scorer if route.mode == "rerank" and route.scorer != "tokens" else next(iter(fields), None)
     for name in fields if queries.terms is not None else ():
         if side := sides.get(name):
-            match = snapshot.explain_terms(terms_of(queries, name), document.number, route.bm25.get(name), name)
+            terms, own = terms_of(queries, name), route.bm25.get(name)
+            late = route.embed if name == route.scorer else None
+            match = late_match(late, terms, text) if late else snapshot.explain_terms(terms, document.number, own, name)
             why = with_terms(why, name, match, side.names(match.keys.tolist(), shown), name == leading)
     if whole:
         (product,) = snapshot.score_vectors(vectors_of(queries)[0], [document.number]).tolist()

@@ -377,4 +377,9 @@ class Retriever:
         return of_queries(route, asked, self._encoded, self.term_sides, self.vector_source)
 
     def route(self, search: dict[str, Any], k: int | None) -> Route:
-        return route_of(search, self.system, self.collection, k)
+        route = route_of(search, self.system, self.collection, k)
+        if route.mode != "rerank":
+            return route
+        scorer = route.field if route.scorer == "tokens" and not self.has_tokens else route.scorer
+        side = self.term_sides.get(scorer) if scorer in self.collection.schema.terms else None
+        return replace(route, scorer=scorer, embed=side.embed) if side and side.embed else route

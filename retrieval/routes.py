@@ -19,6 +19,8 @@ from ..index.scoring import Scoring, SearchParams, TermParams
 from ..index.snapshot import Snapshot
 from ..index.terms import TERMS, Terms
 from ..index.tokens import Tokens
+from .beta import Embed, late_scores
+from .corpus import document_text
 from .systems import System
 
 MODES = ("tokens", "terms", "vector", "sum", "hybrid", "rerank")
@@ -79,6 +81,8 @@ class Route:
     """`terms`, `sum`: the term field; `rerank`: the one whose best are scored. By default the first."""
     scorer: str = "tokens"
     """`rerank`: what scores, `tokens`, `vector` or a term field (TILDEv2 over BM25): exactly, 0 where no term is shared."""
+    embed: Embed | None = None
+    """`rerank` by a term field of `beta:`: embeds the documents that were found (SVDR's late parametric)."""
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -232,7 +236,10 @@ def rescored(snapshot: Snapshot, route: Route, query: Queries, docs: np.ndarray)
         return snapshot.score_tokens(tokens_of(query), docs, scoring=route.scoring)
     if route.scorer == "vector":
         return snapshot.score_vectors(vectors_of(query)[0], docs)
-    return snapshot.score_terms(terms_of(query, route.scorer), docs, route.bm25.get(route.scorer), route.scorer)
+    terms = terms_of(query, route.scorer)
+    if route.embed:
+        return late_scores(route.embed, terms, [document_text(d.payload) for d in snapshot.documents(docs)])
+    return snapshot.score_terms(terms, docs, route.bm25.get(route.scorer), route.scorer)
 
 
 def fused(route: Route, rankings: Sequence[Hits]) -> Hits:

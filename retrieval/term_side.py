@@ -17,6 +17,8 @@ from .sparse import FAMILIES, SparseEncoder, SparseOptions, load_sparse_encoder
 if TYPE_CHECKING:
     import numpy as np
 
+    from .beta import Embed
+
 
 _NAMED = re.compile(r"([a-z0-9_-]+)=(.+)")
 
@@ -39,6 +41,11 @@ class TermSide:
 
     def queries(self, texts: Sequence[str]) -> Terms:
         return self.encoder.encode_queries(texts)
+
+    @property
+    def embed(self) -> Embed | None:
+        """Embeds documents that were found by their tokens (`beta.py`); None: what is kept of them is what is scored."""
+        return getattr(self.encoder, "embed", None)
 
     @property
     def vector(self) -> int:
@@ -108,7 +115,8 @@ def load_terms(
 ) -> TermSide:
     """`bm25`, `bm25:LANGUAGE`, `binary`, or a folder or hub id of a sparse checkpoint (`sparse.py`).
 
-    The lengths are tokens that a checkpoint keeps (None: as it says); BM25 keeps all words. `FAMILY:` before a checkpoint says how to read it where its files cannot tell: `slim:FOLDER`, `splade-doc:FOLDER`.
+    The lengths are tokens that a checkpoint keeps (None: as it says); BM25 keeps all words. `beta:` before a checkpoint keeps documents as
+    `binary` does and embeds queries (`beta.py`); `FAMILY:` says how to read one where its files cannot tell: `slim:FOLDER`, `splade-doc:FOLDER`.
 
     Raises:
         InvalidArgument: no such language; a checkpoint of no sparse family.
@@ -118,6 +126,11 @@ def load_terms(
     kind, _, rest = name.partition(":")
     if kind == "bm25":
         return TermSide(name, Analyzer(rest or "english"), TermField(KEYS, counts=True), Bm25())
+    if rest and kind == "beta":
+        from .beta import load_beta
+
+        beta = load_beta(rest, SparseOptions(None, query_length, document_length), device=device, threads=threads)
+        return TermSide(name, beta, TermField(beta.spec.vocabulary), fingerprint=beta.spec.fingerprint)
     named = rest and kind in FAMILIES
     options = SparseOptions(kind if named else None, query_length, document_length)
     encoder = load_sparse_encoder(rest if named else name, options, device=device, threads=threads)

@@ -69,7 +69,7 @@ TermsName = Annotated[
     list[str] | None,
     typer.Option(
         "--terms",
-        help="Sparse terms beside the token vectors: bm25, bm25:LANGUAGE, a sparse checkpoint, or binary. Repeatable: several fields, each NAME=... or called by its kind (bm25).",
+        help="Sparse terms beside the token vectors: bm25, bm25:LANGUAGE, a sparse checkpoint, binary, or beta:CHECKPOINT (documents as binary has them, queries embedded). Repeatable: several fields, each NAME=... or called by its kind (bm25).",
     ),
 ]
 Vector = Annotated[
@@ -78,7 +78,7 @@ Vector = Annotated[
 Mode = Annotated[
     str | None,
     typer.Option(
-        help="tokens (late interaction), terms (sparse), vector (global vectors), sum (terms and vector), hybrid (all or --lanes, fused), rerank (terms, then tokens or --scorer)."
+        help="tokens (late interaction), terms (sparse), vector (global vectors), sum (terms and vector), hybrid (all or --lanes, fused), rerank (terms, then tokens, --scorer, or with beta: the documents' embeddings)."
     ),
 ]
 Depth = Annotated[int | None, typer.Option(help="Documents that each side gives to hybrid, and terms to rerank.")]

@@ -15,7 +15,7 @@ from plait.index.filters import Range
 from plait.index.hits import Hits
 from plait.index.scoring import Scoring
 from plait.index.snapshot import Snapshot
-from plait.index.tokens import Tokens, from_matrices, from_vectors
+from plait.index.tokens import Tokens, concatenate, from_matrices, from_vectors
 
 COIL = Scoring("same_id")
 
@@ -200,3 +200,22 @@ def test_vectors_alone_are_sealed_and_merged_by_their_number(tmp_path: Path) -> 
             products = vectors.astype(np.float64) @ query[0]
             assert hits.docs.tolist() == np.argsort(-products, kind="stable").tolist()
     assert check_collection(tmp_path / "c") == []
+
+
+@pytest.mark.parametrize("precision", ["int8", "pq:32"])
+def test_other_precisions_are_scored_as_what_their_records_stand_for(tmp_path: Path, precision: str) -> None:
+    rng = np.random.default_rng(4)
+    documents = keyed(rng, [3, 0, 5, 9, 1], 32, 0, 4)
+    query = keyed(rng, [6], 32, 0, 5)
+    with Collection.create(tmp_path / "c", 32, "exact", precision=precision) as collection:
+        collection.live.upsert([str(i) for i in range(5)], documents)
+        collection.seal()
+        with collection.snapshot() as snapshot:
+            kept = concatenate([snapshot.tokens(d) for d in range(5)])
+            wanted = truth(query, kept)
+            (hits,) = snapshot.search(query, 3, COIL)
+            order = sorted(wanted, key=lambda d: -wanted[d])[:3]
+            assert hits.docs.tolist() == order
+            np.testing.assert_allclose(hits.scores, [wanted[d] for d in order], rtol=1e-6)
+            for d in range(5):
+                assert_explained(snapshot, query, d, wanted.get(d, 0))

@@ -86,6 +86,11 @@ struct RowKernels {
 
     // The product of two rows in doubles, in which products of floats are exact: equal on all instruction sets.
     double (*dot)(const float* row, const float* query, std::size_t dim);
+    double (*dot_half)(const std::uint16_t* row, const float* query, std::size_t dim);
+
+    // The places j with ids[j] among `count` asked ones, rising; places has room for n. Returns how many.
+    std::size_t (*find_ids)(const std::uint32_t* ids, std::size_t n, const std::uint32_t* asked, std::size_t count,
+                            std::uint32_t* places);
 };
 
 struct ListKernels {

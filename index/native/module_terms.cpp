@@ -183,11 +183,12 @@ static void products_of_bytes(Array<const std::int8_t, 2> codes, Vector<float> s
 template <typename Row>
 static void same_id_scores(Array<const Row, 2> rows, Vector<std::uint32_t> ids, Vector<std::int64_t> offsets,
                            Vector<std::int64_t> documents, Vector<std::uint32_t> asked, Array<const float, 2> query,
-                           Array<double, 1> scores, Array<double, 2> products, Array<std::int64_t, 2> tokens) {
+                           Array<double, 1> scores, std::optional<Array<double, 2>> products,
+                           std::optional<Array<std::int64_t, 2>> tokens) {
     constexpr std::size_t more = std::is_same_v<Row, std::uint8_t> ? sizeof(float) : 0;
     const std::size_t n = rows.shape(0), stride = rows.shape(1), count = documents.shape(0), dim = query.shape(1);
-    const auto table = [&](auto& out) { return out.shape(0) == count && out.shape(1) == asked.shape(0); };
-    if (ids.shape(0) != n || stride != dim + more || query.shape(0) != asked.shape(0) || scores.shape(0) != count ||
+    const auto table = [&](auto& out) { return !out || (out->shape(0) == count && out->shape(1) == asked.shape(0)); };
+    if (ids.shape(0) != n || stride != dim + more || dim > most_dim || query.shape(0) != asked.shape(0) || scores.shape(0) != count ||
         !table(products) || !table(tokens))
         throw std::invalid_argument("same_id_scores: shapes do not fit");
     for (std::size_t c = 0; c < count; ++c) {
@@ -202,20 +203,20 @@ static void same_id_scores(Array<const Row, 2> rows, Vector<std::uint32_t> ids, 
     else keyed.bytes = {reinterpret_cast<const std::int8_t*>(rows.data()), stride, rows.data() + dim, stride};
     nb::gil_scoped_release release;
     same_id_scan(keyed, offsets.data(), documents.data(), count, {asked.data(), query.data(), asked.shape(0)},
-                 scores.data(), products.data(), tokens.data());
+                 scores.data(), products ? products->data() : nullptr, tokens ? tokens->data() : nullptr);
 }
 
 template <typename Row>
 static void def_same_id(nb::module_& m) {
     m.def("same_id_scores", same_id_scores<Row>, nb::arg("rows").noconvert(), nb::arg("ids").noconvert(),
           nb::arg("offsets").noconvert(), nb::arg("documents").noconvert(), nb::arg("asked").noconvert(),
-          nb::arg("query").noconvert(), nb::arg("scores").noconvert(), nb::arg("products").noconvert(),
-          nb::arg("tokens").noconvert());
+          nb::arg("query").noconvert(), nb::arg("scores").noconvert(), nb::arg("products").noconvert().none(),
+          nb::arg("tokens").noconvert().none());
 }
 
 static void products_of_halves(Array<const std::uint16_t, 2> rows, Vector<std::int64_t> places, Vector<float> query,
                                Array<double, 1> out) {
-    if (query.shape(0) != rows.shape(1) || out.shape(0) != places.shape(0))
+    if (query.shape(0) != rows.shape(1) || rows.shape(1) > most_dim || out.shape(0) != places.shape(0))
         throw std::invalid_argument("half_products: shapes do not fit");
     for (std::size_t c = 0; c < places.shape(0); ++c)
         if (places.data()[c] < 0 || places.data()[c] >= std::int64_t(rows.shape(0)))

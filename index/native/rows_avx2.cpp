@@ -20,8 +20,9 @@ Ints dot_quads(Ints sum, const Quads& row, const Quads& q) {
 std::int32_t squares_of(const std::int8_t* row, std::size_t dim, std::int32_t* start) {
     return plain_squares(row, dim, start);
 }
+unsigned lanes_set(Ints hit) { return unsigned(_mm256_movemask_ps((__m256)hit)); }
 }  // namespace
 
 #include "rows_loop.h"
 
-const RowKernels rows_avx2 = {max_half, max_byte, max_quads, max_product, max_residual, multiply, dot};
+const RowKernels rows_avx2 = {max_half, max_byte, max_quads, max_product, max_residual, multiply, dot, dot_half, find_ids};

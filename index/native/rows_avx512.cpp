@@ -28,8 +28,9 @@ std::int32_t squares_of(const std::int8_t* row, std::size_t dim, std::int32_t* s
     *start = -128 * _mm512_reduce_add_epi32(sum);
     return _mm512_reduce_add_epi32(squares);
 }
+unsigned lanes_set(Ints hit) { return _mm512_test_epi32_mask((__m512i)hit, (__m512i)hit); }
 }  // namespace
 
 #include "rows_loop.h"
 
-const RowKernels rows_avx512 = {max_half, max_byte, max_quads, max_product, max_residual, multiply, dot};
+const RowKernels rows_avx512 = {max_half, max_byte, max_quads, max_product, max_residual, multiply, dot, dot_half, find_ids};

@@ -9,7 +9,8 @@ namespace {
 // A file that includes this names the vectors of its instruction set, Lanes (floats) and Ints (32 bits), as wide as each
 // other; tile_rows and quad_rows, chosen so that tile_rows and 2 * quad_rows accumulators stay in registers; and for
 // products of bytes, four in each lane of an Ints: Quads, query_quads(ints), row_quads(ints) and dot_quads(sum, row, query),
-// where a row's sums begin with the start that squares_of(row, dim, &start) finds beside the sum of its squares.
+// where a row's sums begin with the start that squares_of(row, dim, &start) finds beside the sum of its squares;
+// and lanes_set(ints), a bit for each lane that is not zero but all ones.
 constexpr std::size_t width = sizeof(Lanes) / sizeof(float);
 
 // best = max(best, products of `tile_rows` float rows with query rows [0, width)).
@@ -185,8 +186,10 @@ void multiply(const float* query, std::size_t rows, std::size_t dim, const float
 
 // Eight sums, each of every eighth dimension, whatever the width of a vector.
 double dot(const float* row, const float* query, std::size_t dim) {
-    typedef double Sums __attribute__((vector_size(64)));
     typedef float Eight __attribute__((vector_size(32)));
+    typedef double Sums __attribute__((vector_size(64)));
+    typedef double Four __attribute__((vector_size(32)));
+    typedef double Two __attribute__((vector_size(16)));
     Sums sums = {};
     std::size_t d = 0;
     for (; d + 8 <= dim; d += 8) {
@@ -196,7 +199,40 @@ double dot(const float* row, const float* query, std::size_t dim) {
         sums += __builtin_convertvector(a, Sums) * __builtin_convertvector(b, Sums);
     }
     for (std::size_t left = 0; d < dim; ++d, ++left) sums[left] += double(row[d]) * double(query[d]);
-    return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+    Four half[2];
+    __builtin_memcpy(half, &sums, sizeof sums);
+    half[0] += half[1];
+    Two quarter[2];
+    __builtin_memcpy(quarter, half, sizeof quarter);
+    quarter[0] += quarter[1];
+    return quarter[0][0] + quarter[0][1];
+}
+
+double dot_half(const std::uint16_t* row, const float* query, std::size_t dim) {
+    float room[most_dim];
+    widen_row(row, dim, room);
+    return dot(room, query, dim);
+}
+
+// The places from `first` on of asked ids among the `there` of a vector.
+std::size_t find_in(const std::uint32_t* ids, std::size_t there, const std::uint32_t* asked, std::size_t count,
+                    std::size_t first, std::uint32_t* places) {
+    Ints block = {}, hit = {};
+    if (there == width) __builtin_memcpy(&block, ids, sizeof block);
+    else for (std::size_t j = 0; j < there; ++j) block[j] = std::int32_t(ids[j]);
+    for (std::size_t a = 0; a < count; ++a) hit |= block == Ints{} + std::int32_t(asked[a]);
+    std::size_t found = 0;
+    for (unsigned bits = lanes_set(hit) & ((1u << there) - 1); bits; bits &= bits - 1)
+        places[found++] = std::uint32_t(first) + unsigned(__builtin_ctz(bits));
+    return found;
+}
+
+std::size_t find_ids(const std::uint32_t* ids, std::size_t n, const std::uint32_t* asked, std::size_t count,
+                     std::uint32_t* places) {
+    std::size_t found = 0, j = 0;
+    for (; j + width <= n; j += width) found += find_in(ids + j, width, asked, count, j, places + found);
+    if (j < n) found += find_in(ids + j, n - j, asked, count, j, places + found);
+    return found;
 }
 
 }  // namespace

@@ -14,8 +14,13 @@ Quads row_quads(Ints row) { return halves_of(row); }
 std::int32_t squares_of(const std::int8_t* row, std::size_t dim, std::int32_t* start) {
     return plain_squares(row, dim, start);
 }
+unsigned lanes_set(Ints hit) {
+    unsigned bits = 0;
+    for (unsigned j = 0; j < sizeof hit / 4; ++j) bits |= (hit[j] & 1u) << j;
+    return bits;
+}
 }  // namespace
 
 #include "rows_loop.h"
 
-const RowKernels rows_scalar = {max_half, max_byte, max_quads, max_product, max_residual, multiply, dot};
+const RowKernels rows_scalar = {max_half, max_byte, max_quads, max_product, max_residual, multiply, dot, dot_half, find_ids};

@@ -18,7 +18,8 @@ struct KeyedQuery {
 
 // For `count` documents, document d owning the rows offsets[d] to offsets[d + 1] - 1: the greatest product of each query
 // row with a row of equal id, and which that is, the first of equals, counted within the document; 0 and -1 without any.
-// scores[c] is the sum of those above 0. products and tokens are (count, query rows).
+// scores[c] is the sum of those above 0, minus infinity without any product. products and tokens are (count, query rows), or
+// nullptr.
 void same_id_scan(const KeyedRows& rows, const std::int64_t* offsets, const std::int64_t* documents, std::size_t count,
                   const KeyedQuery& query, double* scores, double* products, std::int64_t* tokens);
 
