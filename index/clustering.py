@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,12 @@ _ROUNDS = 5
 """Rounds of k-means. Of 5 and 20 the recall is the same."""
 _PRODUCTS = 1 << 22
 """Products of tokens and centroids that are held at a time (16 MiB)."""
+_BY_ID = 1024
+"""Centroids beyond which a token looks at those of its vocabulary id, where there are ids."""
+_SEEN, _NEAR = 32, 32
+"""Tokens for each centroid that say where those of an id lie, and centroids nearest to their mean that are looked at too."""
+_ROWS = 1 << 18
+"""Tokens that are sorted by id at a time."""
 _TWO_LEVEL = 2048
 """Centroids beyond which they are looked up by groups."""
 _GROUPS = 8
@@ -51,20 +58,61 @@ def fit(sample: np.ndarray, lists: int, seed: int = 0) -> np.ndarray:
     return centroids * (points * centroids[assign(centroids, points)]).sum(axis=1).mean()
 
 
-def assign(centroids: np.ndarray, vectors: Vectors) -> np.ndarray:
+def assign(centroids: np.ndarray, vectors: Vectors, ids: np.ndarray | None = None) -> np.ndarray:
     """(n,) int64: the list of every vector (n, dim), whose centroid has the largest product with it.
 
-    Of more than 2,048 centroids only those of the 8 nearest groups are looked at, so that the work grows with the square
-    root of their number; the product found is then the largest nearly always, and close to it otherwise.
+    Of many centroids only some are looked at, so that a token's work barely grows with their number; the product found is then
+    the largest nearly always, and close to it otherwise. With vocabulary ids (n,), of more than 1,024 centroids those where
+    tokens of the same id were seen: on real embeddings 0.96 of 4,096 are the nearest, for a quarter of the work. Without, of
+    more than 2,048 those of the 8 nearest groups.
     """
+    if ids is not None and len(centroids) > _BY_ID:
+        return _assign_by_ids(centroids, vectors, ids)
     if len(centroids) > _TWO_LEVEL:
         return _assign_by_groups(centroids, vectors)
+    return _nearest(centroids, vectors)
+
+
+def _nearest(centroids: np.ndarray, vectors: Vectors) -> np.ndarray:
     out = np.empty(len(vectors), np.int64)
     step = max(1, _PRODUCTS // len(centroids))
     for start in range(0, len(vectors), step):
         products = kernels.widen(vectors[start : start + step]) @ centroids.T
         out[start : start + step] = products.argmax(axis=1)
     return out
+
+
+def _assign_by_ids(centroids: np.ndarray, vectors: Vectors, ids: np.ndarray) -> np.ndarray:
+    """As `assign`, among the centroids that a sample's tokens of the same id have and those nearest to their mean."""
+    size = min(len(vectors), _SEEN * len(centroids))
+    rows = np.sort(np.random.default_rng(0).choice(len(vectors), size, replace=False))
+    known = _centroids_of_ids(centroids, kernels.widen(vectors[rows]), ids[rows])
+    out = np.empty(len(vectors), np.int64)
+    for start in range(0, len(vectors), _ROWS):
+        some = kernels.widen(vectors[start : start + _ROWS])
+        for one, mine in _by_id(ids[start : start + _ROWS]):
+            inside = known.get(one)
+            if inside is None:
+                out[start + mine] = _nearest(centroids, some[mine])
+            else:
+                out[start + mine] = inside[_nearest(centroids[inside], some[mine])]
+    return out
+
+
+def _centroids_of_ids(centroids: np.ndarray, sample: np.ndarray, ids: np.ndarray) -> dict[int, np.ndarray]:
+    own, known = _nearest(centroids, sample), {}
+    for one, mine in _by_id(ids):
+        products = centroids @ sample[mine].mean(axis=0)
+        near = np.argpartition(products, -_NEAR)[-_NEAR:]
+        known[one] = np.union1d(own[mine], near)
+    return known
+
+
+def _by_id(ids: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Every id, and the places where it is."""
+    order = np.argsort(ids, kind="stable")
+    kinds, starts = np.unique(ids[order], return_index=True)
+    return zip(kinds.tolist(), np.split(order, starts[1:]), strict=True)
 
 
 def _assign_by_groups(centroids: np.ndarray, vectors: Vectors) -> np.ndarray:

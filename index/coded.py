@@ -110,12 +110,17 @@ def build_flat(folder: Path, codebook: bytes, vectors: Vectors, done: Callable[[
 
 
 def build_lists(
-    folder: Path, codebook: bytes, vectors: Vectors, offsets: np.ndarray, done: Callable[[int], None]
+    folder: Path,
+    codebook: bytes,
+    vectors: Vectors,
+    offsets: np.ndarray,
+    ids: np.ndarray | None,
+    done: Callable[[int], None],
 ) -> tuple[str, ...]:
     """Clusters the segment's own tokens and writes their lists. Returns the names of the files written."""
     book, number = pq4.Codebook.from_bytes(codebook), lists.count(len(vectors))
     centroids = clustering.fit(sample(vectors, _PER_LIST * number), number)
-    postings = lists.build(book, centroids, vectors, offsets)
+    postings = lists.build(book, centroids, vectors, offsets, ids)
     (folder / CODEBOOK).write_bytes(codebook)
     for name, array in (
         (CENTROIDS, centroids.astype("<f4")),

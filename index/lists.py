@@ -45,9 +45,15 @@ def count(tokens: int) -> int:
     return 1 << round(np.log2(max(tokens, 1)) / 2)
 
 
-def build(codebook: pq4.Codebook, centroids: np.ndarray, vectors: Vectors, offsets: np.ndarray) -> Postings:
-    """Assigns and encodes all tokens of packed documents: vectors (n, dim), offsets (documents + 1,) int64."""
-    nearest = clustering.assign(centroids, vectors)
+def build(
+    codebook: pq4.Codebook,
+    centroids: np.ndarray,
+    vectors: Vectors,
+    offsets: np.ndarray,
+    ids: np.ndarray | None = None,
+) -> Postings:
+    """Assigns and encodes all tokens of packed documents: vectors (n, dim), offsets (documents + 1,) int64, ids (n,) if known."""
+    nearest = clustering.assign(centroids, vectors, ids)
     sizes = np.bincount(nearest, minlength=len(centroids))
     bounds = np.concatenate([[0], np.cumsum(-(-sizes // pq4.BLOCK))])
     order = np.argsort(nearest, kind="stable")

@@ -133,7 +133,7 @@ class SegmentWriter:
         return term_columns.rows_of({name: self._mapped(name) for name in term_columns.columns(self.schema.terms)})
 
     def ids(self) -> np.ndarray:
-        """(tokens,) uint32 vocabulary ids of all that was synced, memory-mapped; there must be some."""
+        """(tokens,) uint32 vocabulary ids of all that was synced, memory-mapped; empty where the tokens have none."""
         return self._mapped("ids")
 
     def globals_(self) -> np.ndarray:

@@ -135,7 +135,8 @@ def build_store(
     if store.startswith("flat"):
         return coded.build_flat(segment.folder, codebook, vectors, done), coded.distortion(codebook, drifted)
     if store.startswith("lists"):
-        files = coded.build_lists(segment.folder, codebook, vectors, segment.offsets(), done)
+        ids = segment.ids() if len(segment.ids()) else None
+        files = coded.build_lists(segment.folder, codebook, vectors, segment.offsets(), ids, done)
         return files, coded.distortion(codebook, drifted)
     file = segment.folder / faiss_store.FILE
     old = [(folder / faiss_store.FILE, rows) for folder, rows in sources if len(rows)]

@@ -250,3 +250,28 @@ def test_assignment_by_groups_is_nearly_always_the_nearest(monkeypatch: pytest.M
     assert np.quantile(products.max(axis=1) - found, 0.99) < 0.1 * products.max(axis=1).mean()
     monkeypatch.setattr(clustering, "_GROUPS", 20)
     np.testing.assert_array_equal(clustering.assign(centroids, points), exact)
+
+
+def test_assignment_by_ids_is_nearly_always_the_nearest(monkeypatch: pytest.MonkeyPatch):
+    """Tokens of an id lie around a few places, as a word's do that has a few meanings."""
+    rng = np.random.default_rng(5)
+    places = rng.standard_normal((60, 3, 12)).astype(np.float32)
+    ids = rng.integers(0, 60, 9000).astype(np.uint32)
+    points = places[ids, rng.integers(0, 3, 9000)] + 0.5 * rng.standard_normal((9000, 12)).astype(np.float32)
+    centroids = clustering.fit(points, 200)
+    exact, products = clustering.assign(centroids, points, ids), points @ centroids.T
+    np.testing.assert_array_equal(exact, products.argmax(axis=1))
+    monkeypatch.setattr(clustering, "_BY_ID", 100)
+    monkeypatch.setattr(clustering, "_NEAR", 4)
+    monkeypatch.setattr(clustering, "_SEEN", 8)
+    monkeypatch.setattr(clustering, "_ROWS", 1000)
+    found = clustering.assign(centroids, points, ids)
+    assert 0.9 < (found == exact).mean() < 1, "all centroids were looked at, or too few"
+    lost = products.max(axis=1) - products[np.arange(len(points)), found]
+    assert lost.mean() < 0.01 * products.max(axis=1).mean()
+    # Every token of the sample is at its nearest centroid; ids that the sample lacks are looked up among all.
+    monkeypatch.setattr(clustering, "_SEEN", 1000)
+    np.testing.assert_array_equal(clustering.assign(centroids, points, ids), exact)
+    monkeypatch.setattr(clustering, "_SEEN", 1)
+    monkeypatch.setattr(clustering, "_NEAR", 200)
+    np.testing.assert_array_equal(clustering.assign(centroids, points, np.arange(9000, dtype=np.uint32)), exact)

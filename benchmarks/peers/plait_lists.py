@@ -25,7 +25,7 @@ def build(tokens: Tokens, types: np.ndarray, folder: Path, *, bytes: int, rows: 
     vectors, number = tokens.vectors, lists.count(len(tokens.vectors))
     book = pq4.fit(coded.sample(vectors, SAMPLE), bytes)
     centroids = clustering.fit(coded.sample(vectors, 32 * number), number)
-    postings = lists.build(book, centroids, vectors, tokens.offsets)
+    postings = lists.build(book, centroids, vectors, tokens.offsets, types)
     (folder / "codebook").write_bytes(book.to_bytes())
     arrays = {"offsets": tokens.offsets, "centroids": centroids, **vars(postings)}
     kept = codec(rows, tokens.dim)
