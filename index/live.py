@@ -32,8 +32,8 @@ class Written:
 class LiveWriter:
     """Single transactions on the catalog. The collection's lock must be held by this process."""
 
-    def __init__(self, catalog: Catalog, schema: Schema, declared: Sequence[str]):
-        self._catalog, self._schema, self._declared = catalog, schema, declared
+    def __init__(self, catalog: Catalog, schema: Schema):
+        self._catalog, self._schema = catalog, schema
 
     def upsert(
         self,
@@ -81,7 +81,7 @@ class LiveWriter:
     def delete_where(self, filter: Filter, durable: bool = True) -> Written:
         """Deletes all documents that satisfy a filter."""
         with self._writing(durable) as (view, seq):
-            found = view.numbers(*compile(filter, self._declared)).tolist()
+            found = view.numbers(*compile(filter, view.declared)).tolist()
             bury(view, found)
         return Written(seq, len(found))
 

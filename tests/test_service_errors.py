@@ -155,6 +155,9 @@ INVALID = [
     ("CreateCollection", {"collection": "new", "encoder": "none", "dim": 4, "system": "word2vec"}, ""),
     ("CreateCollection", {"collection": "new", "encoder": "none"}, ""),
     ("DeleteCollection", {"collection": "c", "confirm_name": "d"}, "confirm_name"),
+    ("UpdateCollection", {**C, "fields": ["a"]}, "update_mask"),
+    ("UpdateCollection", {**C, "update_mask": "fields,colour"}, "update_mask"),
+    ("UpdateCollection", {**C, "fields": ["a b"], "update_mask": "fields"}, ""),
     ("SetAlias", {"alias": "..", "collection": "c"}, "alias"),
     ("CalibrateCollection", {**C, "depths": [0]}, "depths"),
     ("CalibrateCollection", {**C, "texts": ["a"], "tokens": [Q["encoded"]["tokens"]]}, "texts"),
@@ -188,6 +191,7 @@ NEEDED = {
     "UpsertDocuments": {"documents": [document("a")]},
     "DeleteCollection": {"confirm_name": "nobody"},
     "SetAlias": {"alias": "x"},
+    "UpdateCollection": {"fields": ["a"], "update_mask": "fields"},
     "CreateSnapshot": {"name": "s"},
 }
 
@@ -222,6 +226,7 @@ def test_a_damaged_collection_is_data_loss_and_the_others_live(wire: Wire, rpc: 
         ("DeleteSnapshot", {"name": "nothing", "confirm_name": "nothing"}, "NOT_FOUND", "nothing"),
         ("CreateCollection", {"collection": "c", "encoder": "none", "dim": 4}, "ALREADY_EXISTS", "c"),
         ("SetAlias", {"alias": "words", "collection": "c"}, "ALREADY_EXISTS", "words"),
+        ("UpdateCollection", {**C, "fields": ["a"], "update_mask": "precision,fields"}, "FAILED_PRECONDITION", "precision"),
         ("Search", {**C, "query": {"text": "x"}}, "FAILED_PRECONDITION", "encoder"),
         ("Encode", {**C, "texts": ["x"]}, "FAILED_PRECONDITION", "encoder"),
         ("UpsertDocuments", {**C, "documents": [{"id": "a", "payload": {"text": "x"}}]}, "FAILED_PRECONDITION", "encoder"),

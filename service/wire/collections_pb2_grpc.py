@@ -49,6 +49,11 @@ class CollectionServiceStub:
                 request_serializer=plait_dot_v1_dot_collections__pb2.ListCollectionsRequest.SerializeToString,
                 response_deserializer=plait_dot_v1_dot_collections__pb2.ListCollectionsResponse.FromString,
                 _registered_method=True)
+        self.UpdateCollection = channel.unary_unary(
+                '/plait.v1.CollectionService/UpdateCollection',
+                request_serializer=plait_dot_v1_dot_collections__pb2.UpdateCollectionRequest.SerializeToString,
+                response_deserializer=plait_dot_v1_dot_collections__pb2.UpdateCollectionResponse.FromString,
+                _registered_method=True)
         self.DeleteCollection = channel.unary_unary(
                 '/plait.v1.CollectionService/DeleteCollection',
                 request_serializer=plait_dot_v1_dot_collections__pb2.DeleteCollectionRequest.SerializeToString,
@@ -93,6 +98,13 @@ class CollectionServiceServicer:
 
     def ListCollections(self, request, context):
         """Collections by rising name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateCollection(self, request, context):
+        """Changes what of a collection can be changed: which payload fields have an index.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,6 +161,11 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     servicer.ListCollections,
                     request_deserializer=plait_dot_v1_dot_collections__pb2.ListCollectionsRequest.FromString,
                     response_serializer=plait_dot_v1_dot_collections__pb2.ListCollectionsResponse.SerializeToString,
+            ),
+            'UpdateCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateCollection,
+                    request_deserializer=plait_dot_v1_dot_collections__pb2.UpdateCollectionRequest.FromString,
+                    response_serializer=plait_dot_v1_dot_collections__pb2.UpdateCollectionResponse.SerializeToString,
             ),
             'DeleteCollection': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteCollection,
@@ -257,6 +274,33 @@ class CollectionService:
             '/plait.v1.CollectionService/ListCollections',
             plait_dot_v1_dot_collections__pb2.ListCollectionsRequest.SerializeToString,
             plait_dot_v1_dot_collections__pb2.ListCollectionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plait.v1.CollectionService/UpdateCollection',
+            plait_dot_v1_dot_collections__pb2.UpdateCollectionRequest.SerializeToString,
+            plait_dot_v1_dot_collections__pb2.UpdateCollectionResponse.FromString,
             options,
             channel_credentials,
             insecure,
