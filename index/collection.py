@@ -133,6 +133,12 @@ class Collection:
         """Dimensions of every document's global vector; 0: none."""
         return self.schema.vector
 
+    @property
+    def failure(self) -> str | None:
+        """Why this process can write here no more; None: it can."""
+        background = self._background and self._background.error
+        return self.catalog.failure or (str(background) if background else None)
+
     def close(self) -> None:
         """Ends background work and gives the write lock back."""
         if self._background:
