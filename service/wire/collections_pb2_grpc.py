@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class CollectionServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """Whole collections: made, described, changed, renamed, rewritten, deleted.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -82,16 +83,19 @@ class CollectionServiceStub:
 
 
 class CollectionServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Whole collections: made, described, changed, renamed, rewritten, deleted.
+    """
 
     def CreateCollection(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Makes an empty collection. ALREADY_EXISTS: the name is taken.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetCollection(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """What a collection is, holds and weighs.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -111,7 +115,8 @@ class CollectionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteCollection(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Deletes a collection with everything in it and the aliases that stand for it, once nobody uses it.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -201,7 +206,8 @@ def add_CollectionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CollectionService:
-    """Missing associated documentation comment in .proto file."""
+    """Whole collections: made, described, changed, renamed, rewritten, deleted.
+    """
 
     @staticmethod
     def CreateCollection(request,
