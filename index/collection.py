@@ -190,10 +190,12 @@ class Collection:
                 builder = Builder(
                     self.path, self.catalog, self.schema, self.store, device=self._device, threads=self._threads
                 )
+                self.catalog.building = True
                 try:
                     yield builder
                 finally:
                     builder.close()
+                    self.catalog.building = False
         finally:
             if not held:
                 self._release()

@@ -10,7 +10,7 @@ from typing import Any
 
 from .builder import agree, checked, refuse_unfinished
 from .catalog import Catalog, allocate, bury, put_documents, put_meta, put_payload
-from .errors import InvalidArgument, NotFound
+from .errors import InvalidArgument, NotFound, Unavailable
 from .filters import Filter, compile
 from .growing import pack
 from .representations import Schema
@@ -97,7 +97,11 @@ class LiveWriter:
 
     @contextmanager
     def _writing(self, durable: bool) -> Iterator[tuple[View, int]]:
-        """A transaction and the sequence number it will have; refused while a bulk build waits."""
+        """A transaction and the sequence number it will have; refused while a bulk build is under way or waits."""
         with self._catalog.writing(durable) as view:
+            if self._catalog.building and view.staged:
+                raise Unavailable(
+                    f"a bulk write of {view.staged} documents so far is under way; try again when it has ended"
+                )
             refuse_unfinished(view)
             yield view, view.meta("seq") + 1

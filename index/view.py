@@ -65,6 +65,11 @@ class View:
         """Payload fields with an index."""
         return self.meta("fields", [])
 
+    @property
+    def staged(self) -> int:
+        """Documents of a bulk write that are not yet visible."""
+        return self.meta("next") - self.meta("visible")
+
     def resource(self, key: str) -> bytes | None:
         """A binary object that belongs to the collection (projection, statistics, codebook)."""
         row = self.db.execute(

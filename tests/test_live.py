@@ -396,6 +396,22 @@ def test_fields_are_declared_and_dropped_later(tmp_path: Path) -> None:
     assert not any(indexed(reader, f) for f in ("year", "Year", "lang", "a.b")) and not check_collection(tmp_path)
 
 
+def test_a_bulk_write_under_way_is_no_broken_one(tmp_path: Path) -> None:
+    """Who writes meanwhile may try again; after a build that was given up, somebody must decide."""
+    collection = Collection.create(tmp_path, DIM)
+    with collection.builder() as builder:
+        collection.live.upsert(["a"], document(3))
+        builder.add(["b"], document(4))
+        with pytest.raises(Unavailable, match="1 documents so far is under way"):
+            collection.live.upsert(["c"], document(5))
+    with pytest.raises(FailedPrecondition, match="interrupted build has 1 documents waiting"):
+        collection.live.delete(["a"])
+    with collection.builder() as builder:
+        builder.publish()
+    collection.live.delete(["a"])
+    assert [id for id, _ in ranking(collection)] == ["b"]
+
+
 def test_a_reader_that_slept_never_takes_a_new_segment_for_an_old_one(tmp_path: Path) -> None:
     """Segment 1 is merged away with all its documents, another one comes: its number must not be 1 again."""
     writer, reader = Collection.create(tmp_path, DIM), Collection(tmp_path)
