@@ -214,25 +214,25 @@ def test_a_damaged_collection_is_data_loss_and_the_others_live(wire: Wire, rpc: 
     assert "vectors" in described.problem
 
 
-@pytest.mark.parametrize(
-    ("rpc", "fields", "status", "named"),
-    [
-        ("Explain", {**C, "query": Q, "id": "nobody"}, "NOT_FOUND", "nobody"),
-        ("Rerank", {**C, "query": Q, "ids": ["d1", "nobody"]}, "NOT_FOUND", "nobody"),
-        ("UpdatePayload", {**C, "id": "nobody", "patch": {"a": 1}}, "NOT_FOUND", "nobody"),
-        ("GetOperation", {"id": "nothing"}, "NOT_FOUND", "nothing"),
-        ("CancelOperation", {"id": "nothing"}, "NOT_FOUND", "nothing"),
-        ("RestoreSnapshot", {"name": "nothing", "collection": "x"}, "NOT_FOUND", "nothing"),
-        ("DeleteSnapshot", {"name": "nothing", "confirm_name": "nothing"}, "NOT_FOUND", "nothing"),
-        ("CreateCollection", {"collection": "c", "encoder": "none", "dim": 4}, "ALREADY_EXISTS", "c"),
-        ("SetAlias", {"alias": "words", "collection": "c"}, "ALREADY_EXISTS", "words"),
-        ("UpdateCollection", {**C, "fields": ["a"], "update_mask": "precision,fields"}, "FAILED_PRECONDITION", "precision"),
-        ("Search", {**C, "query": {"text": "x"}}, "FAILED_PRECONDITION", "encoder"),
-        ("Encode", {**C, "texts": ["x"]}, "FAILED_PRECONDITION", "encoder"),
-        ("UpsertDocuments", {**C, "documents": [{"id": "a", "payload": {"text": "x"}}]}, "FAILED_PRECONDITION", "encoder"),
-        ("Search", {**C, "query": Q, "at_least_seq": 10**9}, "UNAVAILABLE", "at_least_seq"),
-    ],
-)  # fmt: skip
+OTHER = [
+    ("Explain", {**C, "query": Q, "id": "nobody"}, "NOT_FOUND", "nobody"),
+    ("Rerank", {**C, "query": Q, "ids": ["d1", "nobody"]}, "NOT_FOUND", "nobody"),
+    ("UpdatePayload", {**C, "id": "nobody", "patch": {"a": 1}}, "NOT_FOUND", "nobody"),
+    ("GetOperation", {"id": "nothing"}, "NOT_FOUND", "nothing"),
+    ("CancelOperation", {"id": "nothing"}, "NOT_FOUND", "nothing"),
+    ("RestoreSnapshot", {"name": "nothing", "collection": "x"}, "NOT_FOUND", "nothing"),
+    ("DeleteSnapshot", {"name": "nothing", "confirm_name": "nothing"}, "NOT_FOUND", "nothing"),
+    ("CreateCollection", {"collection": "c", "encoder": "none", "dim": 4}, "ALREADY_EXISTS", "c"),
+    ("SetAlias", {"alias": "words", "collection": "c"}, "ALREADY_EXISTS", "words"),
+    ("UpdateCollection", {**C, "fields": ["a"], "update_mask": "precision,fields"}, "FAILED_PRECONDITION", "precision"),
+    ("Search", {**C, "query": {"text": "x"}}, "FAILED_PRECONDITION", "encoder"),
+    ("Encode", {**C, "texts": ["x"]}, "FAILED_PRECONDITION", "encoder"),
+    ("UpsertDocuments", {**C, "documents": [{"id": "a", "payload": {"text": "x"}}]}, "FAILED_PRECONDITION", "encoder"),
+    ("Search", {**C, "query": Q, "at_least_seq": 10**9}, "UNAVAILABLE", "at_least_seq"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rpc", "fields", "status", "named"), OTHER)
 def test_other_errors_have_their_own_codes(wire: Wire, rpc: str, fields: dict, status: str, named: str) -> None:
     found, message, details = wire.error(rpc, **fields)
     assert found == status and named in message
