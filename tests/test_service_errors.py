@@ -70,7 +70,8 @@ def query(tokens: int = 2, dim: int = DIM) -> dict[str, Any]:
     return {"encoded": {"tokens": {"vectors": tensor(np.ones((tokens, dim), np.float32))}}}
 
 
-Q, C = query(), {"collection": "c"}
+Q = query()
+C: dict[str, Any] = {"collection": "c"}
 NAN = tensor(np.full((1, DIM), np.nan, np.float32))
 VECTOR = tensor(np.ones((1, 3), np.float32))
 MIXED = {
