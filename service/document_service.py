@@ -49,9 +49,8 @@ class DocumentMethods:
             if first is None:
                 return
             with self._collections.use(first.collection) as opened:
-                name = (
-                    opened.name
-                )  # an alias is followed once; and nobody waits to delete what this stream may never write
+                # An alias is followed once. While a stream waits for its client, the collection is not kept for it.
+                name = opened.name
             given = _same_collection(first, requests)
             yield from self._bulk(name, given, call) if first.bulk else self._ingest(name, given, call)
         finally:
