@@ -2,11 +2,12 @@
 
     python benchmarks/service.py                          # 20,000 documents of 60 tokens, 128 dimensions
     python benchmarks/service.py --documents 2000 --seconds 2 --json
+    python benchmarks/service.py --floor --documents 100  # one caller: in process, a bare grpcio handler, plait
     python benchmarks/service.py --soak 10                # minutes of mixed reads and writes
 
 Server and clients share the machine's cores, so compare CPU times and ratios within one run; wall times hold for a quiet
-machine alone. The in-process figure is the same `Retriever.search` from as many threads. Set OMP_NUM_THREADS=1, as a
-server with several workers should have it.
+machine alone. The in-process figure is the same `Retriever.search` from as many threads. Ways that are compared take turns,
+round by round, and the medians of the rounds are told. Set OMP_NUM_THREADS=1, as a server with several workers should have it.
 """
 
 from __future__ import annotations
@@ -19,22 +20,29 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 from live import Corpus
 from plait.index.kernels import simd_level
 from plait.service import keys
+from plait.service.queries import write_query
+from plait.service.wire.search_pb2 import Query, SearchRequest
+from plait.service.wire.search_pb2_grpc import SearchServiceStub
 
 import plait
 
 DIM, TOKENS, QUERY, K = 128, 60, 32, 10
 CONCURRENCY = (1, 4, 16, 64)
-TICKS = os.sysconf("SC_CLK_TCK")
+SATURATING = (4, 16)
+ROUNDS = 12
+LOAD = 0.7
+PACED = 3
 
 
 @contextmanager
@@ -57,10 +65,24 @@ def served(root: Path, bare: bool) -> Iterator[tuple[int, str, str]]:
             process.terminate()
 
 
+@contextmanager
+def bare_served(root: Path, answer: bytes, queries: list[Any]) -> Iterator[tuple[int, str]]:
+    """`bare_server.py` on the collection `given`: its number and address."""
+    np.save(root / "queries.npy", np.stack([query.vectors for query in queries]))
+    (root / "answer").write_bytes(answer)
+    script = Path(__file__).with_name("bare_server.py")
+    run = [sys.executable, script, *(root / name for name in ("given", "queries.npy", "answer")), str(K)]
+    with subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            yield process.pid, f"127.0.0.1:{process.stdout.readline().split()[1]}"
+        finally:
+            process.terminate()
+
+
 def cpu_of(process: int) -> float:
-    """CPU seconds of a process so far, all its threads."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    """CPU seconds of a process so far, all its threads (its CPU clock, as clock_getcpuclockid(3) numbers it)."""
+    return time.clock_gettime((~process << 3) | 2)
 
 
 def memory_of(process: int) -> float:
@@ -128,6 +150,70 @@ def searches(here: Any, there: Any, queries: list[Any], seconds: float, server: 
     return rows
 
 
+def floors(here: Any, there: Any, root: Path, queries: list[Any], seconds: float, server: int) -> list[dict]:
+    """One caller: CPU ms of a call, here and in the server, and what lies above the call in process."""
+    requests = [
+        SearchRequest(
+            collection="given", k=K, query=Query(encoded=write_query(plait.Queries(query)))
+        ).SerializeToString()
+        for query in queries
+    ]
+    stub = SearchServiceStub(there._channel.grpc)
+    answer = there._channel.call(stub.Search, SearchRequest.FromString(requests[0])).SerializeToString()
+    with bare_served(root, answer, queries) as (bare, target), grpc.insecure_channel(target) as channel:
+        echo, search = channel.unary_unary("/bare/Echo"), channel.unary_unary("/bare/Search")
+        ways: dict[str, tuple[Callable[[int], Any], int | None]] = {
+            "in process": (lambda n: here.search(queries[n % 256], K), None),
+            "empty echo": (lambda n: echo(answer), bare),
+            "bare handler": (lambda n: search(requests[n % 256]), bare),
+            "plait": (lambda n: there.search(queries[n % 256], K), server),
+        }
+        for call, _ in ways.values():
+            call(0)
+        rounds = [
+            {way: _cpu_ms(under_load(call, 1, seconds, of)) for way, (call, of) in ways.items()} for _ in range(ROUNDS)
+        ]
+    rows = []
+    for way in ways:
+        above = [one[way] - (0 if way == "empty echo" else one["in process"]) for one in rounds]
+        rows.append({"way": way, "cpu_ms": _median(one[way] for one in rounds), "above_ms": _median(above)})
+    ours = [one["plait"] - one["bare handler"] for one in rounds]
+    return [*rows, {"way": "plait above the bare handler", "cpu_ms": _median(ours), "least_ms": min(ours)}]
+
+
+def saturated(here: Any, there: Any, queries: list[Any], seconds: float, server: int) -> dict[str, Any]:
+    """Searches a second at most, in process and by the service, whichever number of callers gives most in a round."""
+    rounds = []
+    for _ in range(ROUNDS // 2):
+        one: dict[str, dict[str, Any]] = {}
+        for place, index in (("in process", here), ("service", there)):
+            tried = [
+                under_load(
+                    lambda n, index=index: index.search(queries[n % 256], K),
+                    c,
+                    seconds,
+                    server if index is there else None,
+                )
+                for c in SATURATING
+            ]
+            one[place] = max(tried, key=lambda row: row["qps"])
+        rounds.append(one)
+    return {
+        "qps_in_process": _median(one["in process"]["qps"] for one in rounds),
+        "qps_service": _median(one["service"]["qps"] for one in rounds),
+        "share": _median(one["service"]["qps"] / one["in process"]["qps"] for one in rounds),
+        "share_of_cpu": _median(_cpu_ms(one["in process"]) / _cpu_ms(one["service"]) for one in rounds),
+    }
+
+
+def _cpu_ms(row: dict[str, Any]) -> float:
+    return row["cpu_ms_here"] + row.get("cpu_ms_server", 0.0)
+
+
+def _median(values: Iterable[float]) -> float:
+    return float(np.median(list(values)))
+
+
 def report(options: argparse.Namespace) -> dict[str, Any]:
     corpus = Corpus(options.documents, TOKENS, TOKENS, DIM, 0)
     ids = [f"d{i}" for i in range(options.documents)]
@@ -143,6 +229,7 @@ def report(options: argparse.Namespace) -> dict[str, Any]:
             index.add([{"id": str(i), "text": f"{words} and number {i}"} for i, words in enumerate(_texts())])
         queries = [corpus.draw(1, QUERY, QUERY) for _ in range(256)]
         found: dict[str, Any] = {"simd": simd_level(), "cores": os.cpu_count(), "documents": options.documents}
+        found["load"] = os.getloadavg()[0]
         with (
             served(root, options.bare) as (server, target, key),
             plait.connect(target, api_key=key) as connection,
@@ -151,11 +238,17 @@ def report(options: argparse.Namespace) -> dict[str, Any]:
             with plait.open(root / "given") as here:
                 for index in (here, there):
                     index.search(queries[0], K)
+                found["floor"] = floors(here, there, root, queries, options.seconds / 5, server)
+                if options.floor:
+                    return found
+                found["saturated"] = saturated(here, there, queries, options.seconds / 2, server)
                 found["given"] = searches(here, there, queries, options.seconds, server)
                 found["batch"] = _batches(here, there, corpus, options.seconds, server)
                 found["explain"] = _explained(here, there, queries, options.seconds, server)
-            top = max(row["qps"] for row in found["given"] if row["place"] == "service")
-            found["paced"] = paced(lambda n: there.search(queries[n % 256], K), 0.7 * top, 2 * options.seconds)
+            rate = LOAD * found["saturated"]["qps_service"]
+            found["paced"] = [
+                paced(lambda n: there.search(queries[n % 256], K), rate, 2 * options.seconds) for _ in range(PACED)
+            ]
             with plait.open(root / "text") as here:
                 texts = _texts()
                 here.search(texts[0])
@@ -253,6 +346,7 @@ def main() -> None:
     options.add_argument("--ingest", type=int, default=10_000, help="documents ingested")
     options.add_argument("--soak", type=float, default=0.0, metavar="MINUTES", help="mixed reads and writes instead")
     options.add_argument("--folder", type=Path, help="where collections are made; on the disk that shall be measured")
+    options.add_argument("--floor", action="store_true", help="one caller alone, beside a bare grpcio handler")
     options.add_argument("--bare", action="store_true", help="a server without keys, log and metrics")
     options.add_argument("--json", action="store_true")
     chosen = options.parse_args()

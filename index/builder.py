@@ -206,7 +206,7 @@ def agree(view: View, tokens: Tokens) -> None:
 
 def refuse_unfinished(view: View) -> None:
     """FailedPrecondition while an interrupted bulk build waits: its documents come after all others."""
-    if staged := view.meta("next") - view.meta("visible"):
+    if staged := view.staged:
         raise FailedPrecondition(
             f"an interrupted build has {staged} documents waiting here; run the same `plait build` again, with --restart to drop them"
         )

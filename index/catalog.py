@@ -58,6 +58,8 @@ class Catalog:
         self._writer: sqlite3.Connection | None = None
         self.failure: str | None = None
         """Why this process may write no more; None: it may."""
+        self.building = False
+        """Whether a bulk write of this process is under way."""
         with self.reading() as view:
             stored = view.meta("format")
         if stored > FORMAT:

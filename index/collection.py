@@ -18,11 +18,11 @@ from threadpoolctl import ThreadpoolController
 from .bm25 import Bm25
 from .builder import Builder, sweep
 from .calibration import Calibration, calibrate, coded_documents
-from .catalog import Catalog, put_resource
+from .catalog import Catalog, put_meta, put_resource
 from .codecs import DEFAULT, codec
 from .collection_stats import collection_stats
 from .errors import DataLoss, FailedPrecondition, InvalidArgument, Unavailable
-from .filters import check_declared, index_sql
+from .filters import check_declared, index_sql, unindex_sql
 from .frontier import DEPTHS
 from .live import LiveWriter
 from .maintenance import Background, Maintenance, Policy
@@ -70,7 +70,6 @@ class Collection:
         with self.catalog.reading() as view:
             self.schema = Schema.of(view, kept_in(self.catalog))
             self.store = str(view.meta("store"))
-            self.declared: list[str] = view.meta("fields", [])
         self._device, self._threads, self._policy = device, threads, policy
         self._loader = Loader(self.path, self.schema.codec, device, threads, verify, place)
         self.maintenance = Maintenance(self.path, self.catalog, self.schema, self.store, device, threads)
@@ -134,6 +133,12 @@ class Collection:
         """Dimensions of every document's global vector; 0: none."""
         return self.schema.vector
 
+    @property
+    def failure(self) -> str | None:
+        """Why this process can write here no more; None: it can."""
+        background = self._background and self._background.error
+        return self.catalog.failure or (str(background) if background else None)
+
     def close(self) -> None:
         """Ends background work and gives the write lock back."""
         if self._background:
@@ -169,7 +174,7 @@ class Collection:
                         raise
                     continue
                 with _blas_threads(self._threads):
-                    yield Snapshot(view, state, self.schema, self.declared)
+                    yield Snapshot(view, state, self.schema)
                 return
 
     @contextmanager
@@ -185,10 +190,12 @@ class Collection:
                 builder = Builder(
                     self.path, self.catalog, self.schema, self.store, device=self._device, threads=self._threads
                 )
+                self.catalog.building = True
                 try:
                     yield builder
                 finally:
                     builder.close()
+                    self.catalog.building = False
         finally:
             if not held:
                 self._release()
@@ -209,7 +216,7 @@ class Collection:
             if self._background.error:
                 raise Unavailable(f"{self.path} is read-only here: background work failed ({self._background.error})")
             self._background.notify()
-        return LiveWriter(self.catalog, self.schema, self.declared)
+        return LiveWriter(self.catalog, self.schema)
 
     def seal(self) -> int:
         """Moves fresh documents into a segment now. Returns how many."""
@@ -230,6 +237,23 @@ class Collection:
                 rows, dead = view.segments(), len(view.tombstones())
             if len(rows) > 1 or dead or retrain:
                 self.maintenance.merge([row.number for row in rows], retrain)
+
+    def index_fields(self, fields: Sequence[str]) -> None:
+        """Makes these the payload fields with an index; indexes of others go. Any field can be filtered, these fast.
+
+        More: filters on them cost less, and every write more. Writers wait while an index is built, readers do not.
+
+        Raises:
+            InvalidArgument: a field occurs twice, or its name cannot be declared (keys joined by dots).
+        """
+        if len(set(fields)) < len(fields):
+            raise InvalidArgument(f"fields are {[*fields]}; one occurs twice")
+        self._acquire()
+        with self.catalog.writing() as view:
+            before = view.declared
+            for sql in [index_sql(f) for f in fields] + [unindex_sql(f) for f in before if f not in fields]:
+                view.db.execute(sql)
+            put_meta(view, "fields", [*fields])
 
     @property
     def calibration(self) -> Calibration | None:
@@ -300,7 +324,7 @@ class Collection:
     def stats(self) -> dict[str, Any]:
         """Counts, bytes by what they are for, fresh and dead documents, segments with their drift."""
         with self.snapshot() as snapshot:
-            return collection_stats(self.path, snapshot, self.schema, self.store, self.declared)
+            return collection_stats(self.path, snapshot, self.schema, self.store)
 
     def _newest(self) -> int:
         with self.catalog.reading() as view:

@@ -11,7 +11,7 @@ from .snapshot import Snapshot
 from .term_search import count_weights
 
 
-def collection_stats(path: Path, snapshot: Snapshot, schema: Schema, store: str, declared: list[str]) -> dict[str, Any]:
+def collection_stats(path: Path, snapshot: Snapshot, schema: Schema, store: str) -> dict[str, Any]:
     """Counts, bytes by what they are for, fresh and dead documents, segments with their drift."""
     view, sizes = snapshot.view, _sizes(snapshot)
     documents, (fresh, fresh_tokens, _) = view.count(), view.growing_size()
@@ -38,7 +38,7 @@ def collection_stats(path: Path, snapshot: Snapshot, schema: Schema, store: str,
         "dim": schema.dim,
         "store": store,
         "precision": schema.precision,
-        "fields": declared,
+        "fields": view.declared,
         **({"vector": schema.vector} if schema.vector else {}),
         **_of_terms(snapshot, schema),
         "bytes": {**sizes, "catalog": catalog, "total": total},

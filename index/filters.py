@@ -59,6 +59,7 @@ __all__ = [
     "index_sql",
     "parse",
     "to_json",
+    "unindex_sql",
 ]
 
 _COMPARE = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
@@ -123,10 +124,13 @@ def check_declared(field: str) -> None:
 
 
 def index_sql(field: str) -> str:
-    """The statement that indexes a declared field. Index names ignore case and fields do not: ^ marks a capital."""
-    extract = _extract("payload", field)
-    name = re.sub("([A-Z])", r"^\1", field)
-    return f'CREATE INDEX IF NOT EXISTS "documents.payload.{name}" ON documents ({extract})'
+    """The statement that indexes a declared field."""
+    return f"CREATE INDEX IF NOT EXISTS {_index(field)} ON documents ({_extract('payload', field)})"
+
+
+def unindex_sql(field: str) -> str:
+    """The statement that drops the index of a field."""
+    return f"DROP INDEX IF EXISTS {_index(field)}"
 
 
 def _parse(value: Any, at: str, depth: int) -> Filter:
@@ -238,6 +242,12 @@ def _candidates(extract: str, leaf: Eq | In | Range) -> tuple[str, list[str]]:
 def _extract(column: str, field: str) -> str:
     check_declared(field)
     return f"json_extract({column}, '$.{field}')"
+
+
+def _index(field: str) -> str:
+    """Index names ignore case and fields do not: ^ marks a capital."""
+    check_declared(field)
+    return '"documents.payload.{}"'.format(re.sub("([A-Z])", r"^\1", field))
 
 
 def _compare(column: str, leaf: Eq | In | Range) -> tuple[str, list[str]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from .builder import agree, checked, refuse_unfinished
 from .catalog import Catalog, allocate, bury, put_documents, put_meta, put_payload
-from .errors import InvalidArgument, NotFound
+from .errors import InvalidArgument, NotFound, Unavailable
 from .filters import Filter, compile
 from .growing import pack
 from .representations import Schema
@@ -32,8 +32,8 @@ class Written:
 class LiveWriter:
     """Single transactions on the catalog. The collection's lock must be held by this process."""
 
-    def __init__(self, catalog: Catalog, schema: Schema, declared: Sequence[str]):
-        self._catalog, self._schema, self._declared = catalog, schema, declared
+    def __init__(self, catalog: Catalog, schema: Schema):
+        self._catalog, self._schema = catalog, schema
 
     def upsert(
         self,
@@ -81,7 +81,7 @@ class LiveWriter:
     def delete_where(self, filter: Filter, durable: bool = True) -> Written:
         """Deletes all documents that satisfy a filter."""
         with self._writing(durable) as (view, seq):
-            found = view.numbers(*compile(filter, self._declared)).tolist()
+            found = view.numbers(*compile(filter, view.declared)).tolist()
             bury(view, found)
         return Written(seq, len(found))
 
@@ -97,7 +97,11 @@ class LiveWriter:
 
     @contextmanager
     def _writing(self, durable: bool) -> Iterator[tuple[View, int]]:
-        """A transaction and the sequence number it will have; refused while a bulk build waits."""
+        """A transaction and the sequence number it will have; refused while a bulk build is under way or waits."""
         with self._catalog.writing(durable) as view:
+            if self._catalog.building and view.staged:
+                raise Unavailable(
+                    f"a bulk write of {view.staged} documents so far is under way; try again when it has ended"
+                )
             refuse_unfinished(view)
             yield view, view.meta("seq") + 1

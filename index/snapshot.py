@@ -123,8 +123,8 @@ class Loader:
 class Snapshot:
     """A pinned state: every call sees the same documents, whatever is written meanwhile."""
 
-    def __init__(self, view: View, state: State, schema: Schema, declared: Sequence[str]):
-        self.view, self.state, self._schema, self._declared = view, state, schema, declared
+    def __init__(self, view: View, state: State, schema: Schema):
+        self.view, self.state, self._schema = view, state, schema
 
     def search(
         self,
@@ -266,7 +266,7 @@ class Snapshot:
     def parts(self, filter: Filter | None = None, exact: bool = False) -> list[Part]:
         parts = self.state.parts
         if filter is not None:
-            found = self.view.numbers(*compile(filter, self._declared))
+            found = self.view.numbers(*compile(filter, self.view.declared))
             parts = [replace(p, allowed=np.isin(p.segment.documents, found, assume_unique=True)) for p in parts]
         return [replace(p, store=ExactStore(p.segment), codes=None) for p in parts] if exact else parts
 

@@ -60,6 +60,16 @@ class View:
             raise DataLoss(f"{self.path}: {key!r} has changed since it was written; restore it from a copy")
         return default if row is None else json.loads(row[0])
 
+    @property
+    def declared(self) -> list[str]:
+        """Payload fields with an index."""
+        return self.meta("fields", [])
+
+    @property
+    def staged(self) -> int:
+        """Documents of a bulk write that are not yet visible."""
+        return self.meta("next") - self.meta("visible")
+
     def resource(self, key: str) -> bytes | None:
         """A binary object that belongs to the collection (projection, statistics, codebook)."""
         row = self.db.execute(

@@ -20,6 +20,7 @@ from ..index.maintenance import Policy
 from ..index.stores import Progress
 from ..index.terms import Terms
 from ..index.tokens import Tokens
+from ..index.view import View
 from .corpus import checked, document_text
 from .creation import prepare
 from .encoder import EMBEDDED, EncoderOptions, load_encoder
@@ -237,12 +238,12 @@ class Retriever:
     def list_documents(self, limit: int = 100, after: str = "", filter: Any = None) -> list[dict[str, Any]]:
         """Documents by rising id. For the next page give the last id as `after`."""
         with self.collection.catalog.reading() as view:
-            return [{"id": d.id, **d.payload} for d in view.page(after, limit, *self._condition(filter))]
+            return [{"id": d.id, **d.payload} for d in view.page(after, limit, *_condition(view, filter))]
 
     def count(self, filter: Any = None) -> int:
         """Documents that are there, or those that satisfy a filter."""
         with self.collection.catalog.reading() as view:
-            return view.count(*self._condition(filter))
+            return view.count(*_condition(view, filter))
 
     @property
     def seq(self) -> int:
@@ -363,9 +364,6 @@ class Retriever:
                 raise InvalidArgument(f"a query must be text, got {type(text).__name__}")
         return self.encoding.queries(texts)
 
-    def _condition(self, filter: Any) -> tuple[str, Sequence[Any]]:
-        return ("1", ()) if filter is None else compile(as_filter(filter), self.collection.declared)
-
     def encode(self, texts: Sequence[str], **search: Any) -> Queries:
         """Queries made ready for `search` with the same parameters, which takes them in place of texts."""
         return self.queries(self.route(search, None), [*texts])
@@ -383,3 +381,7 @@ class Retriever:
         scorer = route.field if route.scorer == "tokens" and not self.has_tokens else route.scorer
         side = self.term_sides.get(scorer) if scorer in self.collection.schema.terms else None
         return replace(route, scorer=scorer, embed=side.embed) if side and side.embed else route
+
+
+def _condition(view: View, filter: Any) -> tuple[str, Sequence[Any]]:
+    return ("1", ()) if filter is None else compile(as_filter(filter), view.declared)

@@ -134,6 +134,10 @@ class Server:
             if not (token := page.next_page_token):
                 return names
 
+    def update(self, collection: str, *, fields: Iterable[str]) -> None:
+        """Changes what of a collection can be changed: `fields`, those with an index, all of them."""
+        Remote(self._channel, collection).index_fields([*fields])
+
     def delete(self, collection: str) -> None:
         """Deletes a whole collection, and the aliases that stand for it."""
         request = collections_pb2.DeleteCollectionRequest(collection=collection, confirm_name=collection)

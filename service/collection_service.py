@@ -7,7 +7,7 @@ from typing import Any
 
 from ..index.calibration import DEPTHS
 from ..index.checkup import check_collection
-from ..index.errors import PlaitError
+from ..index.errors import FailedPrecondition, PlaitError
 from ..retrieval.encoder import EMBEDDED, EncoderOptions
 from .calls import Call
 from .collections import Collections, NoCollection, Opened
@@ -73,6 +73,19 @@ class CollectionMethods:
                 described = wire.Collection(name=name, problem=str(error))
             response.collections.append(described)
         return response
+
+    def update_collection(self, request: wire.UpdateCollectionRequest, call: Call) -> wire.UpdateCollectionResponse:
+        asked = list(request.update_mask.paths)
+        known = set(wire.CreateCollectionRequest.DESCRIPTOR.fields_by_name) - {"collection"}
+        if not asked or not known.issuperset(asked):
+            shown = f"update_mask is {asked or 'empty'}; name what is to be changed, `fields`"
+            raise BadField("update_mask", shown)
+        if fixed := sorted(set(asked) - {"fields"}):
+            why = f"{', '.join(fixed)} cannot be changed once a collection is made"
+            raise FailedPrecondition(f"{why}; make another one, and let an alias stand for it")
+        with self._collections.use(request.collection) as opened:
+            opened.retriever.collection.index_fields(request.fields)
+        return wire.UpdateCollectionResponse(collection=self._described(request.collection))
 
     def delete_collection(self, request: wire.DeleteCollectionRequest, call: Call) -> wire.DeleteCollectionResponse:
         if request.confirm_name != request.collection:

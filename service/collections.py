@@ -159,6 +159,13 @@ class Collections:
             self._write_aliases(others if name is None else {**others, alias: name})
             return before
 
+    def failures(self) -> dict[str, str]:
+        """Why this process can write no more, of every collection where that is so."""
+        with self._lock:
+            opened = [o for o in self._open.values() if isinstance(o, Opened)]
+        found = {o.name: o.retriever.collection.failure for o in opened}
+        return {name: why for name, why in found.items() if why}
+
     def close(self) -> None:
         with self._lock:
             for opened in self._open.values():

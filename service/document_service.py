@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from itertools import chain
+from tempfile import TemporaryFile
+from typing import IO, Any
 
-from ..index.errors import Overloaded
+from google.protobuf.proto import parse_length_prefixed, serialize_length_prefixed
+
+from ..index.errors import Overloaded, Unavailable
 from ..index.live import Written
 from ..index.tokens import Tokens, from_vectors
 from ..retrieval.retriever import Retriever
@@ -45,48 +49,54 @@ class DocumentMethods:
             if first is None:
                 return
             with self._collections.use(first.collection) as opened:
-                given = _same_collection(first, requests)
-                yield from self._bulk(opened, given, call) if first.bulk else self._ingest(opened, given, call)
+                # An alias is followed once. While a stream waits for its client, the collection is not kept for it.
+                name = opened.name
+            given = _same_collection(first, requests)
+            yield from self._bulk(name, given, call) if first.bulk else self._ingest(name, given, call)
         finally:
             self._streams.release()
 
-    def _ingest(self, opened: Opened, requests: Iterable[Any], call: Call) -> Iterator[wire.IngestDocumentsResponse]:
+    def _ingest(self, name: str, requests: Iterable[Any], call: Call) -> Iterator[wire.IngestDocumentsResponse]:
         count = 0
         for messages, request in enumerate(requests, 1):
-            with call.turn():
+            with call.turn(), self._collections.use(name) as opened:
                 written = self._write(opened, request.documents, durable=True)
             count += written.count
             yield wire.IngestDocumentsResponse(messages=messages, seq=written.seq, count=count)
 
-    def _bulk(self, opened: Opened, requests: Iterable[Any], call: Call) -> Iterator[wire.IngestDocumentsResponse]:
-        """One bulk write. It takes no turn: it waits for its client, and the collection lets one bulk write in at a time."""
-        retriever, messages = opened.retriever, 0
+    def _bulk(self, name: str, requests: Iterable[Any], call: Call) -> Iterator[wire.IngestDocumentsResponse]:
+        """One bulk write. It shuts others out, so it begins when its last message has come: until then all wait in a file.
 
-        def batches() -> Iterator[Sequence[wire.Document]]:
-            nonlocal messages
+        It takes no turn, for it may be long; the collection lets one bulk write in at a time.
+        """
+        with TemporaryFile(dir=self._collections.root) as file:
+            messages = 0
             for request in requests:
                 call.check()
-                messages += 1
                 self._limits.check("batch_documents", len(request.documents), "documents", least=1)
-                yield request.documents
+                _keep(request, file)
+                messages += 1
+            file.seek(0)
+            with self._collections.use(name) as opened:
+                count = self._add(opened.retriever, _kept(file, call))
+                seq = opened.retriever.seq
+        yield wire.IngestDocumentsResponse(messages=messages, seq=seq, count=count)
 
-        stream = batches()
-        head = next(stream)
-        if _as_given(head[0]):
-            with retriever.collection.builder() as builder:
-                builder.refuse_unfinished()
-                try:
-                    for batch in _chained(head, stream):
-                        ids, tokens, payloads = self._given(batch)
-                        builder.add(ids, tokens, payloads)
-                except BaseException:
-                    builder.discard()
-                    raise
-                count = builder.publish()
-        else:
-            texts = (document for batch in _chained(head, stream) for document in self._texts(retriever, batch))
-            count = retriever.add(texts)
-        yield wire.IngestDocumentsResponse(messages=messages, seq=retriever.seq, count=count)
+    def _add(self, retriever: Retriever, batches: Iterator[Sequence[wire.Document]]) -> int:
+        head = next(batches)
+        if not _as_given(head[0]):
+            return retriever.add(
+                document for batch in chain([head], batches) for document in self._texts(retriever, batch)
+            )
+        with retriever.collection.builder() as builder:
+            builder.refuse_unfinished()
+            try:
+                for batch in chain([head], batches):
+                    builder.add(*self._given(batch))
+            except BaseException:
+                builder.discard()
+                raise
+            return builder.publish()
 
     def delete_documents(self, request: wire.DeleteDocumentsRequest, call: Call) -> wire.DeleteDocumentsResponse:
         durable, which = _durable(request.durability), request.WhichOneof("which")
@@ -203,6 +213,15 @@ def _same_collection(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
         yield request
 
 
-def _chained(head: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield head
-    yield from rest
+def _keep(request: Any, file: IO[bytes]) -> None:
+    try:
+        serialize_length_prefixed(request, file)  # type: ignore[arg-type]  (any file will do)
+        file.flush()
+    except OSError as error:
+        raise Unavailable(f"the disk of the server does not take this bulk write ({error}); try again later") from None
+
+
+def _kept(file: IO[bytes], call: Call) -> Iterator[Sequence[wire.Document]]:
+    while (request := parse_length_prefixed(wire.IngestDocumentsRequest, file)) is not None:  # type: ignore[arg-type]
+        call.check()
+        yield request.documents

@@ -51,7 +51,7 @@ class Remote:
 
     @property
     def collection(self) -> Remote:
-        """`index.collection.stats()` and `compact()` work here and there."""
+        """`index.collection.stats()`, `compact()` and `index_fields()` work here and there."""
         return self
 
     def close(self) -> None:
@@ -206,6 +206,12 @@ class Remote:
     def stats(self) -> dict[str, Any]:
         """What `info` says; counts, bytes and segments among it."""
         return self.info()
+
+    def index_fields(self, fields: Sequence[str]) -> None:
+        """Makes these the payload fields with an index; indexes of others go."""
+        request = collections_pb2.UpdateCollectionRequest(collection=self.name, fields=fields)
+        request.update_mask.paths.append("fields")
+        self._channel.call(self._whole.UpdateCollection, request)
 
     def compact(self, retrain: bool = False) -> None:
         request = collections_pb2.CompactCollectionRequest(collection=self.name, retrain=retrain)

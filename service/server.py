@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from ..index.errors import Unavailable
@@ -19,6 +18,7 @@ from .collection_service import CollectionMethods
 from .collections import Collections
 from .document_service import DocumentMethods
 from .handlers import handlers
+from .health import NAME, Health
 from .operations import OperationMethods, Operations
 from .protocol import SERVICES
 from .search_service import Probe, SearchMethods
@@ -38,7 +38,7 @@ class Service:
     port: int
     collections: Collections
     operations: Operations
-    health: health.HealthServicer
+    health: Health
     settings: Settings
     gate: Gate
     ready: threading.Event = field(default_factory=threading.Event)
@@ -47,8 +47,9 @@ class Service:
     def stop(self, grace_s: float) -> None:
         """Takes no new requests, lets those under way end, and closes every collection."""
         self.ready.clear()
-        self.health.enter_graceful_shutdown()
+        self.health.drain()
         self.grpc.stop(grace_s).wait()
+        self.health.close()
         self.operations.close()
         self.collections.close()
 
@@ -95,11 +96,11 @@ def build_server(
     }
     server.add_generic_rpc_handlers([handlers(d, methods[name], gate, settings) for name, d in SERVICES.items()])
     names = [descriptor.full_name for descriptor in SERVICES.values()]
-    status = _health(server, names)
     if settings.reflection:
-        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        reflection.enable_server_reflection([*names, NAME, reflection.SERVICE_NAME], server)
     port = _bind(server, settings.listen, credentials)
-    return Service(server, port, collections, operations, status, settings, gate)
+    health = Health(server, collections, reserve=size)
+    return Service(server, port, collections, operations, health, settings, gate)
 
 
 def run(service: Service) -> None:
@@ -111,14 +112,6 @@ def run(service: Service) -> None:
     service.ready.set()
     told.wait()
     service.stop(service.settings.grace_s)
-
-
-def _health(server: grpc.Server, names: Sequence[str]) -> health.HealthServicer:
-    servicer = health.HealthServicer()
-    for name in ("", *names):
-        servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    return servicer
 
 
 def _bind(server: grpc.Server, listen: str, credentials: grpc.ServerCredentials | None) -> int:

@@ -1,4 +1,4 @@
-"""Commands on a living collection: add, delete, compact, calibrate, check, snapshot, stats."""
+"""Commands on a living collection: add, delete, fields, compact, calibrate, check, snapshot, stats."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ snapshots = typer.Typer(no_args_is_help=True, help="Copy a collection while it i
 
 def register(app: typer.Typer) -> None:
     """Puts these commands on the command line."""
-    for command in (add, delete, compact, calibrate, check, stats):
+    for command in (add, delete, fields, compact, calibrate, check, stats):
         app.command(command.__name__)(command)
     app.add_typer(snapshots, name="snapshot")
 
@@ -74,6 +74,26 @@ def delete(
         print_json({"deleted" if not dry_run else "would_delete": done.count, "seq": done.seq})
     else:
         out.print(f"{done.count:,} {'would be ' if dry_run else ''}deleted")
+
+
+def fields(
+    collection: Folder,
+    names: Annotated[list[str] | None, typer.Argument(help="Keys of payloads, joined by dots.")] = None,
+    none: Annotated[bool, typer.Option("--none", help="Keep no index.")] = False,
+    server: OnServer = None,
+    as_json: Json = False,
+) -> None:
+    """Say which payload fields have an index, so that filters on them are fast; with names, make it these alone."""
+    if names and none:
+        raise InvalidArgument("give either names or --none")
+    with open_index(collection, server, policy=None) as retriever:
+        if names or none:
+            retriever.collection.index_fields(names or [])
+        found = retriever.collection.stats()["fields"]
+    if as_json:
+        print_json({"fields": found})
+    else:
+        out.print(", ".join(found) or "none", markup=False)
 
 
 def compact(

@@ -88,7 +88,13 @@ def descriptors() -> descriptor_pb2.FileDescriptorSet:
     sources = sorted(str(p) for p in PROTO.glob("plait/v1/*.proto"))
     with tempfile.NamedTemporaryFile() as made:
         known = Path(protoc.__file__).parent / "_proto"
-        arguments = [f"-I{PROTO}", f"-I{known}", "--include_imports", f"--descriptor_set_out={made.name}"]
+        arguments = [
+            f"-I{PROTO}",
+            f"-I{known}",
+            "--include_imports",
+            "--include_source_info",
+            f"--descriptor_set_out={made.name}",
+        ]
         assert protoc.main(["protoc", *arguments, *sources]) == 0
         return descriptor_pb2.FileDescriptorSet.FromString(Path(made.name).read_bytes())
 

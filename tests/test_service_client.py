@@ -60,6 +60,8 @@ def with_text(index: Any) -> Iterator[Any]:
     yield index.update_payload("d", {"year": None, "tag": "new"}).count, index.get(["d", "a"])
     yield index.delete(filter={"tag": "new"}, dry_run=True).count, index.delete(["c", "nobody"]).count
     yield index.list_documents(limit=2), index.list_documents(limit=2, after="b"), index.count({"year": 2021})
+    index.collection.index_fields(["tag", "deep.x"])
+    yield index.info()["fields"], index.count({"tag": "new"})
     for wrong in ({"k": 0}, {"mode": "loud"}, {"nprobe": 0}, {"filter": {"like": {"a": 1}}}, {"what": 1}):
         with pytest.raises(plait.InvalidArgument):
             index.search("x", **wrong)
@@ -295,6 +297,8 @@ def test_collections_come_are_named_and_go(server: Any) -> None:
     server.restore_snapshot("kept", "three")
     assert server.open("three").count() == 1
     assert server.info()["limits"]["k"] == 10_000
+    server.update("one", fields=["year", "lang"])
+    assert server.open("one").info()["fields"] == ["year", "lang"]
 
 
 def test_commands_take_a_server(server: Any, tmp_path: Path) -> None:
@@ -324,6 +328,9 @@ def test_commands_take_a_server(server: Any, tmp_path: Path) -> None:
     assert "nobody" in run("explain", "bread", "nobody", code=2)
     assert run("delete", "--filter", '{"year": 2021}')["deleted"] == 2
     assert run("stats")["documents"] == 1 and run("check") == {"ok": True, "problems": []}
+    assert run("fields") == run("fields", "year") == {"fields": ["year"]}
+    assert run("fields", "tag", "deep.x") == {"fields": ["tag", "deep.x"]} and run("fields", "--none") == {"fields": []}
+    assert "--none" in run("fields", "tag", "--none", code=2) and "declared" in run("fields", "a b", code=2)
     assert len(run("compact")["after"]["segments"]) == 1
     assert "nprobe" in run("search", "bread", "--nprobe", 0, code=2)
     assert not list(tmp_path.glob("shell"))

@@ -70,7 +70,8 @@ def query(tokens: int = 2, dim: int = DIM) -> dict[str, Any]:
     return {"encoded": {"tokens": {"vectors": tensor(np.ones((tokens, dim), np.float32))}}}
 
 
-Q, C = query(), {"collection": "c"}
+Q = query()
+C: dict[str, Any] = {"collection": "c"}
 NAN = tensor(np.full((1, DIM), np.nan, np.float32))
 VECTOR = tensor(np.ones((1, 3), np.float32))
 MIXED = {
@@ -155,6 +156,9 @@ INVALID = [
     ("CreateCollection", {"collection": "new", "encoder": "none", "dim": 4, "system": "word2vec"}, ""),
     ("CreateCollection", {"collection": "new", "encoder": "none"}, ""),
     ("DeleteCollection", {"collection": "c", "confirm_name": "d"}, "confirm_name"),
+    ("UpdateCollection", {**C, "fields": ["a"]}, "update_mask"),
+    ("UpdateCollection", {**C, "update_mask": "fields,colour"}, "update_mask"),
+    ("UpdateCollection", {**C, "fields": ["a b"], "update_mask": "fields"}, ""),
     ("SetAlias", {"alias": "..", "collection": "c"}, "alias"),
     ("CalibrateCollection", {**C, "depths": [0]}, "depths"),
     ("CalibrateCollection", {**C, "texts": ["a"], "tokens": [Q["encoded"]["tokens"]]}, "texts"),
@@ -188,6 +192,7 @@ NEEDED = {
     "UpsertDocuments": {"documents": [document("a")]},
     "DeleteCollection": {"confirm_name": "nobody"},
     "SetAlias": {"alias": "x"},
+    "UpdateCollection": {"fields": ["a"], "update_mask": "fields"},
     "CreateSnapshot": {"name": "s"},
 }
 
@@ -210,24 +215,25 @@ def test_a_damaged_collection_is_data_loss_and_the_others_live(wire: Wire, rpc: 
     assert "vectors" in described.problem
 
 
-@pytest.mark.parametrize(
-    ("rpc", "fields", "status", "named"),
-    [
-        ("Explain", {**C, "query": Q, "id": "nobody"}, "NOT_FOUND", "nobody"),
-        ("Rerank", {**C, "query": Q, "ids": ["d1", "nobody"]}, "NOT_FOUND", "nobody"),
-        ("UpdatePayload", {**C, "id": "nobody", "patch": {"a": 1}}, "NOT_FOUND", "nobody"),
-        ("GetOperation", {"id": "nothing"}, "NOT_FOUND", "nothing"),
-        ("CancelOperation", {"id": "nothing"}, "NOT_FOUND", "nothing"),
-        ("RestoreSnapshot", {"name": "nothing", "collection": "x"}, "NOT_FOUND", "nothing"),
-        ("DeleteSnapshot", {"name": "nothing", "confirm_name": "nothing"}, "NOT_FOUND", "nothing"),
-        ("CreateCollection", {"collection": "c", "encoder": "none", "dim": 4}, "ALREADY_EXISTS", "c"),
-        ("SetAlias", {"alias": "words", "collection": "c"}, "ALREADY_EXISTS", "words"),
-        ("Search", {**C, "query": {"text": "x"}}, "FAILED_PRECONDITION", "encoder"),
-        ("Encode", {**C, "texts": ["x"]}, "FAILED_PRECONDITION", "encoder"),
-        ("UpsertDocuments", {**C, "documents": [{"id": "a", "payload": {"text": "x"}}]}, "FAILED_PRECONDITION", "encoder"),
-        ("Search", {**C, "query": Q, "at_least_seq": 10**9}, "UNAVAILABLE", "at_least_seq"),
-    ],
-)  # fmt: skip
+OTHER = [
+    ("Explain", {**C, "query": Q, "id": "nobody"}, "NOT_FOUND", "nobody"),
+    ("Rerank", {**C, "query": Q, "ids": ["d1", "nobody"]}, "NOT_FOUND", "nobody"),
+    ("UpdatePayload", {**C, "id": "nobody", "patch": {"a": 1}}, "NOT_FOUND", "nobody"),
+    ("GetOperation", {"id": "nothing"}, "NOT_FOUND", "nothing"),
+    ("CancelOperation", {"id": "nothing"}, "NOT_FOUND", "nothing"),
+    ("RestoreSnapshot", {"name": "nothing", "collection": "x"}, "NOT_FOUND", "nothing"),
+    ("DeleteSnapshot", {"name": "nothing", "confirm_name": "nothing"}, "NOT_FOUND", "nothing"),
+    ("CreateCollection", {"collection": "c", "encoder": "none", "dim": 4}, "ALREADY_EXISTS", "c"),
+    ("SetAlias", {"alias": "words", "collection": "c"}, "ALREADY_EXISTS", "words"),
+    ("UpdateCollection", {**C, "fields": ["a"], "update_mask": "precision,fields"}, "FAILED_PRECONDITION", "precision"),
+    ("Search", {**C, "query": {"text": "x"}}, "FAILED_PRECONDITION", "encoder"),
+    ("Encode", {**C, "texts": ["x"]}, "FAILED_PRECONDITION", "encoder"),
+    ("UpsertDocuments", {**C, "documents": [{"id": "a", "payload": {"text": "x"}}]}, "FAILED_PRECONDITION", "encoder"),
+    ("Search", {**C, "query": Q, "at_least_seq": 10**9}, "UNAVAILABLE", "at_least_seq"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rpc", "fields", "status", "named"), OTHER)
 def test_other_errors_have_their_own_codes(wire: Wire, rpc: str, fields: dict, status: str, named: str) -> None:
     found, message, details = wire.error(rpc, **fields)
     assert found == status and named in message

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class CollectionServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """Whole collections: made, described, changed, renamed, rewritten, deleted.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -48,6 +49,11 @@ class CollectionServiceStub:
                 '/plait.v1.CollectionService/ListCollections',
                 request_serializer=plait_dot_v1_dot_collections__pb2.ListCollectionsRequest.SerializeToString,
                 response_deserializer=plait_dot_v1_dot_collections__pb2.ListCollectionsResponse.FromString,
+                _registered_method=True)
+        self.UpdateCollection = channel.unary_unary(
+                '/plait.v1.CollectionService/UpdateCollection',
+                request_serializer=plait_dot_v1_dot_collections__pb2.UpdateCollectionRequest.SerializeToString,
+                response_deserializer=plait_dot_v1_dot_collections__pb2.UpdateCollectionResponse.FromString,
                 _registered_method=True)
         self.DeleteCollection = channel.unary_unary(
                 '/plait.v1.CollectionService/DeleteCollection',
@@ -77,16 +83,19 @@ class CollectionServiceStub:
 
 
 class CollectionServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Whole collections: made, described, changed, renamed, rewritten, deleted.
+    """
 
     def CreateCollection(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Makes an empty collection. ALREADY_EXISTS: the name is taken.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetCollection(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """What a collection is, holds and weighs.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -98,8 +107,16 @@ class CollectionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateCollection(self, request, context):
+        """Changes what of a collection can be changed: which payload fields have an index.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteCollection(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Deletes a collection with everything in it and the aliases that stand for it, once nobody uses it.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -150,6 +167,11 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     request_deserializer=plait_dot_v1_dot_collections__pb2.ListCollectionsRequest.FromString,
                     response_serializer=plait_dot_v1_dot_collections__pb2.ListCollectionsResponse.SerializeToString,
             ),
+            'UpdateCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateCollection,
+                    request_deserializer=plait_dot_v1_dot_collections__pb2.UpdateCollectionRequest.FromString,
+                    response_serializer=plait_dot_v1_dot_collections__pb2.UpdateCollectionResponse.SerializeToString,
+            ),
             'DeleteCollection': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteCollection,
                     request_deserializer=plait_dot_v1_dot_collections__pb2.DeleteCollectionRequest.FromString,
@@ -184,7 +206,8 @@ def add_CollectionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CollectionService:
-    """Missing associated documentation comment in .proto file."""
+    """Whole collections: made, described, changed, renamed, rewritten, deleted.
+    """
 
     @staticmethod
     def CreateCollection(request,
@@ -257,6 +280,33 @@ class CollectionService:
             '/plait.v1.CollectionService/ListCollections',
             plait_dot_v1_dot_collections__pb2.ListCollectionsRequest.SerializeToString,
             plait_dot_v1_dot_collections__pb2.ListCollectionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plait.v1.CollectionService/UpdateCollection',
+            plait_dot_v1_dot_collections__pb2.UpdateCollectionRequest.SerializeToString,
+            plait_dot_v1_dot_collections__pb2.UpdateCollectionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class DocumentServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """The documents of a collection: written, changed, deleted, looked up. Its health is that of writing.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -72,7 +73,8 @@ class DocumentServiceStub:
 
 
 class DocumentServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """The documents of a collection: written, changed, deleted, looked up. Its health is that of writing.
+    """
 
     def UpsertDocuments(self, request, context):
         """Writes documents, searchable when the answer comes; those that are there under the same id are replaced. All or nothing.
@@ -89,13 +91,15 @@ class DocumentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteDocuments(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Deletes documents by id, or all that satisfy a filter, in one transaction.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetDocuments(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Documents by id.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -108,7 +112,8 @@ class DocumentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CountDocuments(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """How many documents there are, or satisfy a filter.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -167,7 +172,8 @@ def add_DocumentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DocumentService:
-    """Missing associated documentation comment in .proto file."""
+    """The documents of a collection: written, changed, deleted, looked up. Its health is that of writing.
+    """
 
     @staticmethod
     def UpsertDocuments(request,

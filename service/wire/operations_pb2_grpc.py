@@ -62,7 +62,8 @@ class OperationServiceServicer:
     """
 
     def GetOperation(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """An operation as it is now.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

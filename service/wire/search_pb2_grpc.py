@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class SearchServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """Queries in, ranked documents out.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -62,10 +63,12 @@ class SearchServiceStub:
 
 
 class SearchServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Queries in, ranked documents out.
+    """
 
     def Search(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The k best documents for one query.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -135,7 +138,8 @@ def add_SearchServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SearchService:
-    """Missing associated documentation comment in .proto file."""
+    """Queries in, ranked documents out.
+    """
 
     @staticmethod
     def Search(request,

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class SystemServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """The server itself.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -42,10 +43,12 @@ class SystemServiceStub:
 
 
 class SystemServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """The server itself.
+    """
 
     def GetServerInfo(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Its version, its instruction set and every limit.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -67,7 +70,8 @@ def add_SystemServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SystemService:
-    """Missing associated documentation comment in .proto file."""
+    """The server itself.
+    """
 
     @staticmethod
     def GetServerInfo(request,

@@ -1,0 +1,137 @@
+"""A client that stops in the middle of a stream holds up nobody: what others write, seal, merge and delete goes on."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import plait
+
+pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
+import grpc
+from plait.index.checkup import check_collection
+from served import Server, Wire, failure, serving, tensor
+
+DIM = 4
+
+
+C: dict[str, Any] = {"collection": "c"}
+
+
+def document(id: str) -> dict[str, Any]:
+    return {"id": id, "tokens": {"vectors": tensor(np.ones((2, DIM), np.float32))}}
+
+
+def text(id: str) -> dict[str, Any]:
+    return {"id": id, "payload": {"text": "moon " * 20}}
+
+
+class Stalled:
+    """A bulk stream that sends its first messages and stops until it is told to go on."""
+
+    def __init__(self, server: Server, wire: Wire, messages: list[dict[str, Any]]):
+        self.go, self.found = threading.Event(), []
+        self._wire, self._messages = wire, messages
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        ends = time.monotonic() + 30
+        while sum(sizes_of_nameless_files(server)) < sum(len(m["documents"]) for m in messages) * 8 * DIM:
+            assert time.monotonic() < ends, "nothing of the stream has come"
+            time.sleep(0.01)
+
+    def _run(self) -> None:
+        def sent() -> Iterator[dict[str, Any]]:
+            yield from self._messages
+            self.go.wait(60)
+
+        try:
+            self.found += self._wire.stream("IngestDocuments", sent(), 60)
+        except grpc.RpcError as error:
+            self.found.append(failure(error)[0])
+
+    def end(self) -> Any:
+        self.go.set()
+        self._thread.join(60)
+        (answer,) = self.found
+        return answer
+
+
+def sizes_of_nameless_files(server: Server) -> Iterator[int]:
+    """Of files that the server has open, that no folder names and that were no segment's: what it keeps of streams."""
+    for link in Path(f"/proc/{server.process.pid}/fd").iterdir():
+        try:
+            if "(deleted)" in (name := os.readlink(link)) and "/.gone-" not in name:
+                yield link.stat().st_size
+        except FileNotFoundError:
+            continue
+
+
+@pytest.mark.parametrize("make", [document, text])
+def test_a_bulk_write_that_stalls_holds_up_no_other(tmp_path: Path, make: Any) -> None:
+    sides: dict[str, Any] = {"dim": DIM} if make is document else {"terms": "bm25"}
+    plait.create(tmp_path / "c", encoder=None, **sides).close()
+    with serving(tmp_path) as server:
+        wire, c = Wire(server.target), C
+        stalled = Stalled(
+            server, wire, [{**c, "bulk": True, "documents": [make("a")]}, {"documents": [make("b"), make("c")]}]
+        )
+        assert wire("UpsertDocuments", **c, documents=[make("d")]).count == 1
+        (whole,) = wire.stream("IngestDocuments", [{**c, "bulk": True, "documents": [make("e")]}])
+        assert whole.count == 1
+        (one,) = wire.stream("IngestDocuments", [{**c, "documents": [make("f")]}])
+        assert one.messages == 1 and wire("DeleteDocuments", **c, ids={"ids": ["d"]}).count == 1
+        operation = wire("CompactCollection", **c).operation
+        watched = wire.raw("WatchOperation", b"\x0a" + bytes([len(operation.id)]) + operation.id.encode())
+        assert [answer.operation.state for answer in watched][-1] == 3
+        assert [d.id for d in wire("ListDocuments", **c).documents] == ["e", "f"]
+        answer = stalled.end()
+        assert (answer.messages, answer.count) == (2, 3)
+        assert [d.id for d in wire("ListDocuments", **c).documents] == ["a", "b", "c", "e", "f"]
+        # Decided when it begins to write: an id that has come meanwhile ends it, and nothing of it is kept.
+        late = Stalled(server, wire, [{**c, "bulk": True, "documents": [make("g")]}, {"documents": [make("h")]}])
+        wire("UpsertDocuments", **c, documents=[make("h")])
+        assert late.end() == "ALREADY_EXISTS"
+        assert [d.id for d in wire("GetDocuments", **c, ids=["g", "h"]).documents] == ["h"]
+        # A collection can go while streams to it are open.
+        last = Stalled(server, wire, [{**c, "bulk": True, "documents": [make("i")]}])
+        wire("DeleteCollection", **c, confirm_name="c")
+        assert last.end() == "NOT_FOUND" and sum(sizes_of_nameless_files(server)) == 0
+        wire.close()
+
+
+def test_between_two_messages_a_stream_holds_no_collection(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        plait.create(tmp_path / name, encoder=None, dim=DIM).close()
+    with serving(tmp_path) as server:
+        wire, hold = Wire(server.target), threading.Event()
+        wire("SetAlias", alias="live", collection="old")
+
+        def sent() -> Iterator[dict[str, Any]]:
+            yield {"collection": "live", "documents": [document("a")]}
+            hold.wait(30)
+            yield {"documents": [document("b")]}
+            hold.clear()
+            hold.wait(30)
+            yield {"documents": [document("c")]}
+
+        answers = wire.stream("IngestDocuments", sent())
+        assert next(answers).messages == 1
+        # The stream stays with the collection that it began with.
+        wire("SetAlias", alias="live", collection="new")
+        hold.set()
+        assert next(answers).count == 2
+        assert [wire("CountDocuments", collection=name).count for name in ("old", "new")] == [2, 0]
+        wire("DeleteCollection", collection="old", confirm_name="old")
+        hold.set()
+        with pytest.raises(grpc.RpcError) as caught:
+            next(answers)
+        assert failure(caught.value)[0] == "NOT_FOUND"
+        wire.close()
+    assert not check_collection(tmp_path / "new")
