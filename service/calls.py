@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
+from typing import Any
 
 import grpc
 
@@ -77,6 +78,11 @@ class Call:
     def left(self) -> float:
         """Seconds until the deadline; a day where there is none."""
         return 86_400.0 if self._ends is None else self._ends - time.monotonic()
+
+    def on_end(self, told: Callable[[], Any]) -> None:
+        """Lets `told` be called when the call has ended, also by its caller going away."""
+        if not self._context.add_callback(told):
+            told()
 
     @contextmanager
     def turn(self) -> Iterator[None]:
