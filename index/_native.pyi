@@ -5,6 +5,7 @@ def segmented_max(scores: np.ndarray, offsets: np.ndarray, out: np.ndarray) -> N
 def pq4_assign(
     y: np.ndarray, centroids: np.ndarray, halves: np.ndarray, pull: float, passes: int, codes: np.ndarray
 ) -> None: ...
+def pq4_table(products: np.ndarray, losses: np.ndarray, tops: np.ndarray) -> float: ...
 def pq4_scores(
     codes: np.ndarray,
     offsets: np.ndarray,
@@ -50,9 +51,19 @@ def byte_scores(
     threads: int,
     out: np.ndarray,
 ) -> None: ...
-def nibble_scores(
+def product_scores(
     records: np.ndarray,
     centroids: np.ndarray,
+    offsets: np.ndarray,
+    documents: np.ndarray,
+    query: np.ndarray,
+    threads: int,
+    out: np.ndarray,
+) -> None: ...
+def residual_scores(
+    records: np.ndarray,
+    centroids: np.ndarray,
+    residuals: np.ndarray,
     offsets: np.ndarray,
     documents: np.ndarray,
     query: np.ndarray,
@@ -136,6 +147,18 @@ class Contextual:
 def byte_products(
     codes: np.ndarray, scales: np.ndarray, query: np.ndarray, factor: float, threads: int, out: np.ndarray
 ) -> None: ...
+def same_id_scores(
+    rows: np.ndarray,
+    ids: np.ndarray,
+    offsets: np.ndarray,
+    documents: np.ndarray,
+    asked: np.ndarray,
+    query: np.ndarray,
+    scores: np.ndarray,
+    products: np.ndarray,
+    tokens: np.ndarray,
+) -> None: ...
+def half_products(rows: np.ndarray, places: np.ndarray, query: np.ndarray, out: np.ndarray) -> None: ...
 def level() -> str: ...
 def use_level(name: str) -> bool: ...
 def levels_here() -> list[str]: ...

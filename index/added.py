@@ -23,26 +23,29 @@ from .term_search import search_terms
 _FIRST, _GROWTH = 100, 4
 
 
-def search(parts: list[Part], terms: TermRows, vectors: np.ndarray, k: int) -> list[Hits]:
-    """The k best documents of each query: one row of terms and one of vectors (q, width) float32 each."""
+def search(parts: list[Part], field: str, terms: TermRows, vectors: np.ndarray, k: int) -> list[Hits]:
+    """The k best documents of each query: one row of a field's terms and one of vectors (q, width) float32 each."""
     if k < 1:
         raise InvalidArgument(f"k is {k}; ask for at least 1 document")
     if len(terms) != len(vectors):
         raise InvalidArgument(f"{len(terms)} queries of terms and {len(vectors)} of vectors; the counts must agree")
-    return [_one(parts, terms.take([q]), vector, k) for q, vector in enumerate(vectors)]
+    return [_one(parts, field, terms.take([q]), vector, k) for q, vector in enumerate(vectors)]
 
 
-def score(parts: list[Part], terms: TermRows, vector: np.ndarray, docs: np.ndarray) -> np.ndarray:
+def score(parts: list[Part], field: str, terms: TermRows, vector: np.ndarray, docs: np.ndarray) -> np.ndarray:
     """(docs,) float32 sums for documents by number."""
-    return term_scores(parts, terms, docs) + vector_scores(parts, vector, docs)
+    return term_scores(parts, field, terms, docs) + vector_scores(parts, vector, docs)
 
 
-def _one(parts: list[Part], terms: TermRows, vector: np.ndarray, k: int) -> Hits:
+def _one(parts: list[Part], field: str, terms: TermRows, vector: np.ndarray, k: int) -> Hits:
     depth = max(_FIRST, _GROWTH * k)
     while True:
-        (sparse,), (whole,) = search_terms(parts, [ready(terms)], depth), dense.search(parts, vector[None], depth)
+        (sparse,), (whole,) = (
+            search_terms(parts, field, [ready(terms)], depth),
+            dense.search(parts, vector[None], depth),
+        )
         docs = np.union1d(sparse.docs, whole.docs)
-        hits = best(docs, score(parts, terms, vector, docs), k)
+        hits = best(docs, score(parts, field, terms, vector, docs), k)
         # A ranking that ends before the depth has shown all there is. Every document is in the dense one.
         if len(whole) < depth:
             return hits

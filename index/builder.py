@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from .catalog import Catalog, allocate, next_segment, put_documents, put_meta, p
 from .errors import DataLoss, FailedPrecondition, InvalidArgument
 from .representations import Representations, Schema
 from .segment import SegmentWriter, seal, segment_folder, tidy
-from .stores import STORE_FILES, Progress, build_codes, build_store, build_terms
+from .stores import Progress, build_codes, build_store, build_terms, store_files
 from .terms import Terms
 from .tokens import Tokens
 from .view import Document, View
@@ -49,7 +49,7 @@ class Builder:
         if unfinished:
             with catalog.files():
                 self._segment = SegmentWriter.resume(self._folder, schema, unfinished[0].staged)
-            for name in STORE_FILES:
+            for name in store_files(schema):
                 (self._folder / name).unlink(missing_ok=True)
 
     @property
@@ -67,20 +67,22 @@ class Builder:
         ids: Sequence[str],
         tokens: Tokens | None,
         payloads: Sequence[dict[str, Any]] | None = None,
-        terms: Terms | None = None,
+        terms: Terms | Mapping[str, Terms] | None = None,
+        encoded: bool = False,
     ) -> None:
         """Adds a batch of documents; durable when it returns. A refused batch leaves everything as it was.
 
         Args:
             tokens: None where the collection holds terms alone.
-            terms: sparse rows, where the collection holds terms.
+            terms: sparse rows, where the collection holds terms; by field where it holds several.
+            encoded: the tokens' vectors are records of the collection's codec already (codecs.py), kept as they are.
 
         Raises:
             AlreadyExists: an id occurs twice or is in the collection.
             InvalidArgument: NaN, wrong dimension, counts that differ, an id that is no non-empty string; terms or tokens
                 where the collection has none, or none where it has them.
         """
-        batch, payloads = checked(self._schema, ids, tokens, payloads, terms)
+        batch, payloads = checked(self._schema, ids, tokens, payloads, terms, encoded)
         if not ids:
             return
         fresh = self._segment is None
@@ -174,10 +176,11 @@ def checked(
     ids: Sequence[str],
     tokens: Tokens | None,
     payloads: Sequence[dict[str, Any]] | None,
-    terms: Terms | None,
+    terms: Terms | Mapping[str, Terms] | None,
+    encoded: bool = False,
 ) -> tuple[Representations, Sequence[dict[str, Any]]]:
     """Refuses a batch that this collection could not take."""
-    batch = schema.check(tokens, terms, len(ids))
+    batch = schema.check(tokens, terms, len(ids), encoded)
     payloads = [{}] * len(ids) if payloads is None else payloads
     if not len(ids) == len(batch) == len(payloads):
         raise InvalidArgument(

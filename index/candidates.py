@@ -8,9 +8,10 @@ import numpy as np
 
 from . import dense, same_id
 from .errors import NotFound
-from .kernels import sparse_maxsim
 from .search import Part
+from .term_kernels import sparse_maxsim
 from .term_rows import TermRows
+from .term_store import Counts, weighed
 
 
 def token_scores(parts: list[Part], query: np.ndarray, docs: np.ndarray, threads: int) -> np.ndarray:
@@ -40,12 +41,14 @@ def vector_scores(parts: list[Part], query: np.ndarray, docs: np.ndarray) -> np.
     return scores
 
 
-def term_scores(parts: list[Part], query: TermRows, docs: np.ndarray) -> np.ndarray:
-    """(docs,) float32 scores of one query with documents by number; 0 for one that shares no key."""
+def term_scores(
+    parts: list[Part], field: str, query: TermRows, docs: np.ndarray, counts: Counts | None = None
+) -> np.ndarray:
+    """(docs,) float32 scores of one query with documents by number; 0 for one that shares no key in the field."""
     scores = np.zeros(len(docs), np.float32)
     for part, places, positions in _spread(parts, docs):
-        if part.segment.terms is not None:
-            scores[places] = sparse_maxsim(query, part.segment.terms.take(positions))[0]
+        rows = part.segment.terms[field].take(positions)
+        scores[places] = sparse_maxsim(query, rows if counts is None else weighed(rows, counts))[0]
     return scores
 
 

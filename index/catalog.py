@@ -20,10 +20,10 @@ from typing import Any
 from .errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from .view import COUNTERS, DISK, Document, View, checksum, damaged
 
-FORMAT = 3
-TERMS_FORMAT, FULL_FORMAT = 2, 3
-"""Collections with terms, and those with a global vector, contextual lists or another precision than float16, have these
-formats; all others keep format 1, which every plait reads."""
+FORMAT = 4
+TERMS_FORMAT, FULL_FORMAT, FIELDS_FORMAT = 2, 3, 4
+"""Collections with terms, those with a global vector, contextual lists or another precision than float16, and those with named
+term fields have these formats; all others keep format 1, which every plait reads."""
 FILE = "catalog.db"
 
 _SCHEMA = """

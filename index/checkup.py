@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from . import stores
 from .catalog import Catalog
 from .errors import DataLoss, PlaitError
 from .growing import unpack
-from .representations import Schema
+from .representations import Schema, TermField
 from .segment import Segment, segment_folder
+from .term_columns import prefix
 from .view import REQUIRED, SegmentRow, View
 
 
@@ -83,7 +85,11 @@ def _faults(segment: Segment, row: SegmentRow, schema: Schema) -> list[str]:
         faults.append("document numbers do not rise")
     if (np.diff(tokens.offsets) < 0).any() or tokens.offsets[0] != 0 or tokens.offsets[-1] != len(tokens.vectors):
         faults.append("offsets do not run from 0 to the number of tokens")
-    return faults + _vector_faults(segment, schema) + _term_faults(segment, schema)
+    if segment.terms.keys() != schema.terms.keys():
+        return [*faults, f"has {_said(segment.terms)} and the collection {_said(schema.terms)}"]
+    named = ((name, fault) for name in schema.terms for fault in _term_faults(segment, name, schema.terms[name]))
+    terms = [prefix(name) + fault for name, fault in named]
+    return faults + _vector_faults(segment, schema) + terms
 
 
 def _vector_faults(segment: Segment, schema: Schema) -> list[str]:
@@ -98,12 +104,15 @@ def _vector_faults(segment: Segment, schema: Schema) -> list[str]:
     return faults
 
 
-def _term_faults(segment: Segment, schema: Schema) -> list[str]:
-    rows = segment.terms
-    if rows is None or schema.terms is None:
-        return [] if rows is None and schema.terms is None else ["has terms and the collection none, or the reverse"]
-    if (rows.row_offsets is not None) != schema.terms.per_token:
-        return ["has a row for each document where the collection has one for each token, or the reverse"]
+def _said(fields: Mapping[str, object]) -> str:
+    return f"terms ({', '.join(sorted(fields))})" if fields else "no terms"
+
+
+def _term_faults(segment: Segment, name: str, field: TermField) -> list[str]:
+    """Each begins with the file that is wrong, where it is one, so that the field's prefix can stand before it."""
+    rows = segment.terms[name]
+    if (rows.row_offsets is not None) != field.per_token:
+        return ["term_row_offsets: a row for each document where the collection has one for each token, or the reverse"]
     documents = rows.offsets if rows.row_offsets is None else rows.row_offsets
     if len(documents) - 1 != len(segment.documents) or not _run(documents, len(rows.offsets) - 1, rows.row_offsets):
         return ["term_row_offsets do not give rows to every document"]
@@ -114,7 +123,7 @@ def _term_faults(segment: Segment, schema: Schema) -> list[str]:
     inside[starts[(starts > 0) & (starts < len(rows.keys))] - 1] = False
     if (np.diff(rows.keys.astype(np.int64))[inside] <= 0).any():
         return ["term_keys do not rise within a row"]
-    if not np.isfinite(rows.weights).all() or (len(rows.keys) and rows.keys.max() >= schema.terms.keys):
+    if not np.isfinite(rows.weights).all() or (len(rows.keys) and rows.keys.max() >= field.keys):
         return ["term_weights hold NaN or infinity, or term_keys one that lies outside of the key space"]
     return []
 
@@ -134,10 +143,9 @@ def _documents(view: View, schema: Schema) -> list[str]:
         problems.append(str(error))
     for number, blob in view.growing():
         try:
-            if (unpack(blob, schema.codec).terms is None) != (schema.terms is None):
-                problems.append(
-                    f"{view.path}: document number {number} has terms and the collection none, or the reverse"
-                )
+            if (held := unpack(blob, schema.codec).terms).keys() != schema.terms.keys():
+                said = f"has {_said(held)} and the collection {_said(schema.terms)}"
+                problems.append(f"{view.path}: document number {number} {said}")
         except DataLoss as error:
             problems.append(f"{view.path}: document number {number}: {error}")
     return problems

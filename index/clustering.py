@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from . import kernels
-from .codecs import Vectors
 from .errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from .codecs import Vectors
 
 _ROUNDS = 5
 """Rounds of k-means. Of 5 and 20 the recall is the same."""

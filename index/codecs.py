@@ -2,7 +2,8 @@
 
 `float16`   two bytes a dimension.
 `int8`      one byte a dimension and a scale for each token: half the bytes, and candidates are reranked in half the time.
-`pq:64`     64 bytes a token, 4-bit codes, see `nibbles.py`. `pq:32`: 32 bytes.
+`pq:64`     64 bytes a token, product codes, see `product.py`. `pq:72`, `pq:32`: 72 and 32.
+`residual:2` ColBERTv2's codes of 1, 2 or 4 bits a dimension and a centroid's number, see `residual.py`. Unit vectors only.
 
 A vector is encoded once, when it is written. From then on the collection speaks of what its record stands for: fresh
 documents, sealed segments and explanations agree, and a merge copies records as they are.
@@ -18,11 +19,12 @@ import numpy as np
 from . import kernels
 from .errors import InvalidArgument
 from .hits import Hits, best
-from .nibbles import SIZES, Keep, Nibbles
+from .product import SIZES, Keep, Product
+from .residual import BITS, Residual
 from .tally import tallied
 
 DEFAULT = "float16"
-PRECISIONS = (DEFAULT, "int8", *(f"pq:{size}" for size in SIZES))
+PRECISIONS = (DEFAULT, "int8", *(f"pq:{size}" for size in SIZES), *(f"residual:{bits}" for bits in BITS))
 _SCALE = 4
 """Bytes of a scale."""
 
@@ -161,11 +163,13 @@ class Decoded:
 
 
 def codec(precision: str, dim: int, keep: Keep | None = None) -> Codec:
-    """The codec of a precision; `keep`: where what it learns is kept. InvalidArgument: no such precision."""
+    """The codec of a precision; `keep`: where what it learns is kept. InvalidArgument: no such precision, or not with this dim."""
     if precision not in PRECISIONS:
         raise InvalidArgument(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
     if precision.startswith("pq:"):
-        return Nibbles(dim, int(precision.removeprefix("pq:")), keep or Keep())
+        return Product(dim, int(precision.removeprefix("pq:")), keep or Keep())
+    if precision.startswith("residual:"):
+        return Residual(dim, int(precision.removeprefix("residual:")), keep or Keep())
     return Half(dim) if precision == DEFAULT else Bytes(dim)
 
 

@@ -6,9 +6,9 @@ import fcntl
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,18 @@ from .builder import Builder, sweep
 from .calibration import Calibration, calibrate, coded_documents
 from .catalog import Catalog, put_resource
 from .codecs import DEFAULT, codec
+from .collection_stats import collection_stats
 from .errors import DataLoss, FailedPrecondition, InvalidArgument, Unavailable
 from .filters import check_declared, index_sql
 from .frontier import DEPTHS
 from .live import LiveWriter
 from .maintenance import Background, Maintenance, Policy
-from .nibbles import Keep
-from .representations import Schema, TermField, needs_ids
+from .product import Keep
+from .representations import Schema, TermField, needs_ids, term_fields
 from .scoring import SearchParams, TermParams
 from .snapshot import Loader, Place, Snapshot
 from .stores import check_store
 from .term_calibration import calibrate_terms, inverted_documents
-from .term_search import count_weights
 from .terms import Terms
 from .tokens import Tokens
 
@@ -86,7 +86,7 @@ class Collection:
         store: str = "exact",
         meta: dict[str, Any] | None = None,
         fields: Sequence[str] = (),
-        terms: bool | TermField | None = None,
+        terms: bool | TermField | Mapping[str, TermField] | None = None,
         vector: int = 0,
         precision: str = DEFAULT,
         **machine: Any,
@@ -99,12 +99,13 @@ class Collection:
                 factory string (`faiss:IVF1024,PQ64x4fs`); `stores.py` says what they are.
             meta: further JSON values to keep with the collection.
             fields: payload fields to index, so that filters on them are fast; any field can be filtered.
-            terms: every document has sparse terms too: a `TermField` says how, True takes its defaults.
+            terms: every document has sparse terms too: a `TermField` says how, True takes its defaults; several by name, each
+                with its own keys, weights and statistics. The first is meant where a search names none.
             vector: dimensions of one global vector for each document (`Tokens.globals_`), up to 4096; 0: none.
             precision: how vectors are kept, `float16`; `int8`: half the bytes, faster reranking, 0.997 of the float16 rows' top 10
-                on real embeddings; `pq:64`, `pq:32`: so many bytes, 0.97 and 0.91 (codecs.py).
+                on real embeddings; `pq:72`, `pq:64`, `pq:32`: so many bytes, 0.98, 0.97, 0.91; `residual:1`, `2`, `4`: as ColBERTv2 (codecs.py).
         """
-        sparse = TermField() if terms is True else terms or None
+        sparse = term_fields(terms)
         if not (1 <= dim <= MAX_DIM or (dim == 0 and (sparse or vector))):
             raise InvalidArgument(f"dim is {dim}; it must lie between 1 and {MAX_DIM} (0 for terms or a vector alone)")
         if not 0 <= vector <= MAX_DIM:
@@ -248,13 +249,14 @@ class Collection:
         """Measures recall and time of settings against exact search and keeps the frontier (see `calibrate`).
 
         Args:
-            queries, terms: the two sides of held-out queries; for None, some are drawn from the documents.
+            queries, terms: the two sides of held-out queries, of terms those of the first field; for None, some are drawn from
+                the documents.
             bm25: how searches by terms weigh counts.
         """
         with self.builder() as builder:
             with self.snapshot() as snapshot:
                 measured = calibrate(snapshot, queries, depths, progress)
-                if self.schema.terms is not None:
+                if self.schema.terms:
                     by_terms = calibrate_terms(snapshot, terms, bm25, depths, progress)
                     measured = replace(measured, terms=by_terms)
             builder.put({"calibration": measured.to_json()})
@@ -273,7 +275,7 @@ class Collection:
         return measured.choose(target_recall, k, params) if coded else None
 
     def reaching_terms(self, target_recall: float, k: int) -> TermParams:
-        """As `reaching`, of searches by terms; the exact search where nothing cheaper reached the target."""
+        """As `reaching`, of searches by the first term field; the exact search where nothing cheaper reached the target."""
         with self.catalog.reading() as view:
             inverted = inverted_documents(view)
         measured = self._measured(target_recall, inverted, lambda m: m.terms.inverted if m.terms else None)
@@ -298,47 +300,7 @@ class Collection:
     def stats(self) -> dict[str, Any]:
         """Counts, bytes by what they are for, fresh and dead documents, segments with their drift."""
         with self.snapshot() as snapshot:
-            view, parts = snapshot.view, snapshot.state.published
-            sizes: dict[str, int] = {}
-            for part in parts.values():
-                for name, file in part.segment.files.items():
-                    sizes[name] = sizes.get(name, 0) + file["bytes"]
-            documents, (fresh, fresh_tokens, _) = view.count(), view.growing_size()
-            rows = [r for r in view.segments() if r.published]
-            # Without token vectors a size counts term weights.
-            tokens = sum(row.tokens for row in rows) + fresh_tokens if self.dim else 0
-            catalog = sum(f.stat().st_size for f in self.path.glob("catalog.db*"))
-            total = sum(sizes.values()) + catalog
-            return {
-                "documents": documents,
-                "tokens": tokens,
-                "fresh": fresh,
-                "dead": len(view.tombstones()),
-                "seq": view.meta("seq"),
-                "segments": [
-                    {
-                        "number": r.number,
-                        "documents": r.documents,
-                        "tokens": r.tokens if self.dim else 0,
-                        "drift": r.drift,
-                    }
-                    for r in rows
-                ],
-                "dim": self.dim,
-                "store": self.store,
-                "precision": self.schema.precision,
-                "fields": self.declared,
-                **({"vector": self.vector} if self.vector else {}),
-                **self._term_stats(snapshot),
-                "bytes": {**sizes, "catalog": catalog, "total": total},
-                "bytes_per_token": round(total / tokens, 1) if tokens else None,
-                "bytes_per_document": round(total / documents, 1) if documents else None,
-            }
-
-    def _term_stats(self, snapshot: Snapshot) -> dict[str, Any]:
-        if self.schema.terms is None:
-            return {}
-        return {"terms": asdict(self.schema.terms), "term_weights": count_weights(snapshot.state.parts)}
+            return collection_stats(self.path, snapshot, self.schema, self.store, self.declared)
 
     def _newest(self) -> int:
         with self.catalog.reading() as view:

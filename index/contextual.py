@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from . import kernels
+from . import term_kernels
 from .byte_rows import byte_query, scale_of, to_bytes
 from .codecs import Vectors
 from .errors import InvalidArgument
@@ -64,14 +64,14 @@ class Contextual:
         held[inside] = self.keys[places[inside]] == keys[inside]
         terms, query = places[held].astype(np.int64), byte_query(vectors[held])
         scales = self.scales[terms]
-        scores = kernels.contextual_scores(
+        scores = term_kernels.contextual_scores(
             self._index, terms, query.codes, query.steps * scales, self.documents, threads
         )
         return scores, float(query.wrong @ scales)
 
     @cached_property
-    def _index(self) -> kernels.ContextualIndex:
-        return kernels.ContextualIndex(
+    def _index(self) -> term_kernels.ContextualIndex:
+        return term_kernels.ContextualIndex(
             self.term_runs, self.windows, self.starts, self.offsets, self.codes, self.documents
         )
 

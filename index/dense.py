@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import exact, kernels
+from . import exact, term_kernels
 from .byte_rows import byte_query, scale_of, to_bytes
 from .errors import InvalidArgument
 from .hits import Hits, best
@@ -42,7 +42,7 @@ class GlobalCodes:
     def estimate(self, query: np.ndarray, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """(documents,) float32 products with `query` (width,) float32, and by how much each may be wrong."""
         asked = byte_query(query[None])
-        products = kernels.byte_products(self.codes, self.scales, asked.codes[0], asked.steps[0], threads=threads)
+        products = term_kernels.byte_products(self.codes, self.scales, asked.codes[0], asked.steps[0], threads=threads)
         return products, self.scales * np.float32(asked.wrong[0])
 
 
@@ -67,11 +67,7 @@ def search(parts: list[Part], queries: np.ndarray, k: int) -> list[Hits]:
 def products(vectors: np.ndarray | None, positions: np.ndarray, query: np.ndarray) -> np.ndarray:
     """(n,) float64 products of the vectors at these positions with one query."""
     assert vectors is not None
-    out, wide = np.empty(len(positions)), query.astype(np.float64)
-    for start in range(0, len(positions), _ROWS):
-        some = slice(start, start + _ROWS)
-        out[some] = widen(vectors[positions[some]]).astype(np.float64) @ wide
-    return out
+    return term_kernels.half_products(vectors, positions, query)
 
 
 def _best(part: Part, query: np.ndarray, k: int) -> Hits:

@@ -13,18 +13,20 @@ from .errors import DataLoss
 from .representations import Representations, concatenate
 from .segment import Segment
 from .term_rows import TermRows
+from .terms import TERMS
 from .tokens import Tokens
 
 _HEADER = struct.Struct("<IIIIB")  # CRC-32 of the rest, rows, width of a record, spans, which columns
 _COLUMNS = (("ids", "<u4", 1), ("roles", "|u1", 2), ("spans", "<u4", 4), ("span_offsets", "<i8", 8))
-_TERMS, _PER_TOKEN, _WHOLE = 16, 32, 64
+_TERMS, _PER_TOKEN, _WHOLE, _NAMED = 16, 32, 64, 128
 _TERM_HEADER = struct.Struct("<II")  # rows, weights
 _WIDTH = struct.Struct("<I")
+_NAME = struct.Struct("<BB")  # length of a term field's name, whether it has rows for each token
 
 
 def pack(document: Representations, codec: Codec) -> bytes:
     """One document as bytes: its vectors' records and the columns that a segment stores, its global vector, its sparse rows."""
-    tokens, terms = document.tokens, document.terms
+    tokens = document.tokens
     parts = [np.ascontiguousarray(tokens.vectors, codec.dtype).tobytes()]
     present = 0
     for name, dtype, flag in _COLUMNS:
@@ -35,8 +37,11 @@ def pack(document: Representations, codec: Codec) -> bytes:
     if tokens.globals_ is not None:
         present |= _WHOLE
         parts += [_WIDTH.pack(tokens.globals_.shape[1]), np.ascontiguousarray(tokens.globals_, "<f2").tobytes()]
-    if terms is not None:
-        present |= _TERMS if terms.row_offsets is None else _TERMS | _PER_TOKEN
+    named = document.terms.keys() - {TERMS}
+    for name, terms in document.terms.items():
+        per_token = terms.row_offsets is not None
+        present |= _NAMED if named else _TERMS | _PER_TOKEN * per_token
+        parts += [_NAME.pack(len(name), per_token), name.encode()] if named else []
         parts.append(_TERM_HEADER.pack(len(terms.offsets) - 1, len(terms.keys)))
         columns = (terms.offsets, "<i8"), (terms.keys, "<u4"), (terms.weights, "<f4")
         parts += [np.ascontiguousarray(column, dtype).tobytes() for column, dtype in columns]
@@ -67,16 +72,26 @@ def unpack(blob: bytes, codec: Codec) -> Representations:
         columns["globals_"] = np.frombuffer(blob, "<f2", width, at + _WIDTH.size).reshape(1, width)
         at += _WIDTH.size + columns["globals_"].nbytes
     tokens = Tokens(vectors, np.array([0, n], np.int64), **columns)
-    return Representations(tokens, _unpack_terms(blob, at, bool(present & _PER_TOKEN)) if present & _TERMS else None)
+    if present & _TERMS:
+        return Representations(tokens, {TERMS: _unpack_terms(blob, at, bool(present & _PER_TOKEN))[0]})
+    terms = {}
+    while present & _NAMED and at < len(blob):
+        length, per_token = _NAME.unpack_from(blob, at)
+        at += _NAME.size + length
+        name = blob[at - length : at].decode()
+        terms[name], at = _unpack_terms(blob, at, bool(per_token))
+    return Representations(tokens, terms)
 
 
-def _unpack_terms(blob: bytes, at: int, per_token: bool) -> TermRows:
+def _unpack_terms(blob: bytes, at: int, per_token: bool) -> tuple[TermRows, int]:
+    """The rows that begin there, and where they end."""
     rows, n = _TERM_HEADER.unpack_from(blob, at)
     at += _TERM_HEADER.size
     offsets = np.frombuffer(blob, "<i8", rows + 1, at)
     keys = np.frombuffer(blob, "<u4", n, at + offsets.nbytes)
     weights = np.frombuffer(blob, "<f4", n, at + offsets.nbytes + keys.nbytes)
-    return TermRows(offsets, keys, weights, np.array([0, rows], np.int64) if per_token else None)
+    end = at + offsets.nbytes + keys.nbytes + weights.nbytes
+    return TermRows(offsets, keys, weights, np.array([0, rows], np.int64) if per_token else None), end
 
 
 def in_memory(numbers: np.ndarray, contents: Representations, codec: Codec) -> Segment:

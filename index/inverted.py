@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import kernels, postings
+from . import kernels, postings, term_kernels
 from .errors import InvalidArgument
 from .hits import Hits
 from .postings import LEVELS, WINDOW, Postings
@@ -80,7 +80,7 @@ class Inverted:
             )
         if not np.abs(query.rows.weights).sum(dtype=np.float64) * self._greatest <= np.finfo(np.float32).max:
             raise InvalidArgument("scores may leave the range of float32; scale the query or the documents down")
-        docs, scores, _ = kernels.posting_search(
+        docs, scores, _ = term_kernels.posting_search(
             self._index, query, min(k, self.postings.documents), allowed=allowed, threads=threads
         )
         return Hits(docs, scores)
@@ -105,7 +105,7 @@ class Inverted:
     def work(self, keys: np.ndarray, weights: np.ndarray, k: int, params: TermParams = TermParams()) -> tuple[int, int]:
         """How many postings such a search reads and how many documents it scores from their rows."""
         query = ready(_row(keys, weights), params)
-        *_, work = kernels.posting_search(self._index, query, k, allowed=None, threads=1)
+        *_, work = term_kernels.posting_search(self._index, query, k, allowed=None, threads=1)
         return work
 
     @cached_property
@@ -116,13 +116,13 @@ class Inverted:
         return max(float(p.scales.max(initial=0)) * levels, -float(p.lows.min(initial=0)))
 
     @cached_property
-    def _index(self) -> kernels.PostingIndex:
+    def _index(self) -> term_kernels.PostingIndex:
         rows = self.rows
         arrays = self.postings, rows.bounds, rows.keys, rows.values, rows.token_rows
         s = self.saturation
         if s is None:
-            return kernels.posting_index(*arrays)
-        return kernels.posting_index(*arrays, saturation=s.table, length_codes=s.codes, norms=s.norms)
+            return term_kernels.posting_index(*arrays)
+        return term_kernels.posting_index(*arrays, saturation=s.table, length_codes=s.codes, norms=s.norms)
 
 
 def build(rows: Any, *, presence: bool = False, half: bool = False, window: int = WINDOW) -> Inverted:

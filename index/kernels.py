@@ -1,22 +1,10 @@
-"""The only door to the native module: typed, documented, shape-checked."""
+"""The door to the native module, with `term_kernels.py`: typed, documented, shape-checked. Here: rows, codes, lists, levels."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import _native
-
-if TYPE_CHECKING:
-    from .postings import Postings
-    from .term_query import TermQuery
-    from .term_rows import TermRows
-
-PostingIndex = _native.Inverted
-"""What `posting_index` makes and `posting_search` searches."""
-ContextualIndex = _native.Contextual
-"""The arrays of `Contextual`, used in place; `contextual_scores` reads them."""
 
 
 def widen(half: np.ndarray) -> np.ndarray:
@@ -40,9 +28,10 @@ def segmented_max(scores: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
 
 def pq4_assign(y: np.ndarray, centroids: np.ndarray, *, pull: float = 0, passes: int = 0) -> np.ndarray:
-    """One of 16 centroids in every sub-space: (subs, n) uint8.
+    """One centroid in every sub-space: (subs, n) uint8.
 
-    `y` is (subs * width, n) float32, a sub-space after the other; `centroids` is (subs, 16, width) float32. First the
+    `y` is (subs * width, n) float32, a sub-space after the other; `centroids` is (subs, entries, width) float32, 16 or 256
+    entries. First the
     nearest (the lowest on ties); then `passes` rounds of coordinate descent on |e|^2 + pull * (e.x / |x|)^2, where e is
     what the codes leave over of x. The answer is the same on every instruction set.
     """
@@ -50,6 +39,15 @@ def pq4_assign(y: np.ndarray, centroids: np.ndarray, *, pull: float = 0, passes:
     codes = np.empty((len(centroids), y.shape[1]), np.uint8)
     _native.pq4_assign(np.ascontiguousarray(y), np.ascontiguousarray(centroids), halves, pull, passes, codes)
     return codes
+
+
+def pq4_table(products: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """8-bit losses (q, subs, 16) against the best of products (q, 16, subs) float32, what each row scores without any
+    loss (q,) float32, and the product that one unit stands for: as fine as byte sums of four sub-spaces allow.
+    """
+    rows, _, subs = products.shape
+    losses, tops = np.empty((rows, subs, 16), np.uint8), np.empty(rows, np.float32)
+    return losses, tops, _native.pq4_table(products, losses, tops)
 
 
 def pq4_scores(
@@ -183,7 +181,7 @@ def row_scores(
     return out
 
 
-def nibble_scores(
+def product_scores(
     records: np.ndarray,
     centroids: np.ndarray,
     offsets: np.ndarray,
@@ -192,15 +190,40 @@ def nibble_scores(
     *,
     threads: int = 1,
 ) -> np.ndarray:
-    """As `row_scores`, of records (n, subs / 2) uint8: two codes in a byte, the even sub-space's in the low half.
+    """As `row_scores`, of records (n, subs) uint8: code c of sub-space m stands for centroids[m, c].
 
-    Code c of sub-space m stands for centroids[m, c], centroids (subs, 16, width) float32; the query is
-    (q, subs * width) float32, in the space of the codes.
+    `centroids` is (subs, 256, width) float32; the query is (q, subs * width) float32, in the space of the codes.
     """
     out = np.empty(len(documents), np.float32)
     offsets, documents = np.ascontiguousarray(offsets), np.ascontiguousarray(documents, np.int64)
     query, centroids = np.ascontiguousarray(query), np.ascontiguousarray(centroids)
-    _native.nibble_scores(records, centroids, offsets, documents, query, threads, out)
+    _native.product_scores(records, centroids, offsets, documents, query, threads, out)
+    return out
+
+
+def residual_scores(
+    records: np.ndarray,
+    centroids: np.ndarray,
+    residuals: np.ndarray,
+    offsets: np.ndarray,
+    documents: np.ndarray,
+    query: np.ndarray,
+    *,
+    threads: int = 1,
+) -> np.ndarray:
+    """As `row_scores`, of records (n, 4 + dim / per) uint8: a centroid's number, then bytes that add residuals to it.
+
+    A record stands for the unit vector along centroids[number] + residuals[byte] of all bytes side by side.
+
+    Args:
+        centroids: (numbers, dim) float32.
+        residuals: (256, per) float32: the `per` dimensions that a byte stands for; 2, 4 or 8.
+    """
+    out = np.empty(len(documents), np.float32)
+    offsets, documents = np.ascontiguousarray(offsets), np.ascontiguousarray(documents, np.int64)
+    _native.residual_scores(
+        records, centroids, residuals, offsets, documents, np.ascontiguousarray(query), threads, out
+    )
     return out
 
 
@@ -217,126 +240,14 @@ def record_scores(
 def record_estimates(
     records: np.ndarray, offsets: np.ndarray, documents: np.ndarray, query: np.ndarray, *, threads: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(documents,) float32 twice: scores and how far those of `record_scores` may lie from them, in half of its time.
+    """(documents,) float32 twice: scores and how far those of `record_scores` may lie from them, in a third of its time.
 
-    The query is rounded to 16 bits, so that integers can be multiplied. Minus infinity and 0 without tokens.
+    The query is rounded to 8 bits, so that bytes can be multiplied. Minus infinity and 0 without tokens.
     """
     out, errors = np.empty((2, len(documents)), np.float32)
     offsets, documents = np.ascontiguousarray(offsets), np.ascontiguousarray(documents, np.int64)
     _native.record_scores(records, offsets, documents, np.ascontiguousarray(query), threads, out, errors)
     return out, errors
-
-
-def posting_index(
-    postings: Postings,
-    bounds: np.ndarray,
-    keys: np.ndarray,
-    values: np.ndarray | None,
-    token_rows: np.ndarray | None = None,
-    *,
-    saturation: np.ndarray | None = None,
-    length_codes: np.ndarray | None = None,
-    norms: np.ndarray | None = None,
-) -> PostingIndex:
-    """Postings and the rows they were built from, made ready for searches. The arrays are used in place.
-
-    Args:
-        bounds: (rows + 1,) int64 entries of each row.
-        keys: (entries,) uint32.
-        values: (entries,) float32 or float16. None: all are 1.
-        token_rows: (documents + 1,) int64 rows of each document, with float32 values. None: one row per document.
-        saturation: (256, 256) uint8 with the next two, for impacts that are term frequencies: the impact that frequency
-            f in a document with length code c counts as is saturation[f, c]. Rises with f, falls with c, at least 1.
-        length_codes: (documents,) uint8.
-        norms: (documents,) float32: a value v of document d counts as v / (v + norms[d]) in its score.
-    """
-    halves = values.view(np.uint16) if values is not None and values.dtype == np.float16 else None
-    p = postings
-    return _native.Inverted(
-        p.keys,
-        p.term_runs,
-        p.windows,
-        p.starts,
-        p.maxima,
-        p.scales,
-        p.lows,
-        p.offsets,
-        p.impacts,
-        p.window,
-        token_rows,
-        bounds,
-        keys,
-        values if halves is None else None,
-        halves,
-        saturation,
-        length_codes,
-        norms,
-    )
-
-
-def posting_search(
-    index: PostingIndex,
-    query: TermQuery,
-    k: int,
-    *,
-    allowed: np.ndarray | None,
-    threads: int,
-) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-    """The k best documents (int64) that have a key which finds them, best first, and their scores (float32).
-
-    Also how many postings were read and how many documents scored from their rows.
-
-    Args:
-        allowed: (documents,) bool.
-        threads: the windows are split among them.
-    """
-    docs, scores = np.empty(k, np.int64), np.empty(k, np.float32)
-    mask = None if allowed is None else np.ascontiguousarray(allowed)
-    rows = query.rows
-    given = rows.keys, rows.weights, rows.offsets, query.keys, query.gains, query.losses
-    found, *work = index.search(*given, query.alpha, query.candidates or 0, mask, threads, docs, scores)
-    return docs[:found], scores[:found], (work[0], work[1])
-
-
-def sparse_maxsim(query: TermRows, rows: TermRows) -> tuple[np.ndarray, np.ndarray]:
-    """(documents,) float32 sum_i max_j q_i . d_j of one query with all documents, and (documents,) bool: any key in common?
-
-    A document's weights may be float32 or float64. Products are exact, sums float64 in the order of keys.
-    """
-    scores, met = np.empty(len(rows), np.float32), np.empty(len(rows), np.bool_)
-    asked = query.keys, query.weights, query.offsets
-    _native.sparse_maxsim(*asked, rows.keys, rows.weights, rows.offsets, rows.row_offsets, scores, met)
-    return scores, met
-
-
-def contextual_scores(
-    index: ContextualIndex, terms: np.ndarray, vectors: np.ndarray, factors: np.ndarray, documents: int, threads: int
-) -> np.ndarray:
-    """(documents,) float32: sum over query rows i of factors[i] * max(0, the best product with vectors[i] in the list terms[i]).
-
-    Minus infinity for a document in none of the lists. The answer is the same on every instruction set.
-
-    Args:
-        terms: (q,) int64 positions of lists.
-        vectors: (q, dim) int16, small enough that no sum of dim products with bytes leaves 32 bits.
-        factors: (q,) float32.
-        threads: windows of documents are split among them.
-    """
-    out = np.empty(documents, np.float32)
-    index.scan(terms, vectors, factors, threads, out)
-    return out
-
-
-def byte_products(
-    codes: np.ndarray, scales: np.ndarray, query: np.ndarray, factor: float, *, threads: int = 1
-) -> np.ndarray:
-    """(n,) float32: factor * scales[r] * codes[r] . query for codes (n, dim) int8, scales (n,) float32, query (dim,) int16.
-
-    As `contextual_scores` for the size of the query's values and for instruction sets.
-    """
-    out = np.empty(len(codes), np.float32)
-    _native.byte_products(codes, scales, query, factor, threads, out)
-    return out
 
 
 def simd_level() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -41,13 +41,13 @@ class LiveWriter:
         tokens: Tokens | None,
         payloads: Sequence[dict[str, Any]] | None = None,
         durable: bool = True,
-        terms: Terms | None = None,
+        terms: Terms | Mapping[str, Terms] | None = None,
     ) -> Written:
         """Writes documents; one that is there under the same id is replaced. All of the batch, or none of it.
 
         Args:
             tokens: None where the collection holds terms alone.
-            terms: sparse rows, where the collection holds terms.
+            terms: sparse rows, where the collection holds terms; by field where it holds several.
             durable: the batch is on the disk when this returns; otherwise it may be lost if the machine dies.
 
         Raises:

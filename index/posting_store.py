@@ -33,13 +33,18 @@ _ARRAYS = {
     "impacts": "|u1",
 }
 _LENGTHS = {"lengths": "<u4", "edges": "<u4", "codes": "|u1"}
-FILES = tuple(f"postings.{name}" for name in (*_ARRAYS, *_LENGTHS))
 
 
-def build(folder: Path, rows: TermRows, counts: bool) -> tuple[str, ...]:
-    """Inverts the rows of a segment and writes the arrays. Returns the names of the files.
+def files(prefix: str) -> tuple[str, ...]:
+    """Every file that a field's postings may have; the keys come first and are always there."""
+    return tuple(f"{prefix}postings.{name}" for name in (*_ARRAYS, *_LENGTHS))
+
+
+def build(folder: Path, prefix: str, rows: TermRows, counts: bool) -> tuple[str, ...]:
+    """Inverts the rows of a segment's field and writes the arrays. Returns the names of the files.
 
     Args:
+        prefix: what the names of the files begin with (`term_columns.py`).
         counts: the weights are counts of terms: postings of frequencies, to be weighed by BM25.
     """
     made: dict[str, Any] = {}
@@ -52,8 +57,9 @@ def build(folder: Path, rows: TermRows, counts: bool) -> tuple[str, ...]:
     written = []
     for name, dtype in {**_ARRAYS, **_LENGTHS}.items():
         if made.get(name) is not None:
-            np.ascontiguousarray(made[name], dtype).tofile(folder / f"postings.{name}")
-            written.append(f"postings.{name}")
+            file = f"{prefix}postings.{name}"
+            np.ascontiguousarray(made[name], dtype).tofile(folder / file)
+            written.append(file)
     return tuple(written)
 
 
@@ -66,11 +72,11 @@ class PostingTerms:
     """The files, mapped."""
 
     @classmethod
-    def open(cls, folder: Path, exact: ExactTerms) -> PostingTerms:
-        """Maps the arrays of a segment."""
+    def open(cls, folder: Path, prefix: str, exact: ExactTerms) -> PostingTerms:
+        """Maps the arrays of a segment's field."""
         arrays = {}
         for name, dtype in {**_ARRAYS, **_LENGTHS}.items():
-            path = folder / f"postings.{name}"
+            path = folder / f"{prefix}postings.{name}"
             if path.exists():
                 empty = not path.stat().st_size
                 arrays[name] = np.zeros(0, dtype) if empty else np.memmap(path, dtype, "r").view(np.ndarray)

@@ -24,8 +24,8 @@ BLOCK = 32
 """Tokens in a block of codes."""
 _PULL, _PASSES = 4.0, 2
 """The anisotropic loss's extra weight along the vector, and the rounds of coordinate descent on it."""
-_ROUNDS = 12
-"""Rounds of k-means. More barely lower the error."""
+_ROUNDS = {16: 12, 256: 30}
+"""Rounds of k-means by entries. More barely lower the error."""
 _CHUNK = 1 << 14
 """Tokens that are encoded at a time."""
 
@@ -37,7 +37,7 @@ class Codebook:
     rotation: np.ndarray
     """(dim, subs * width) float32: orthonormal rows; zero columns where dim does not divide into the sub-spaces."""
     centroids: np.ndarray
-    """(subs, 16, width) float32."""
+    """(subs, entries, width) float32; 16 entries where codes have 4 bits."""
 
     @property
     def dim(self) -> int:
@@ -61,15 +61,16 @@ class Codebook:
         return out.getvalue()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Codebook:
-        """DataLoss: these are not the bytes of a codebook."""
+    def from_bytes(cls, data: bytes, entries: int = 16) -> Codebook:
+        """DataLoss: these are not the bytes of a codebook with so many entries."""
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 rotation, centroids = arrays["rotation"], arrays["centroids"]
         except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
             raise DataLoss(f"the codebook is damaged ({error}); restore it from a copy or rebuild the index") from None
-        subs, entries, width = centroids.shape if centroids.ndim == 3 else (0, 0, 0)
-        if subs not in [2 * b for b in BYTES] or entries != 16 or rotation.shape[1:] != (subs * width,):
+        subs, found, width = centroids.shape if centroids.ndim == 3 else (0, 0, 0)
+        sizes = [2 * b for b in BYTES] if entries == 16 else range(1, 4097)
+        if subs not in sizes or found != entries or rotation.shape[1:] != (subs * width,):
             raise DataLoss(f"the codebook has shapes {rotation.shape} and {centroids.shape}; rebuild the index")
         return cls(rotation, centroids)
 
@@ -113,14 +114,23 @@ def fit(sample: np.ndarray, bytes_per_token: int, seed: int = 0) -> Codebook:
         raise InvalidArgument(f"bytes_per_token is {bytes_per_token}; it must be one of {BYTES}")
     if not len(sample):
         raise InvalidArgument("a codebook cannot be learned from no vectors")
+    return learn(sample, 2 * bytes_per_token, 16, seed)
+
+
+def learn(sample: np.ndarray, subs: int, entries: int, seed: int = 0, alone: int = 0) -> Codebook:
+    """A codebook of `entries` centroids, 16 or 256, in each of `subs` sub-spaces, as `fit` does.
+
+    Args:
+        alone: so many directions in which the sample has most energy have a sub-space to themselves, the others share the
+            rest as evenly as else.
+    """
     rng = np.random.default_rng(seed)
-    subs, dim = 2 * bytes_per_token, sample.shape[1]
-    rotation = _rotation(dim, subs, rng)
+    rotation = _led(sample, subs, alone, rng) if alone else _rotation(sample.shape[1], subs, rng)
     y = _rotated(rotation, sample)
     parts = y.reshape(subs, -1, len(sample))
-    start = np.sort(rng.choice(len(sample), 16, replace=len(sample) < 16))
+    start = np.sort(rng.choice(len(sample), entries, replace=len(sample) < entries))
     centroids = np.ascontiguousarray(parts[:, :, start].transpose(0, 2, 1))
-    for _ in range(_ROUNDS):
+    for _ in range(_ROUNDS[entries]):
         centroids = _means(parts, kernels.pq4_assign(y, centroids), centroids)
     return Codebook(rotation, centroids)
 
@@ -135,16 +145,21 @@ def encode(codebook: Codebook, vectors: np.ndarray) -> np.ndarray:
         raise InvalidArgument(f"vectors have shape {vectors.shape}; this codebook takes (n, {codebook.dim})")
     out = np.zeros((-(-len(vectors) // BLOCK), codebook.bytes_per_token, BLOCK), np.uint8)
     for start in range(0, len(vectors), _CHUNK):
-        y = _rotated(codebook.rotation, vectors[start : start + _CHUNK])
-        packed = pack(kernels.pq4_assign(y, codebook.centroids, pull=_PULL, passes=_PASSES))
+        packed = pack(numbers(codebook, vectors[start : start + _CHUNK]))
         out[start // BLOCK : start // BLOCK + len(packed)] = packed
     return out
 
 
+def numbers(codebook: Codebook, vectors: np.ndarray) -> np.ndarray:
+    """(subs, n) uint8: the centroid of each vector (n, dim) in every sub-space."""
+    y = _rotated(codebook.rotation, vectors)
+    return kernels.pq4_assign(y, codebook.centroids, pull=_PULL, passes=_PASSES)
+
+
 def decode(codebook: Codebook, codes: np.ndarray, tokens: int) -> np.ndarray:
     """(tokens, dim) float32: what the first `tokens` codes stand for."""
-    numbers = unpack(codes)[:, :tokens]
-    parts = [centroids[row] for centroids, row in zip(codebook.centroids, numbers, strict=True)]
+    rows = unpack(codes)[:, :tokens]
+    parts = [centroids[row] for centroids, row in zip(codebook.centroids, rows, strict=True)]
     return np.concatenate(parts, axis=1) @ codebook.rotation.T
 
 
@@ -170,14 +185,8 @@ def table(codebook: Codebook, query: np.ndarray) -> Table:
     if query.ndim != 2 or query.shape[1] != codebook.dim:
         raise InvalidArgument(f"the query has shape {query.shape}; this codebook takes (q, {codebook.dim})")
     subs = len(codebook.centroids)
-    products = kernels.multiply(query, codebook.columns, 16 * subs).reshape(len(query), 16, subs)
-    best = products.max(axis=1)
-    losses = best[:, None] - products
-    span = losses.max(axis=1).reshape(len(query), -1, 4).sum(axis=2).max(initial=0)
-    # Four roundings may add 2 to a sum.
-    scale = float(span) / 253 or 1.0
-    units = np.ascontiguousarray(np.rint(losses / np.float32(scale)).astype(np.uint8).transpose(0, 2, 1))
-    return Table(units, best.sum(axis=1), scale)
+    products = kernels.multiply(query, codebook.columns, 16 * subs)
+    return Table(*kernels.pq4_table(products.reshape(len(query), 16, subs)))
 
 
 def scan(
@@ -217,6 +226,17 @@ def _rotation(dim: int, subs: int, rng: np.random.Generator) -> np.ndarray:
     return rotation.reshape(dim, subs * width)
 
 
+def _led(sample: np.ndarray, subs: int, alone: int, rng: np.random.Generator) -> np.ndarray:
+    """The same, the first `alone` sub-spaces with a principal direction each, the others with a rotation of what remains."""
+    wide = kernels.widen(sample).astype(np.float64)
+    directions = np.linalg.eigh(wide.T @ wide)[1][:, ::-1]
+    others = directions[:, alone:] @ _rotation(len(directions) - alone, subs - alone, rng)
+    parts = others.reshape(len(directions), subs - alone, -1)
+    rotation = np.zeros((len(directions), subs, parts.shape[2]), np.float32)
+    rotation[:, :alone, 0], rotation[:, alone:] = directions[:, :alone], parts
+    return rotation.reshape(len(directions), -1)
+
+
 def _rotated(rotation: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """(subs * width, n) float32: one row per rotated dimension, as the kernels read it."""
     return np.ascontiguousarray(rotation.T @ kernels.widen(vectors).T)
@@ -225,8 +245,9 @@ def _rotated(rotation: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 def _means(parts: np.ndarray, numbers: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     """Every centroid moves to the mean of its members; one without members stays."""
     moved = centroids.copy()
+    entries = centroids.shape[1]
     for m, member in enumerate(numbers):
-        counts = np.bincount(member, minlength=16)
-        sums = np.stack([np.bincount(member, values, 16) for values in parts[m]], axis=1)
+        counts = np.bincount(member, minlength=entries)
+        sums = np.stack([np.bincount(member, values, entries) for values in parts[m]], axis=1)
         moved[m, counts > 0] = sums[counts > 0] / counts[counts > 0, None]
     return moved

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -10,16 +11,18 @@ from typing import Any
 import numpy as np
 
 from . import term_rows, tokens
-from .catalog import FULL_FORMAT, TERMS_FORMAT
+from .catalog import FIELDS_FORMAT, FULL_FORMAT, TERMS_FORMAT
 from .codecs import DEFAULT, Codec, codec
 from .errors import DataLoss, InvalidArgument
-from .nibbles import Keep
+from .product import Keep
 from .term_rows import KEYS, TermRows
-from .terms import Terms
+from .terms import TERMS, Terms
 from .tokens import Tokens
 from .view import View
 
 _LOST = "lost"
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_LANES = ("tokens", "vector", "sum", "hybrid", "rerank")
 _SINCE = {"terms": TERMS_FORMAT, "vector": FULL_FORMAT, "precision": FULL_FORMAT}
 """The catalog format from which on each is written down, be it that there are none."""
 
@@ -42,13 +45,26 @@ class TermField:
             raise InvalidArgument("counts are of whole documents; per_token goes with weights only")
 
 
+def term_fields(given: bool | TermField | Mapping[str, TermField] | None) -> dict[str, TermField]:
+    """Term fields by name, in their order. InvalidArgument: a name that files or searches could not tell apart."""
+    fields = {TERMS: TermField()} if given is True else {TERMS: given} if isinstance(given, TermField) else given or {}
+    for name in fields:
+        if not _NAME.fullmatch(name) or name in _LANES:
+            raise InvalidArgument(
+                f"a term field is called {name!r}; take up to 32 of a-z, 0-9, _ and -, the first a letter, and none of "
+                f"{', '.join(_LANES)}"
+            )
+    return dict(fields)
+
+
 @dataclass(frozen=True)
 class Schema:
     """What every document of a collection comes with."""
 
     dim: int
     """Dimensions of every token vector; 0: no tokens."""
-    terms: TermField | None = None
+    terms: Mapping[str, TermField] = field(default_factory=dict)
+    """Its term fields by name; the first is the one meant where no name is given."""
     vector: int = 0
     """Dimensions of the global vector (`Tokens.globals_`); 0: none."""
     ids: bool = False
@@ -70,21 +86,32 @@ class Schema:
         }
         if lost := [name for name, value in said.items() if value == _LOST]:
             raise DataLoss(f"{view.path}: {lost[0]!r} is gone; restore it from a copy")
-        terms = None if said["terms"] is None else TermField(**said["terms"])
+        stored = said["terms"] or {}
+        named = stored if view.meta("format") >= FIELDS_FORMAT or not stored else {TERMS: stored}
+        terms = {name: TermField(**one) for name, one in named.items()}
         ids, precision = needs_ids(view.meta("store")), said["precision"] or DEFAULT
         return cls(int(view.meta("dim")), terms, said["vector"] or 0, ids, precision, keep or Keep())
 
     @property
     def meta(self) -> dict[str, Any]:
         """What a catalog is to say. A plait that would drop some of it in a merge must not open the collection."""
-        terms = asdict(self.terms) if self.terms else None
+        named = {name: asdict(one) for name, one in self.terms.items()}
+        terms, full = named.get(TERMS), {"dim": self.dim, "vector": self.vector, "precision": self.precision}
+        if named.keys() - {TERMS}:
+            return {**full, "terms": named, "format": FIELDS_FORMAT}
         if self.vector or self.ids or self.precision != DEFAULT:
-            more = {"terms": terms, "vector": self.vector, "precision": self.precision, "format": FULL_FORMAT}
-            return {"dim": self.dim, **more}
+            return {**full, "terms": terms, "format": FULL_FORMAT}
         return {"dim": self.dim, **({"terms": terms, "format": TERMS_FORMAT} if terms else {})}
 
-    def check(self, given: Tokens | None, terms: Terms | None, count: int) -> Representations:
-        """Refuses what does not fit this collection: InvalidArgument. `count`: the documents that there should be."""
+    def check(
+        self, given: Tokens | None, terms: Terms | Mapping[str, Terms] | None, count: int, encoded: bool = False
+    ) -> Representations:
+        """Refuses what does not fit this collection: InvalidArgument.
+
+        Args:
+            count: the documents that there should be.
+            encoded: the tokens' vectors are records of `codec` already.
+        """
         if given is not None:
             self._need_either()
         elif self.dim:
@@ -95,17 +122,30 @@ class Schema:
             raise InvalidArgument(
                 f"this collection holds a global vector of {self.vector} dimensions; give from_vectors"
             )
-        if terms is not None:
-            self.need_terms()
-        elif self.terms:
-            raise InvalidArgument("this collection holds terms; give terms, empty rows if need be")
-        vectors = _no_tokens(count) if given is None else self._tokens(given)
-        return Representations(vectors, None if terms is None else self.rows(terms, count))
+        by_name = {} if terms is None else self._by_name(terms)
+        if lacking := [name for name in self.terms if name not in by_name]:
+            of = "" if lacking == [TERMS] else f" of the field {lacking[0]}"
+            raise InvalidArgument(f"this collection holds terms{of}; give terms{of}, empty rows if need be")
+        vectors = _no_tokens(count) if given is None else self._tokens(given, encoded)
+        return Representations(vectors, {name: self._rows(name, by_name[name], count) for name in self.terms})
 
-    def _tokens(self, given: Tokens) -> Tokens:
+    def _by_name(self, terms: Terms | Mapping[str, Terms]) -> Mapping[str, Terms]:
+        if isinstance(terms, Terms):
+            first = self.need_terms()
+            if len(self.terms) > 1:
+                raise InvalidArgument(f"this collection holds several term fields; give {{{first!r}: terms, ...}}")
+            return {first: terms}
+        for name in terms:
+            self.need_terms(name)
+        return terms
+
+    def _tokens(self, given: Tokens, encoded: bool) -> Tokens:
         """As they are stored: token vectors as records, global vectors in float16 or left out."""
-        checked = tokens.check(given, self.dim)
-        checked = checked.with_vectors(self.codec.encode(checked.vectors))
+        if encoded:
+            checked = self._with_records(given)
+        else:
+            checked = tokens.check(given, self.dim)
+            checked = checked.with_vectors(self.codec.encode(checked.vectors))
         if self.ids and checked.ids is None:
             raise InvalidArgument("this collection lists tokens by vocabulary id; give tokens with ids")
         if not self.vector:
@@ -114,15 +154,24 @@ class Schema:
             raise InvalidArgument(f"this collection holds a global vector of {self.vector} dimensions; give globals_")
         return replace(checked, globals_=tokens.whole_rows(checked.globals_, self.vector).astype(np.float16))
 
-    def rows(self, terms: Terms, count: int) -> TermRows:
+    def _with_records(self, given: Tokens) -> Tokens:
+        records, wanted = given.vectors, (self.codec.width, np.dtype(self.codec.dtype))
+        if records.ndim != 2 or (records.shape[1], records.dtype) != wanted:
+            raise InvalidArgument(
+                f"records have shape {records.shape} {records.dtype}; {self.precision} takes {wanted[0]} {wanted[1]} a token"
+            )
+        return tokens.check(given.with_vectors(np.zeros((len(records), 0), np.float16))).with_vectors(records)
+
+    def _rows(self, name: str, terms: Terms, count: int) -> TermRows:
         """A batch of documents' terms as they are stored."""
-        field = self.need_terms()
+        field = self.terms[name]
         if field.per_token != (terms.offsets is not None):
             has = (
                 "a row for each document, so that offsets must be None",
                 "rows for each token, so that offsets say whose",
             )
-            raise InvalidArgument(f"this collection keeps {has[field.per_token]}")
+            whose = "this collection" if name == TERMS else f"the field {name}"
+            raise InvalidArgument(f"{whose} keeps {has[field.per_token]}")
         if len(terms) != count:
             raise InvalidArgument(f"{count} ids and terms of {len(terms)} documents; the counts must agree")
         rows = term_rows.from_terms(terms, field.keys)
@@ -146,11 +195,13 @@ class Schema:
             raise InvalidArgument("this collection holds no global vectors; create one with vector=")
         return self.vector
 
-    def need_terms(self) -> TermField:
-        """InvalidArgument: there are none here."""
-        if self.terms is None:
+    def need_terms(self, name: str | None = None) -> str:
+        """The name of a term field, for None of the first. InvalidArgument: there is none, or none of this name."""
+        if not self.terms:
             raise InvalidArgument("this collection holds no terms; create one with terms=True")
-        return self.terms
+        if name is not None and name not in self.terms:
+            raise InvalidArgument(f"no term field is called {name!r}; this collection holds {', '.join(self.terms)}")
+        return name or next(iter(self.terms))
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +210,8 @@ class Representations:
 
     tokens: Tokens
     """Their vectors are records (codecs.py), of dimension 0 where a collection holds none. Global vectors are with them."""
-    terms: TermRows | None = None
+    terms: Mapping[str, TermRows] = field(default_factory=dict)
+    """By the name of their field."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -169,7 +221,7 @@ class Representations:
         """(documents,) int64: token vectors of each document; without such, its term weights; without those too, 1."""
         if self.tokens.dim:
             return self.tokens.lengths
-        return np.ones(len(self), np.int64) if self.terms is None else np.diff(self.terms.bounds)
+        return sum((np.diff(rows.bounds) for rows in self.terms.values()), np.full(len(self), int(not self.terms)))
 
     @property
     def size(self) -> int:
@@ -177,7 +229,8 @@ class Representations:
 
     def take(self, documents: np.ndarray | Sequence[int]) -> Representations:
         """The given documents, in the given order (repeats allowed)."""
-        return Representations(self.tokens.take(documents), None if self.terms is None else self.terms.take(documents))
+        terms = {name: rows.take(documents) for name, rows in self.terms.items()}
+        return Representations(self.tokens.take(documents), terms)
 
 
 def needs_ids(store: str) -> bool:
@@ -187,8 +240,9 @@ def needs_ids(store: str) -> bool:
 
 def concatenate(parts: Sequence[Representations]) -> Representations:
     """Joins batches of documents of one collection."""
-    rows = [p.terms for p in parts if p.terms is not None]
-    return Representations(tokens.concatenate([p.tokens for p in parts]), term_rows.concatenate(rows) if rows else None)
+    names = parts[0].terms if parts else ()
+    terms = {name: term_rows.concatenate([p.terms[name] for p in parts]) for name in names}
+    return Representations(tokens.concatenate([p.tokens for p in parts]), terms)
 
 
 def _no_tokens(documents: int) -> Tokens:

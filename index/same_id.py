@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import exact
+from .codecs import Bytes, Half
 from .contextual_store import ContextualStore
 from .dense import products
 from .errors import InvalidArgument
@@ -22,10 +23,10 @@ from .hits import Hits, best
 from .kernels import among_best, widen
 from .search import Alignment, Part, locate
 from .segment import Segment
+from .term_kernels import same_id_scores
 from .tokens import Tokens, ragged_rows
 
 _ROWS = 1 << 17
-_BITS = (1 << 15) - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +53,10 @@ def queries_of(tokens: Tokens, width: int) -> list[Query]:
         raise InvalidArgument(f"this collection adds products of global vectors; give globals_ of {width} dimensions")
     if not width and (tokens.lengths == 0).any():
         raise InvalidArgument(f"query {int(np.argmin(tokens.lengths))} has no tokens")
-    vectors = widen(tokens.vectors)
+    ids, vectors = np.ascontiguousarray(tokens.ids, np.uint32), widen(tokens.vectors)
     whole = widen(tokens.globals_) if width and tokens.globals_ is not None else None
     rows = [tokens.rows(q) for q in range(len(tokens))]
-    return [Query(tokens.ids[r], vectors[r], None if whole is None else whole[q]) for q, r in enumerate(rows)]
+    return [Query(ids[r], vectors[r], None if whole is None else whole[q]) for q, r in enumerate(rows)]
 
 
 def search(parts: list[Part], queries: list[Query], k: int) -> list[Hits]:
@@ -67,33 +68,20 @@ def search(parts: list[Part], queries: list[Query], k: int) -> list[Hits]:
 
 def score(segment: Segment, positions: np.ndarray, query: Query) -> tuple[np.ndarray, np.ndarray]:
     """(n,) float64 scores of the documents at these positions, and (n,) bool: whether they are found."""
-    table, met = np.zeros((len(positions), len(query.ids))), np.zeros(len(positions), bool)
-    rows, offsets = ragged_rows(segment.tokens.offsets, positions)
-    places, asked, similarities = _matches(segment, rows, query)
-    owners = np.searchsorted(offsets, places, side="right") - 1
-    np.maximum.at(table, (owners, asked), similarities)
-    met[owners] = True
-    total = table.sum(axis=1)
+    total, _, matches = _matches(segment, positions, query)
     if query.whole is None:
-        return total, met
+        return total, np.asarray((matches >= 0).any(axis=1))
     return total + products(segment.tokens.globals_, positions, query.whole), np.ones(len(positions), bool)
 
 
 def explain(parts: list[Part], query: Query, doc: int) -> Alignment:
     """Every query token with the token of equal id that is nearest to it: its contribution is at least 0."""
     part, position = locate(parts, doc)
-    document, rows = part.segment.document(position), part.segment.tokens.rows(position)
-    found, asked, similarities = _matches(part.segment, np.arange(rows.start, rows.stop), query)
-    matches, met = np.full(len(query.ids), -1), np.zeros(len(query.ids))
-    for i in range(len(query.ids)):
-        mine = np.flatnonzero(asked == i)
-        if len(mine):
-            top = mine[np.argmax(similarities[mine])]
-            matches[i], met[i] = found[top], similarities[top]
-    contributions = np.maximum(met, 0)
-    whole = None if query.whole is None else float(products(document.globals_, np.array([0]), query.whole)[0])
-    total = float(np.float32(contributions.sum() + (whole or 0)))
-    return Alignment(total, contributions.astype(np.float32), met.astype(np.float32), matches, document, whole)
+    document, at = part.segment.document(position), np.array([position])
+    (total,), (met,), (matches,) = _matches(part.segment, at, query)
+    whole = None if query.whole is None else float(products(part.segment.tokens.globals_, at, query.whole)[0])
+    score, contributions = float(np.float32(total + (whole or 0))), np.maximum(met, 0)
+    return Alignment(score, contributions.astype(np.float32), met.astype(np.float32), matches, document, whole)
 
 
 def _best(part: Part, query: Query, k: int) -> Hits:
@@ -122,21 +110,13 @@ def _candidates(part: Part, query: Query, k: int) -> Iterator[np.ndarray]:
             yield block
 
 
-def _matches(segment: Segment, rows: np.ndarray, query: Query) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All pairs of equal id: places in `rows`, query tokens, and float64 products."""
-    tokens = segment.tokens
-    if tokens.ids is None and len(rows):
+def _matches(segment: Segment, positions: np.ndarray, query: Query) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As `same_id_scores` has them, of the documents at these positions."""
+    tokens, records, places = segment.tokens, segment.tokens.vectors, positions
+    ids, offsets = np.zeros(0, np.uint32) if tokens.ids is None else tokens.ids, tokens.offsets
+    if tokens.ids is None and (offsets[positions + 1] > offsets[positions]).any():
         raise InvalidArgument("tokens match at equal ids here, and the stored ones have no ids; build with an encoder")
-    ids = np.zeros(0, np.uint32) if tokens.ids is None else tokens.ids[rows]
-    # Most tokens are told apart by a few bits of their ids.
-    known = np.zeros(_BITS + 1, bool)
-    known[query.ids & _BITS] = True
-    alike = np.flatnonzero(known[ids & _BITS])
-    ids, order = ids[alike], np.argsort(query.ids, kind="stable")
-    first = np.searchsorted(query.ids[order], ids)
-    counts = np.searchsorted(query.ids[order], ids, side="right") - first
-    places = np.repeat(alike, counts)
-    within = np.arange(len(places)) - np.repeat(np.cumsum(counts) - counts, counts)
-    asked = order[np.repeat(first, counts) + within]
-    ours = segment.codec.floats(tokens.vectors[rows[places]]).astype(np.float64)
-    return places, asked, (ours * query.vectors[asked]).sum(axis=1)
+    if not isinstance(segment.codec, Half | Bytes):
+        rows, offsets = ragged_rows(offsets, positions)
+        records, ids, places = segment.codec.floats(records[rows]), ids[rows], np.arange(len(positions))
+    return same_id_scores(records, ids, offsets, places, query.ids, query.vectors)

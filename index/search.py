@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -59,8 +60,8 @@ class Part:
     store: TokenStore
     allowed: np.ndarray | None = None
     """(documents,) bool: those that live and satisfy the filter; None: all of them."""
-    terms: TermStore | None = None
-    """None: the collection has no terms."""
+    terms: Mapping[str, TermStore] = field(default_factory=dict)
+    """By the name of their field."""
     codes: GlobalCodes | None = None
     """The global vectors in bytes; None: there are none, or they are read as they are."""
 

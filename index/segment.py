@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from . import term_columns
 from .codecs import DEFAULT, Codec, Decoded, Vectors
 from .codecs import codec as codec_of
 from .errors import DataLoss, FailedPrecondition, InvalidArgument
@@ -37,15 +38,7 @@ _COLUMNS: dict[str, str] = {
     "spans": "<u4",  # (spans, 2)
     "span_offsets": "<i8",  # (tokens + 1,), only where some token has not exactly one span
 }
-_TERM_COLUMNS: dict[str, str] = {
-    "term_offsets": "<i8",  # (rows + 1,) a row for each document, or for each of its tokens
-    "term_keys": "<u4",  # (term weights,) rising within a row
-    "term_weights": "<f4",  # (term weights,)
-    "term_row_offsets": "<i8",  # (documents + 1,) only where rows are per token
-}
 _GLOBALS = {"globals": "<f2"}  # (documents, width) global vectors, only where the collection has them
-_OFFSETS = ("offsets", "span_offsets", "term_offsets", "term_row_offsets")
-"""Columns that begin with a zero of their own."""
 
 
 class SegmentWriter:
@@ -56,10 +49,11 @@ class SegmentWriter:
         folder.mkdir(parents=True, exist_ok=True)
         sync(folder.parent)
         self._files = {name: open(folder / name, "ab") for name in self.columns}  # noqa: SIM115
-        self._tokens = self._spans = self._weights = self._rows = 0
+        self._ends = {name: 0 for name in self.columns if name.endswith("offsets")}
+        """The last value of each column of offsets, which begins with a zero of its own."""
         self._last = -1
-        for name in _OFFSETS:
-            if name in self._files and not self._files[name].tell():
+        for name in self._ends:
+            if not self._files[name].tell():
                 self._files[name].write(np.zeros(1, "<i8").tobytes())
 
     @classmethod
@@ -73,11 +67,8 @@ class SegmentWriter:
             if have:
                 os.truncate(path, lengths[name])
         writer = cls(folder, schema)
-        writer._tokens = int(_last_value(folder / "offsets"))
-        writer._spans = int(_last_value(folder / "span_offsets"))
-        writer._weights = int(_last_value(folder / "term_offsets"))
-        writer._rows = int(_last_value(folder / "term_row_offsets"))
-        writer._last = int(_last_value(folder / "documents", -1))
+        writer._ends = {name: _last_value(folder / name) for name in writer._ends}
+        writer._last = _last_value(folder / "documents", -1)
         return writer
 
     def append(self, numbers: np.ndarray, batch: Representations) -> None:
@@ -89,12 +80,11 @@ class SegmentWriter:
         self._last = int(numbers[-1])
         self._write("documents", numbers)
         self._append_tokens(batch.tokens)
-        if batch.terms is not None:
-            self._append_terms(batch.terms)
+        for name, rows in batch.terms.items():
+            self._append_terms(term_columns.prefix(name), rows)
 
     def _append_tokens(self, tokens: Tokens) -> None:
-        n = len(tokens.vectors)
-        self._write("offsets", tokens.offsets[1:] + self._tokens)
+        self._extend("offsets", tokens.offsets)
         self._write("vectors", tokens.vectors)
         self._write("ids", tokens.ids)
         self._write("roles", tokens.roles)
@@ -102,19 +92,20 @@ class SegmentWriter:
         if self.schema.vector:
             self._write("globals", tokens.globals_)
         if tokens.spans is not None:
-            inside = np.arange(1, n + 1) if tokens.span_offsets is None else tokens.span_offsets[1:]
-            self._write("span_offsets", inside + self._spans)
-            self._spans += len(tokens.spans)
-        self._tokens += n
+            plain = np.arange(len(tokens.vectors) + 1) if tokens.span_offsets is None else tokens.span_offsets
+            self._extend("span_offsets", plain)
 
-    def _append_terms(self, terms: TermRows) -> None:
-        self._write("term_offsets", terms.offsets[1:] + self._weights)
-        self._write("term_keys", terms.keys)
-        self._write("term_weights", terms.weights)
-        self._weights += len(terms.weights)
+    def _append_terms(self, prefix: str, terms: TermRows) -> None:
+        self._extend(prefix + term_columns.OFFSETS, terms.offsets)
+        self._write(prefix + term_columns.KEYS, terms.keys)
+        self._write(prefix + term_columns.WEIGHTS, terms.weights)
         if terms.row_offsets is not None:
-            self._write("term_row_offsets", terms.row_offsets[1:] + self._rows)
-            self._rows += len(terms.offsets) - 1
+            self._extend(prefix + term_columns.ROW_OFFSETS, terms.row_offsets)
+
+    def _extend(self, name: str, offsets: np.ndarray) -> None:
+        """Offsets of a batch, which begin with 0, go on where those before ended."""
+        self._write(name, offsets[1:] + self._ends[name])
+        self._ends[name] += int(offsets[-1])
 
     def _write(self, name: str, values: np.ndarray | None) -> None:
         if values is not None:
@@ -131,15 +122,15 @@ class SegmentWriter:
     def vectors(self) -> Vectors:
         """(tokens, dim) of all that was synced, memory-mapped."""
         codec = self.schema.codec
-        return Decoded(codec, _map(self.folder / "vectors", codec.dtype, (self._tokens, codec.width)))
+        return Decoded(codec, _map(self.folder / "vectors", codec.dtype, (self._ends["offsets"], codec.width)))
 
     def offsets(self) -> np.ndarray:
         """(documents + 1,) int64 token offsets of all that was synced, memory-mapped."""
         return self._mapped("offsets")
 
-    def terms(self) -> TermRows | None:
-        """The sparse rows of all that was synced, memory-mapped; None: the collection has none."""
-        return _term_rows({name: self._mapped(name) for name in _TERM_COLUMNS if name in self.columns})
+    def terms(self) -> dict[str, TermRows]:
+        """The sparse rows of all that was synced, memory-mapped, by the name of their field."""
+        return term_columns.rows_of({name: self._mapped(name) for name in term_columns.columns(self.schema.terms)})
 
     def ids(self) -> np.ndarray:
         """(tokens,) uint32 vocabulary ids of all that was synced, memory-mapped; there must be some."""
@@ -153,8 +144,9 @@ class SegmentWriter:
     def size(self) -> int:
         """As in `Representations.size`."""
         if self.schema.dim:
-            return self._tokens
-        return self._weights if self.schema.terms else self._mapped("documents").size
+            return self._ends["offsets"]
+        weights = [self._ends[term_columns.prefix(name) + term_columns.OFFSETS] for name in self.schema.terms]
+        return sum(weights) if weights else self._mapped("documents").size
 
     def _mapped(self, name: str) -> np.ndarray:
         path, dtype = self.folder / name, self.columns[name]
@@ -234,8 +226,8 @@ class Segment:
     """(documents,) int64 collection-wide numbers, rising."""
     tokens: Tokens
     files: dict[str, dict]
-    terms: TermRows | None = None
-    """None: the collection has no terms."""
+    terms: Mapping[str, TermRows] = field(default_factory=dict)
+    """By the name of their field."""
 
     @property
     def contents(self) -> Representations:
@@ -289,7 +281,7 @@ class Segment:
             globals_=arrays.get("globals", np.zeros((0, width), np.float16)) if width else None,
         )
         numbers = arrays.get("documents", np.zeros(0, np.int64))
-        return cls(folder, codec, numbers, tokens, manifest["files"], _term_rows(arrays))
+        return cls(folder, codec, numbers, tokens, manifest["files"], term_columns.rows_of(arrays))
 
     def verify(self) -> None:
         """Reads every byte. DataLoss names the file whose checksum differs."""
@@ -348,22 +340,8 @@ def sync(path: Path) -> None:
 
 
 def _columns(schema: Schema) -> dict[str, str]:
-    columns = {**_COLUMNS, **(_GLOBALS if schema.vector else {}), "vectors": schema.codec.dtype}
-    if schema.terms is None:
-        return columns
-    rows_only = set() if schema.terms.per_token else {"term_row_offsets"}
-    return {**columns, **{name: dtype for name, dtype in _TERM_COLUMNS.items() if name not in rows_only}}
-
-
-def _term_rows(arrays: dict[str, np.ndarray]) -> TermRows | None:
-    if "term_offsets" not in arrays:
-        return None
-    return TermRows(
-        arrays["term_offsets"],
-        arrays.get("term_keys", np.zeros(0, np.uint32)),
-        arrays.get("term_weights", np.zeros(0, np.float32)),
-        arrays.get("term_row_offsets"),
-    )
+    plain = {**_COLUMNS, **(_GLOBALS if schema.vector else {}), "vectors": schema.codec.dtype}
+    return plain | term_columns.columns(schema.terms)
 
 
 def _digest(path: Path) -> dict[str, int]:

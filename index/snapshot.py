@@ -193,10 +193,17 @@ class Snapshot:
         return vector_scores(self.state.parts, one, np.asarray(docs, np.int64).reshape(-1))
 
     def search_added(
-        self, terms: Terms, vectors: np.ndarray, k: int = 10, filter: Filter | None = None, exact: bool = False
+        self,
+        terms: Terms,
+        vectors: np.ndarray,
+        k: int = 10,
+        filter: Filter | None = None,
+        exact: bool = False,
+        field: str | None = None,
     ) -> list[Hits]:
         """The k best documents of every query by the sum of `search_terms` and `search_vectors`, exactly (`added.py`)."""
-        return added.search(self.parts(filter, exact), self._rows(terms), self._whole(vectors), k)
+        name = self._schema.need_terms(field)
+        return added.search(self.parts(filter, exact), name, self._rows(name, terms), self._whole(vectors), k)
 
     def search_terms(
         self,
@@ -205,6 +212,7 @@ class Snapshot:
         filter: Filter | None = None,
         bm25: Bm25 | None = None,
         params: TermParams = TermParams(),
+        field: str | None = None,
     ) -> list[Hits]:
         """The k best documents of every query by sum_i max_j q_i . d_j over sparse rows: a dot product where both have one.
 
@@ -215,28 +223,45 @@ class Snapshot:
             bm25: the weights of documents and queries are counts of terms; they are weighed by what all living documents
                 hold, whether or not they satisfy the filter.
             params: what may be left out for time; the default finds the exact best.
+            field: the term field, here and in all that follows; None: the first.
         """
-        rows, counts = self._weighed(queries, bm25)
-        return search_terms(self.parts(filter), ready_queries(self.state.parts, rows, params), k, counts)
+        name = self._schema.need_terms(field)
+        rows, counts = self._weighed(name, queries, bm25)
+        return search_terms(self.parts(filter), name, ready_queries(self.state.parts, name, rows, params), k, counts)
 
-    def explain_terms(self, query: Terms, doc: int, bm25: Bm25 | None = None) -> TermMatch:
+    def explain_terms(self, query: Terms, doc: int, bm25: Bm25 | None = None, field: str | None = None) -> TermMatch:
         """Why document number `doc` has its score for one query: the keys in common, both weights, their products."""
-        rows, counts = self._weighed(_single(query), bm25)
-        return explain_terms(self.state.parts, rows, doc, counts)
+        name = self._schema.need_terms(field)
+        rows, counts = self._weighed(name, _single(query), bm25)
+        return explain_terms(self.state.parts, name, rows, doc, counts)
 
-    def score_terms(self, query: Terms, docs: Sequence[int] | np.ndarray) -> np.ndarray:
+    def score_terms(
+        self,
+        query: Terms,
+        docs: Sequence[int] | np.ndarray,
+        bm25: Bm25 | None = None,
+        field: str | None = None,
+    ) -> np.ndarray:
         """(docs,) float32: the scores that `search_terms` gives; 0 for a document that shares no key. Errors: `score_tokens`."""
-        return term_scores(self.state.parts, self._rows(_single(query)), np.asarray(docs, np.int64).reshape(-1))
+        name = self._schema.need_terms(field)
+        rows, counts = self._weighed(name, _single(query), bm25)
+        return term_scores(self.state.parts, name, rows, np.asarray(docs, np.int64).reshape(-1), counts)
 
-    def term_statistics(self, keys: Sequence[int] | np.ndarray) -> TermStatistics:
+    def term_statistics(self, keys: Sequence[int] | np.ndarray, field: str | None = None) -> TermStatistics:
         """For (n,) keys: in how many living documents each occurs; how many there are; their total weight.
 
         Exact: fresh documents count, the dead do not. It reads every key of every segment.
         """
-        field, wanted = self._schema.need_terms(), np.asarray(keys, np.int64).reshape(-1)
-        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < field.keys:
-            raise InvalidArgument(f"keys must lie between 0 and {field.keys - 1}, the key space of this collection")
-        return term_statistics(self.state.parts, wanted.astype(np.uint32))
+        name, wanted = self._schema.need_terms(field), np.asarray(keys, np.int64).reshape(-1)
+        space = self._schema.terms[name].keys
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < space:
+            raise InvalidArgument(f"keys must lie between 0 and {space - 1}, the key space of {name}")
+        return term_statistics(self.state.parts, name, wanted.astype(np.uint32))
+
+    @property
+    def first_field(self) -> str:
+        """The term field that is meant where none is named. InvalidArgument: there is none."""
+        return self._schema.need_terms()
 
     def parts(self, filter: Filter | None = None, exact: bool = False) -> list[Part]:
         parts = self.state.parts
@@ -250,12 +275,11 @@ class Snapshot:
         part, position = locate(self.state.parts, number)
         return part.segment.document(position)
 
-    def terms(self, number: int) -> Terms:
+    def terms(self, number: int, field: str | None = None) -> Terms:
         """The stored terms of one document."""
-        field = self._schema.need_terms()
+        name = self._schema.need_terms(field)
         part, position = locate(self.state.parts, number)
-        assert part.segment.terms is not None
-        return part.segment.terms.take([position]).terms(field.keys)
+        return part.segment.terms[name].take([position]).terms(self._schema.terms[name].keys)
 
     def documents(self, numbers: Sequence[int] | np.ndarray) -> list[Document]:
         """Ids and payloads of the documents with these numbers, in this order."""
@@ -268,16 +292,16 @@ class Snapshot:
     def _whole(self, queries: np.ndarray) -> np.ndarray:
         return whole_rows(queries, self._schema.need_vector()).astype(np.float32)
 
-    def _weighed(self, queries: Terms, bm25: Bm25 | None) -> tuple[TermRows, Counts | None]:
-        rows = self._rows(queries)
+    def _weighed(self, field: str, queries: Terms, bm25: Bm25 | None) -> tuple[TermRows, Counts | None]:
+        rows = self._rows(field, queries)
         if bm25 is None:
             return rows, None
-        if not self._schema.need_terms().counts:
+        if not self._schema.terms[field].counts:
             raise InvalidArgument("BM25 weighs counts of terms; create the collection with TermField(counts=True)")
-        return weigh_queries(self.state.parts, rows, bm25)
+        return weigh_queries(self.state.parts, field, rows, bm25)
 
-    def _rows(self, queries: Terms) -> TermRows:
-        return from_terms(queries, self._schema.need_terms().keys)
+    def _rows(self, field: str, queries: Terms) -> TermRows:
+        return from_terms(queries, self._schema.terms[field].keys)
 
 
 Query = TypeVar("Query", Tokens, Terms)

@@ -21,22 +21,28 @@ from .catalog import Catalog, put_resource
 from .codecs import Codec, Vectors
 from .errors import InvalidArgument
 from .exact import ExactStore
+from .representations import Schema
 from .search import TokenStore
 from .segment import Segment, SegmentWriter
+from .term_columns import prefix
 from .term_store import ExactTerms, TermStore
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(stage, done, total)."""
 
 TOKEN_FILES = (faiss_store.FILE, *coded.FILES, *contextual_store.FILES)
-STORE_FILES = (*TOKEN_FILES, *posting_store.FILES, *dense.FILES)
-"""Every file that some store may add to a segment."""
 _CODED = ("flat", "lists")
 _FLAT_FROM, _LISTS_FROM = 1 << 15, 1 << 18
 """Tokens from which `auto` codes a segment, and groups the codes by centroid: below, the simpler plan takes a few milliseconds."""
 _ROWS = 1 << 16
 _TRAIN_ROWS = 1 << 15
 _DRIFT_ROWS = 1 << 14
+
+
+def store_files(schema: Schema) -> tuple[str, ...]:
+    """Every file that some store may add to a segment."""
+    postings = (file for name in schema.terms for file in posting_store.files(prefix(name)))
+    return (*TOKEN_FILES, *postings, *dense.FILES)
 
 
 def check_store(store: str, dim: int) -> None:
@@ -141,11 +147,12 @@ def build_store(
 
 
 def build_terms(segment: SegmentWriter) -> tuple[str, ...]:
-    """Adds postings to a segment that is about to be sealed, where it has terms."""
-    rows, field = segment.terms(), segment.schema.terms
-    if rows is None or field is None or not len(rows.keys):
-        return ()
-    return posting_store.build(segment.folder, rows, field.counts)
+    """Adds the postings of every term field to a segment that is about to be sealed."""
+    fields, written = segment.schema.terms, ()
+    for name, rows in segment.terms().items():
+        if len(rows.keys):
+            written += posting_store.build(segment.folder, prefix(name), rows, fields[name].counts)
+    return written
 
 
 def build_codes(segment: SegmentWriter) -> tuple[str, ...]:
@@ -163,14 +170,14 @@ def open_codes(segment: Segment) -> dense.GlobalCodes | None:
     return dense.GlobalCodes.open(segment.folder, whole.shape[1])
 
 
-def open_terms(segment: Segment) -> TermStore | None:
-    """The term store of a segment, told by its files. None: the collection has no terms."""
-    if segment.terms is None:
-        return None
-    exact = ExactTerms(segment.documents, segment.terms)
-    if segment.folder is None or posting_store.FILES[0] not in segment.files:
-        return exact
-    return posting_store.PostingTerms.open(segment.folder, exact)
+def open_terms(segment: Segment) -> dict[str, TermStore]:
+    """The stores of a segment's term fields, told by its files."""
+    stores: dict[str, TermStore] = {}
+    for name, rows in segment.terms.items():
+        exact = stores[name] = ExactTerms(segment.documents, rows)
+        if segment.folder is not None and posting_store.files(prefix(name))[0] in segment.files:
+            stores[name] = posting_store.PostingTerms.open(segment.folder, prefix(name), exact)
+    return stores
 
 
 def _train(store: str, vectors: Vectors, device: str, threads: int | None) -> bytes:

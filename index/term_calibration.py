@@ -79,7 +79,7 @@ def calibrate_terms(
     depths: Sequence[int],
     progress: Callable[[int, int], None] | None = None,
 ) -> TermCalibration:
-    """Measures a grid of settings on one state of the collection.
+    """Measures a grid of settings on one state of the collection, of searches by its first term field.
 
     Args:
         queries: held-out ones, the best there is; None draws some weights of random documents, and leaves the document
@@ -115,19 +115,17 @@ def draw_terms(snapshot: Snapshot, counts: bool, count: int = DRAWN, seed: int =
 
     Of token rows a run is taken, of one row some keys at random; counts of terms are counted once.
     """
-    rng, queries, owners = np.random.default_rng(seed), [], []
+    rng, queries, owners, field = np.random.default_rng(seed), [], [], snapshot.first_field
     living = [
         (part, position)
         for part in snapshot.parts()
-        if part.segment.terms is not None
         for position in np.flatnonzero(
-            np.diff(part.segment.terms.bounds) * (True if part.allowed is None else part.allowed)
+            np.diff(part.segment.terms[field].bounds) * (True if part.allowed is None else part.allowed)
         )
     ]
     for chosen in np.sort(rng.choice(len(living), min(count, len(living)), replace=False)).tolist() if living else []:
         part, position = living[chosen]
-        assert part.segment.terms is not None
-        queries.append(_part(part.segment.terms.take([position]), counts, rng))
+        queries.append(_part(part.segment.terms[field].take([position]), counts, rng))
         owners.append(int(part.segment.documents[position]))
     if not queries:
         return TermRows(np.zeros(1, np.int64), np.zeros(0, np.uint32), np.zeros(0, np.float32)).terms(), []

@@ -49,42 +49,43 @@ class TermStatistics:
     """The sum of all weights of living documents; over `documents`, their mean length where weights count terms."""
 
 
-def search_terms(parts: list[Part], queries: list[TermQuery], k: int, counts: Counts | None = None) -> list[Hits]:
-    """The k best documents of each query that share a key with it. Segments are merged by exact scores."""
+def search_terms(
+    parts: list[Part], field: str, queries: list[TermQuery], k: int, counts: Counts | None = None
+) -> list[Hits]:
+    """The k best documents of each query that share a key with it in a field. Segments are merged by exact scores."""
     if k < 1:
         raise InvalidArgument(f"k is {k}; ask for at least 1 document")
-    stores = [(p.terms, p.allowed) for p in parts if p.terms is not None]
+    stores = [(p.terms[field], p.allowed) for p in parts]
     return [merge([store.search(query, k, allowed, counts) for store, allowed in stores], k) for query in queries]
 
 
-def ready_queries(parts: list[Part], queries: TermRows, params: TermParams) -> list[TermQuery]:
+def ready_queries(parts: list[Part], field: str, queries: TermRows, params: TermParams) -> list[TermQuery]:
     """Each query as the parameters want it found, by what the living documents of all parts hold."""
     made = []
     for q in range(len(queries)):
         rows, idf = queries.take([q]), None
         if params.min_idf:
-            known = term_statistics(parts, np.unique(rows.keys))
+            known = term_statistics(parts, field, np.unique(rows.keys))
             idf = np.log(max(1, known.documents) / np.maximum(1, known.frequencies))
         made.append(ready(rows, params, idf))
     return made
 
 
-def weigh_queries(parts: list[Part], queries: TermRows, bm25: Bm25) -> tuple[TermRows, Counts]:
+def weigh_queries(parts: list[Part], field: str, queries: TermRows, bm25: Bm25) -> tuple[TermRows, Counts]:
     """Counts of query terms as BM25 weights, by what the living documents of all parts hold."""
-    known = term_statistics(parts, queries.keys)
+    known = term_statistics(parts, field, queries.keys)
     weights = queries.weights * idf(known.documents, known.frequencies)
     average = known.weight / known.documents if known.weight else 1.0
     return replace(queries, weights=weights.astype(np.float32)), Counts(bm25, average)
 
 
-def explain_terms(parts: list[Part], query: TermRows, doc: int, counts: Counts | None = None) -> TermMatch:
-    """The keys behind the score of document `doc` for one query.
+def explain_terms(parts: list[Part], field: str, query: TermRows, doc: int, counts: Counts | None = None) -> TermMatch:
+    """The keys of a field behind the score of document `doc` for one query.
 
     Where the document has several rows, each query row counts with the row that scores best, the first of equals.
     """
     part, position = locate(parts, doc)
-    assert part.segment.terms is not None
-    rows = part.segment.terms.take([position])
+    rows = part.segment.terms[field].take([position])
     if counts is not None:
         rows = weighed(rows, counts)
     columns: list[tuple[np.ndarray, ...]] = [
@@ -105,21 +106,20 @@ def explain_terms(parts: list[Part], query: TermRows, doc: int, counts: Counts |
     return TermMatch(score, keys, ours, theirs, contributions, query_rows, document_rows)
 
 
-def term_statistics(parts: list[Part], keys: np.ndarray) -> TermStatistics:
+def term_statistics(parts: list[Part], field: str, keys: np.ndarray) -> TermStatistics:
     """Summed over segments, the dead left out."""
     wanted, back = np.unique(keys, return_inverse=True)
     frequencies, documents, weight = np.zeros(len(wanted), np.int64), 0, 0.0
     for part in parts:
         documents += len(part.segment.documents) if part.allowed is None else int(part.allowed.sum())
-        if part.terms is not None:
-            frequencies += part.terms.frequencies(wanted, part.allowed)
-            weight += part.terms.weight(part.allowed)
+        frequencies += part.terms[field].frequencies(wanted, part.allowed)
+        weight += part.terms[field].weight(part.allowed)
     return TermStatistics(frequencies[back], documents, weight)
 
 
-def count_weights(parts: list[Part]) -> int:
-    """How many weights living documents hold."""
-    lengths = [(np.diff(p.segment.terms.bounds), p.allowed) for p in parts if p.segment.terms is not None]
+def count_weights(parts: list[Part], field: str) -> int:
+    """How many weights of a field living documents hold."""
+    lengths = [(np.diff(p.segment.terms[field].bounds), p.allowed) for p in parts]
     return sum(int((some if allowed is None else some[allowed]).sum()) for some, allowed in lengths)
 
 

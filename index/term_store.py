@@ -16,7 +16,7 @@ import numpy as np
 from .bm25 import Bm25
 from .errors import InvalidArgument
 from .hits import Hits, best
-from .kernels import sparse_maxsim
+from .term_kernels import sparse_maxsim
 from .term_query import TermQuery
 from .term_rows import TermRows
 

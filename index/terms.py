@@ -11,6 +11,9 @@ import numpy as np
 from .errors import InvalidArgument
 from .tokens import ragged_rows
 
+TERMS = "terms"
+"""The name of a collection's only term field where nobody named it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Terms:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..index.errors import InvalidArgument
 from ..index.representations import TermField
+from ..index.terms import TERMS
 from .encoder import Encoder, EncoderOptions, load_encoder
 from .encoding import Encoding
 from .recipe import Step, needs_attention
@@ -26,7 +27,7 @@ class Prepared:
     """As the catalog keeps them."""
     dim: int
     store: str
-    terms: TermField | None
+    terms: dict[str, TermField]
     vector: int
     encoding: Encoding | None
     """A large encoder need not be loaded twice. None: there is none."""
@@ -38,7 +39,7 @@ def prepare(
     options: EncoderOptions,
     reduce: Sequence[str],
     dim: int | None,
-    terms: str | None,
+    terms: str | Mapping[str, str] | None,
     vector: int | bool | None,
     store: str,
     place: dict[str, Any],
@@ -50,10 +51,11 @@ def prepare(
     """
     steps = parse_recipe(reduce)
     lengths = {"query_length": options.query_length, "document_length": options.document_length}
-    side = load_terms(terms, **lengths, **place) if terms else None
+    named = {TERMS: terms} if isinstance(terms, str) and terms else dict(terms or {})
+    sides = {name: load_terms(one, **lengths, **place) for name, one in named.items()}
     stored, encoding, width = None, None, dim or 0
     if encoder is None:
-        if (dim is None and side is None and not vector) or steps:
+        if (dim is None and not sides and not vector) or steps:
             raise InvalidArgument(
                 "without an encoder, give dim (or terms, or vector), and no reducers: vectors are stored as they come"
             )
@@ -66,12 +68,15 @@ def prepare(
         width, stored = dim or spec.dim, {"name": encoder, "options": asdict(options), "spec": asdict(spec)}
         encoding = Encoding(loaded, steps, dim)
     chosen = system_named(_system(system, encoding, dim, steps))
-    source, whole = _vector(vector, encoding, side)
+    source, whole = _vector(vector, encoding, sides)
     settings = {"system": chosen.name, "encoder": stored, "recipe": [s.spec for s in steps], "dim": dim}
-    settings |= {"terms": {"name": terms, **lengths, "fingerprint": side.fingerprint} if side else None}
+    stored_terms = {n: {"name": named[n], **lengths, "fingerprint": side.fingerprint} for n, side in sides.items()}
+    settings["terms"] = stored_terms.get(TERMS)
+    if stored_terms.keys() - {TERMS}:
+        settings["term_fields"] = stored_terms
     if source:
         settings["vector"] = source
-    kept = side.field if side else None
+    kept = {name: side.field for name, side in sides.items()}
     return Prepared(settings, width, chosen.store if store == "auto" else store, kept, whole, encoding)
 
 
@@ -91,9 +96,16 @@ def _system(name: str | None, encoding: Encoding | None, dim: int | None, steps:
     return chosen
 
 
-def _vector(asked: int | bool | None, encoding: Encoding | None, side: TermSide | None) -> tuple[str | None, int]:
+def _vector(
+    asked: int | bool | None, encoding: Encoding | None, sides: Mapping[str, TermSide]
+) -> tuple[str | None, int]:
     """Where global vectors come from (`encoder`, `terms`, `given`; None: there are none), and their dimensions."""
-    if side is not None and side.vector:
+    whole = [side for side in sides.values() if side.vector]
+    if len(whole) > 1:
+        raise InvalidArgument(
+            f"{whole[0].name} and {whole[1].name} both make a vector; a document has one: keep one of them"
+        )
+    for side in whole:
         if asked or encoding is not None:
             raise InvalidArgument(
                 f"{side.name} makes terms and a vector, scored together; leave encoder and vector out"

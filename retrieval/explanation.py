@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 from ..index.search import Alignment
 from ..index.snapshot import Snapshot
 from ..index.term_search import TermMatch
+from ..index.terms import TERMS
 from ..index.tokens import Role, Tokens
 from .corpus import document_text
-from .routes import Queries, Route, vectors_of
+from .routes import Queries, Route, check_named, terms_of, vectors_of
 from .stages import Stage, stages
 from .term_side import TermSide
 
@@ -47,6 +48,8 @@ class TermContribution:
     query_weight: float
     document_weight: float
     contribution: float
+    field: str = TERMS
+    """The term field that both weights are of."""
 
 
 @dataclass(frozen=True)
@@ -59,32 +62,43 @@ class Explanation:
     text: str
     """The document's text, which the spans index into; empty when it was added as token vectors."""
     terms: list[TermContribution] = field(default_factory=list)
-    """Where the search went by terms too: those in common, the greatest contribution first."""
+    """Where the search went by terms too: those in common, field by field, the greatest contribution first."""
     terms_score: float | None = None
-    """The sum of the terms' contributions."""
+    """The sum of the terms' contributions; where a search goes by several fields, of the one that scores or comes first."""
     vector_score: float | None = None
     """The product of the global vectors, where the search went by them; part of the score, but for `hybrid`."""
     stages: list[Stage] = field(default_factory=list)
     """Where a search was named (`k`): the way of the document through it."""
+    field_scores: dict[str, float] = field(default_factory=dict)
+    """By term field: the sum of its terms' contributions."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def explained(
-    snapshot: Snapshot, route: Route, queries: Queries, id: str, shown: str, side: TermSide | None, k: int | None
+    snapshot: Snapshot,
+    route: Route,
+    queries: Queries,
+    id: str,
+    shown: str,
+    sides: Mapping[str, TermSide],
+    k: int | None,
 ) -> Explanation:
     """The explanation of one document in one state of its collection. NotFound: no such document."""
+    check_named(route, queries)
     document = snapshot.view.by_id(id)
     text = document_text(document.payload) if "text" in document.payload else ""
     why = Explanation(id, 0.0, [], text)
-    dense, sparse, whole = route.sides
+    dense, fields, whole = route.sides
     if dense and queries.tokens is not None:
         way = route.scoring, route.params, route.filter, route.exact
         why = explanation(id, queries.tokens, shown, snapshot.explain(queries.tokens, document.number, *way), text)
-    if sparse and queries.terms is not None and side:
-        match = snapshot.explain_terms(queries.terms, document.number, route.bm25)
-        why = with_terms(why, match, side.names(match.keys.tolist(), shown))
+    leading = route.scorer if route.mode == "rerank" and route.scorer != "tokens" else next(iter(fields), None)
+    for name in fields if queries.terms is not None else ():
+        if side := sides.get(name):
+            match = snapshot.explain_terms(terms_of(queries, name), document.number, route.bm25.get(name), name)
+            why = with_terms(why, name, match, side.names(match.keys.tolist(), shown), name == leading)
     if whole:
         (product,) = snapshot.score_vectors(vectors_of(queries)[0], [document.number]).tolist()
         why = with_vector(why, product, added=route.mode != "hybrid")
@@ -105,13 +119,14 @@ def explanation(id: str, query: Tokens, query_text: str, alignment: Alignment, t
     return Explanation(id, alignment.score, matches, text, vector_score=alignment.whole)
 
 
-def with_terms(why: Explanation, match: TermMatch, names: Sequence[str]) -> Explanation:
-    """The explanation with what the terms contribute; it is the whole score where there are no token matches."""
+def with_terms(why: Explanation, field: str, match: TermMatch, names: Sequence[str], leads: bool) -> Explanation:
+    """The explanation with what a field's terms contribute: if it leads, the whole score where there are no token matches."""
     columns = zip(names, match.query_weights, match.document_weights, match.contributions, strict=True)
-    found = [TermContribution(name, float(q), float(d), float(c)) for name, q, d, c in columns]
+    found = [TermContribution(name, float(q), float(d), float(c), field) for name, q, d, c in columns]
     found.sort(key=lambda m: (-m.contribution, m.term))
-    score = why.score if why.matches else match.score
-    return replace(why, score=score, terms=found, terms_score=match.score)
+    scores = {**why.field_scores, field: match.score}
+    why = replace(why, terms=[*why.terms, *found], field_scores=scores)
+    return replace(why, score=why.score if why.matches else match.score, terms_score=match.score) if leads else why
 
 
 def with_vector(why: Explanation, product: float, added: bool) -> Explanation:

@@ -58,8 +58,8 @@ def estimate(retriever: Retriever, surveyed: Survey) -> Estimate:
         size += int(count * (columns + 8 * (1 if tokens.span_offsets is None else 2)))
     else:
         scale = surveyed.documents / max(1, len(probe))
-    if (terms := batch[3]) is not None:
-        size += int(_TERM_BYTES * terms.rows.nnz * surveyed.documents / max(1, len(probe)))
+    weights = sum(terms.rows.nnz for terms in batch[3].values())
+    size += int(_TERM_BYTES * weights * surveyed.documents / max(1, len(probe)))
     size += _VECTOR_BYTES * retriever.collection.vector * surveyed.documents
     return Estimate(surveyed.documents, count, size, seconds * scale, encoded / max(seconds, 1e-9))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain, islice
@@ -27,17 +27,17 @@ from .encoding import Encoding
 from .explanation import Explanation, explained
 from .hit import Hit
 from .recipe import parse as parse_recipe
-from .routes import Queries, Route, as_filter, find, route_of
+from .routes import Queries, Route, as_filter, find, route_of, terms_of
 from .sides import of_documents, of_queries
 from .systems import System, system_named
-from .term_side import TermSide, load_terms
+from .term_side import TermSide, restored, stored_fields
 
 BATCH = 256
 """Documents encoded, reduced and committed together."""
 SAMPLE = 2048
 """Documents from which document frequencies and axes are learned."""
 
-Batch = tuple[list[str], Tokens | None, list[dict[str, Any]], Terms | None]
+Batch = tuple[list[str], Tokens | None, list[dict[str, Any]], dict[str, Terms]]
 
 
 class Retriever:
@@ -80,7 +80,7 @@ class Retriever:
         options: EncoderOptions = EncoderOptions(),
         reduce: Sequence[str] = (),
         dim: int | None = None,
-        terms: str | None = None,
+        terms: str | Mapping[str, str] | None = None,
         vector: int | bool | None = None,
         store: str = "auto",
         precision: str = "float16",
@@ -97,11 +97,12 @@ class Retriever:
             reduce: reducers in order, such as `["pool:2"]` (retrieval/recipe.py has the grammar). Cannot be changed later.
             dim: with an encoder, project to this many dimensions by PCA (costs up to 2 points of nDCG@10 at 128).
             terms: what makes sparse terms of a text, beside its token vectors: `bm25`, `bm25:german`, ..., a sparse checkpoint, or
-                `binary` (`term_side.py`). None: nothing.
+                `binary` (`term_side.py`). Several by name: `{"bm25": "bm25", "tilde": "tildev2:FOLDER"}`, fields of which a search
+                takes any (`lanes`, `field`, `scorer`), the first unless it says. None: nothing.
             vector: one vector for each document as well, scored by dot product: True, the encoder's own; without an encoder, the
                 dimensions of the `vector` that every document then comes with. COIL and DupMAE have theirs unasked.
             store: `auto` (by the system and the size of each segment), `exact`, `flat`, `lists` or `faiss:FACTORY`, ... (index/stores.py).
-            precision: how token vectors are kept: `float16`, `int8`, `pq:64` or `pq:32` (index/codecs.py).
+            precision: how token vectors are kept: `float16`, `int8`, `pq:72`, `pq:32`, `residual:2`, ... (index/codecs.py).
             fields: payload fields with an index, so that filters on them are fast; any field can be filtered.
             **machine: as for opening.
         """
@@ -145,18 +146,9 @@ class Retriever:
             return Encoding(encoder, steps, dim, cache=self._cache).restored(view.resource)
 
     @cached_property
-    def term_side(self) -> TermSide | None:
-        """What makes terms of texts; None: this collection has none."""
-        stored = self.settings.get("terms")
-        if stored is None:
-            return None
-        wanted = {k: v for k, v in stored.items() if k != "fingerprint"}
-        side = load_terms(**wanted, device=self.device, threads=self.threads)
-        if side.fingerprint != stored["fingerprint"]:
-            raise FailedPrecondition(
-                f"the encoder {side.name} has changed since this collection was built; restore it, or build anew"
-            )
-        return side
+    def term_sides(self) -> dict[str, TermSide]:
+        """What makes terms of texts, by field."""
+        return restored(stored_fields(self.settings), device=self.device, threads=self.threads)
 
     def add(self, documents: Iterable[dict[str, Any]], progress: Progress | None = None) -> int:
         """Encodes and adds documents in bulk: straight into a segment, visible all at once. Returns how many.
@@ -277,13 +269,13 @@ class Retriever:
         return self.settings.get("vector")
 
     def batches(self, documents: Iterable[dict[str, Any]]) -> Iterator[Batch]:
-        """Documents as the writer takes them: ids, tokens, payloads, terms."""
+        """Documents as the writer takes them: ids, tokens, payloads, terms by field."""
         stream = map(checked, documents)
         while batch := list(islice(stream, BATCH)):
             own = {"id", "vector"} if self.vector_source == "given" else {"id"}
             payloads = [{k: v for k, v in d.items() if k not in own} for d in batch]
             encode = self.encoding.documents if self.has_tokens else None
-            tokens, terms = of_documents(batch, encode, self.term_side, self.vector_source, self.collection.vector)
+            tokens, terms = of_documents(batch, encode, self.term_sides, self.vector_source, self.collection.vector)
             yield [d["id"] for d in batch], tokens, payloads, terms
 
     @overload
@@ -298,7 +290,8 @@ class Retriever:
         Args:
             query: a text, several texts, query vectors (`Tokens`, `from_vectors`), or what `encode` made of texts.
             k: documents wanted; fewer come back when fewer were retrieved.
-            **search: `mode`: `tokens`, `terms`, `vector`, `sum`, `hybrid` or `rerank`, with `depth`, `fusion`, `weights` (see `Route`);
+            **search: `mode`: `tokens`, `terms`, `vector`, `sum`, `hybrid` or `rerank`, with `depth`, `fusion`, `weights`, `lanes`, `field`,
+                `scorer` (see `Route`);
                 `k_token`, `nprobe`, `candidates` (see `SearchParams`), `term_candidates` and others (`TermParams`),
                 `missing` (see `Scoring`), or `exact=True`: compare with every stored token, whatever the store. `target_recall=0.99`: the cheapest parameters that
                 found this share of the exact top k when the collection was calibrated (without a filter); exact search
@@ -326,7 +319,7 @@ class Retriever:
         shown = query if isinstance(query, str) else ""
         asked = self.queries(route, [query] if isinstance(query, str) else query)
         with self.collection.snapshot() as snapshot:
-            return explained(snapshot, route, asked, id, shown, self.term_side, k)
+            return explained(snapshot, route, asked, id, shown, self.term_sides, k)
 
     def calibrate(
         self, queries: Sequence[str] | Tokens | None = None, depths: Sequence[int] = DEPTHS, progress: Any = None
@@ -340,21 +333,27 @@ class Retriever:
         """
         if self.system.scoring.tokens != "all":
             raise InvalidArgument(f"{self.system.name} scores retrieved tokens only; recall is measured for colbert")
-        route = self.route({"mode": "hybrid"} if self.has_tokens and self.term_side else {}, None)
+        first = next(iter(self.collection.schema.terms), None)
+        lanes = {"lanes": ("tokens", first)} if self.has_tokens else {"mode": "terms"}
+        route = self.route(lanes if first else {}, None)
         given = queries if queries is None or isinstance(queries, Tokens) else [*queries]
         asked = Queries() if given is None else self.queries(route, given)
-        return self.collection.calibrate(asked.tokens, depths, progress, asked.terms, route.bm25)
+        terms = terms_of(asked, first) if first and asked.terms is not None else None
+        return self.collection.calibrate(asked.tokens, depths, progress, terms, route.bm25.get(first or ""))
 
     def info(self) -> dict[str, Any]:
         """What this collection is, holds, weighs and finds."""
-        measured = self.collection.calibration
+        measured, stats = self.collection.calibration, self.collection.stats()
+        makers = {field: stored["name"] for field, stored in stored_fields(self.settings).items()}
+        if "term_fields" in stats:
+            stats["term_fields"] = [{**field, "encoder": makers.get(field["name"])} for field in stats["term_fields"]]
         return {
-            **self.collection.stats(),
+            **stats,
             "system": self.system.name,
             "recipe": self.settings["recipe"],
             "encoder": self.settings["encoder"],
             "vector_source": self.vector_source,
-            "term_encoder": (self.settings.get("terms") or {}).get("name"),
+            "term_encoder": next(iter(makers.values()), None),
             "recall": measured.to_json() if measured else None,
         }
 
@@ -379,7 +378,7 @@ class Retriever:
         """What the route needs of queries: made from their texts, or as given."""
         if not isinstance(asked, list):
             return asked if isinstance(asked, Queries) else Queries(asked)
-        return of_queries(route, asked, self._encoded, self.term_side, self.vector_source)
+        return of_queries(route, asked, self._encoded, self.term_sides, self.vector_source)
 
     def route(self, search: dict[str, Any], k: int | None) -> Route:
-        return route_of(search, self.system, self.collection, self.term_side.bm25 if self.term_side else None, k)
+        return route_of(search, self.system, self.collection, k)

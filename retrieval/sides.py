@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..index.errors import InvalidArgument
 from ..index.terms import Terms
@@ -12,42 +12,62 @@ from .corpus import document_text, given_vectors
 from .routes import Queries, Route
 from .term_side import TermSide
 
+if TYPE_CHECKING:
+    import numpy as np
+
 Encode = Callable[[Sequence[str]], Tokens]
 
 
 def of_documents(
-    documents: Sequence[dict[str, Any]], encode: Encode | None, terms: TermSide | None, source: str | None, width: int
-) -> tuple[Tokens | None, Terms | None]:
-    """Tokens and terms of some documents.
+    documents: Sequence[dict[str, Any]],
+    encode: Encode | None,
+    terms: Mapping[str, TermSide],
+    source: str | None,
+    width: int,
+) -> tuple[Tokens | None, dict[str, Terms]]:
+    """Tokens of some documents, and terms by field.
 
     Args:
         encode: makes token vectors; None: there are none.
         source: what makes global vectors, which are (documents, width): see `creation.py`.
     """
     texts = [document_text(d) for d in documents]
-    if source == "terms" and terms is not None:
-        rows, vectors = terms.both(texts, "document")
-        return from_vectors(vectors), rows
-    rows = None if terms is None else terms.documents(texts)
+    rows, vectors = _sparse(terms, texts, "document", source == "terms")
     if source == "given":
-        return from_vectors(given_vectors(documents, width)), rows
+        vectors = given_vectors(documents, width)
+    if vectors is not None:
+        return from_vectors(vectors), rows
     return encode(texts) if encode else None, rows
 
 
 def of_queries(
-    route: Route, texts: Sequence[str], encode: Encode, terms: TermSide | None, source: str | None
+    route: Route, texts: Sequence[str], encode: Encode, terms: Mapping[str, TermSide], source: str | None
 ) -> Queries:
     """What a route needs of queries. InvalidArgument: it needs what this collection does not hold."""
-    dense, sparse, whole = route.sides
-    if sparse and terms is None:
+    dense, fields, whole = route.sides
+    if fields and not terms:
         raise InvalidArgument(f"mode is {route.mode!r}, and this collection holds no terms; build it with terms")
-    if whole and source == "terms" and terms is not None:
-        rows, vectors = terms.both(texts, "query")
-        return Queries(from_vectors(vectors), rows)
-    if whole and source != "encoder":
+    if whole and source == "terms":
+        # One run of the encoder makes both, though the terms may not be needed.
+        fields = tuple(dict.fromkeys([*fields, *(name for name, side in terms.items() if side.vector)]))
+    elif whole and source != "encoder":
         held = "no global vectors" if source is None else "global vectors that are given, not made of texts"
         raise InvalidArgument(
             f"mode is {route.mode!r}, and this collection holds {held}; give Queries(from_vectors(v))"
         )
-    rows = terms.queries(texts) if sparse and terms is not None else None
-    return Queries(encode(texts) if dense or whole else None, rows)
+    rows, vectors = _sparse({name: terms[name] for name in fields}, texts, "query", whole and source == "terms")
+    made = from_vectors(vectors) if vectors is not None else encode(texts) if dense or whole else None
+    return Queries(made, rows if len(rows) > 1 else next(iter(rows.values()), None))
+
+
+def _sparse(
+    terms: Mapping[str, TermSide], texts: Sequence[str], side: str, both: bool
+) -> tuple[dict[str, Terms], np.ndarray | None]:
+    """Terms of texts by field, on a side `query` or `document`; with `both`, the global vectors that come with them."""
+    rows, vectors = {}, None
+    for name, one in terms.items():
+        if both and one.vector:
+            rows[name], vectors = one.both(texts, side)
+        else:
+            rows[name] = one.queries(texts) if side == "query" else one.documents(texts)
+    return rows, vectors

@@ -14,7 +14,7 @@ from ..index.kernels import widen
 from ..index.scoring import TermParams
 from ..index.search import locate
 from ..index.snapshot import Snapshot
-from .routes import Queries, Route, by_lane, fused, tokens_of
+from .routes import Queries, Route, by_lane, fused, rescored, tokens_of
 
 _DEEP = 10_000
 """Ranks that are told; below, only whether a document passed."""
@@ -25,7 +25,7 @@ class Stage:
     """A step that ranks documents and lets the best of them through."""
 
     name: str
-    """`filter`, `codes` (of the document's own segment), `tokens`, `terms`, `vector`, `sum`, `fusion` or `rerank`."""
+    """`filter`, `codes` (of the document's own segment), `tokens`, a term field, `vector`, `sum`, `fusion` or `rerank`."""
     passed: bool
     rank: int | None = None
     """From 1; None: the stage does not rank the document, or not within the first 10,000."""
@@ -48,10 +48,9 @@ def stages(snapshot: Snapshot, route: Route, query: Queries, number: int, k: int
         found.append(Stage("filter", passed))
         if not passed:
             return found
-    lanes = route.lanes if route.mode == "hybrid" else ("terms" if route.mode == "rerank" else route.mode,)
     depth = max(k, route.depth) if route.mode in ("hybrid", "rerank") else k
     rankings = []
-    for lane in lanes:
+    for lane in route.finding:
         if lane == "tokens":
             ranking, codes = _by_tokens(snapshot, route, query, number, depth)
             found += codes
@@ -60,9 +59,9 @@ def stages(snapshot: Snapshot, route: Route, query: Queries, number: int, k: int
             (ranking,), own = by_lane(snapshot, route, lane, query, _deep(snapshot, route, lane, depth)), None
         rankings.append(Hits(ranking.docs[:depth], ranking.scores[:depth]))
         found.append(_placed(lane, ranking, number, depth, own))
-    if route.mode == "rerank" and found[-1].passed and query.tokens is not None:
+    if route.mode == "rerank" and found[-1].passed:
         docs = rankings[0].docs
-        reranked = best(docs, snapshot.score_tokens(query.tokens, docs, scoring=route.scoring), len(docs))
+        reranked = best(docs, rescored(snapshot, route, query, docs), len(docs))
         found.append(_placed("rerank", reranked, number, k))
     if route.mode == "hybrid":
         found.append(_placed("fusion", fused(route, rankings), number, k))
@@ -71,7 +70,7 @@ def stages(snapshot: Snapshot, route: Route, query: Queries, number: int, k: int
 
 def _deep(snapshot: Snapshot, route: Route, lane: str, depth: int) -> int:
     """How many ranks can be told without another choice of candidates."""
-    chosen = lane == "terms" and route.term_params != TermParams()
+    chosen = lane in route.sides[1] and route.term_params != TermParams()
     return depth if chosen else max(depth, min(_DEEP, snapshot.view.count()))
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..index.bm25 import Bm25
+from ..index.errors import FailedPrecondition, InvalidArgument
 from ..index.representations import TermField
-from ..index.terms import Terms
+from ..index.terms import TERMS, Terms
 from .analyzer import KEYS, Analyzer
 from .sparse import FAMILIES, SparseEncoder, SparseOptions, load_sparse_encoder
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+_NAMED = re.compile(r"([a-z0-9_-]+)=(.+)")
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,44 @@ class TermSide:
             known = self.encoder.names(query)
             return [known.get(int(key), f"key {key}") for key in keys]
         return self.encoder.names(keys)
+
+
+def named_fields(given: Sequence[str]) -> str | dict[str, str] | None:
+    """What makes the terms of each field by name, of `NAME=...`, or called by its kind (`bm25:german`); of one without, itself.
+
+    Raises:
+        InvalidArgument: of several, a folder or hub id without a name; a name twice.
+    """
+    found: dict[str, str] = {}
+    for text in given:
+        named, kind = _NAMED.fullmatch(text), text.partition(":")[0]
+        if len(given) == 1 and not named:
+            return text
+        if not named and kind not in ("bm25", *FAMILIES):
+            raise InvalidArgument(f"{text!r} has no name; where there are several term fields, write NAME={text}")
+        name, maker = named.groups() if named else (kind, text)
+        if name in found:
+            raise InvalidArgument(f"two term fields are called {name!r}; give each its own, as in NAME={text}")
+        found[name] = maker
+    return found or None
+
+
+def stored_fields(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What `load_terms` takes of every term field, and its fingerprint, as the settings of a collection have them."""
+    alone = settings.get("terms")
+    return settings.get("term_fields") or ({TERMS: alone} if alone else {})
+
+
+def restored(stored: Mapping[str, dict[str, Any]], **place: Any) -> dict[str, TermSide]:
+    """The term sides of a collection by field. FailedPrecondition: an encoder is another than when it was built."""
+    sides = {}
+    for name, one in stored.items():
+        side = sides[name] = load_terms(**{k: v for k, v in one.items() if k != "fingerprint"}, **place)
+        if side.fingerprint != one["fingerprint"]:
+            raise FailedPrecondition(
+                f"the encoder {side.name} has changed since this collection was built; restore it, or build anew"
+            )
+    return sides
 
 
 def load_terms(

@@ -15,11 +15,13 @@ from ..eval import experiment
 from ..eval.dataset import Dataset, open_dataset
 from ..index.codecs import DEFAULT
 from ..index.errors import InvalidArgument, NotFound, PlaitError
+from ..index.terms import TERMS
 from ..retrieval.corpus import open_corpus
 from ..retrieval.encoder import EMBEDDED, EncoderOptions
 from ..retrieval.indexing import Estimate, build
 from ..retrieval.retriever import Retriever
-from . import doctor, explaining, key_commands, serving, upkeep
+from ..retrieval.term_side import named_fields, stored_fields
+from . import doctor, explaining, importing, key_commands, serving, upkeep
 from .console import bytes_text, err, out, print_json, progress, show_explanation, show_hits, show_info
 from .opening import OnServer, open_index
 from .options import (
@@ -33,10 +35,12 @@ from .options import (
     Encoder,
     Exact,
     Expansion,
+    Field,
     Filter,
     Fusion,
     Json,
     KToken,
+    Lanes,
     MinIdf,
     Missing,
     Mode,
@@ -48,6 +52,7 @@ from .options import (
     QueryTerms,
     Quiet,
     Reduce,
+    Scorer,
     Store,
     SystemName,
     TargetRecall,
@@ -57,12 +62,9 @@ from .options import (
     Vector,
     Weights,
     read_filter,
+    read_lanes,
     read_weights,
-)
-
-_SPENT = (
-    *("k_token", "nprobe", "candidates", "target_recall", "mode", "depth", "fusion", "weights"),
-    *("term_candidates", "query_terms", "min_idf", "alpha"),
+    search_parameters,
 )
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -147,6 +149,9 @@ def search_command(
     depth: Depth = None,
     fusion: Fusion = None,
     weights: Weights = None,
+    lanes: Lanes = None,
+    field: Field = None,
+    scorer: Scorer = None,
     term_candidates: TermCandidates = None,
     query_terms: QueryTerms = None,
     min_idf: MinIdf = None,
@@ -160,9 +165,9 @@ def search_command(
 ) -> None:
     """Search a collection."""
     retriever = open_index(collection, server, device=device, threads=threads)
-    choices = _search(
+    choices = search_parameters(
         *(missing, exact, k_token, nprobe, candidates, target_recall, mode, depth, fusion, read_weights(weights)),
-        *(term_candidates, query_terms, min_idf, alpha),
+        *(read_lanes(lanes), field, scorer, term_candidates, query_terms, min_idf, alpha),
     )
     if filter:
         choices["filter"] = read_filter(filter)
@@ -225,6 +230,9 @@ def eval_command(
     depth: Depth = None,
     fusion: Fusion = None,
     weights: Weights = None,
+    lanes: Lanes = None,
+    field: Field = None,
+    scorer: Scorer = None,
     term_candidates: TermCandidates = None,
     query_terms: QueryTerms = None,
     min_idf: MinIdf = None,
@@ -240,9 +248,9 @@ def eval_command(
     dataset = open_dataset(data, split)
     names = [m.strip() for m in measures.split(",")] if measures else []
     machine = {"device": device, "threads": threads, "cache": cache}
-    search = _search(
+    search = search_parameters(
         *(missing, exact, k_token, nprobe, candidates, target_recall, mode, depth, fusion, read_weights(weights)),
-        *(term_candidates, query_terms, min_idf, alpha),
+        *(read_lanes(lanes), field, scorer, term_candidates, query_terms, min_idf, alpha),
     )
     if system in ("bm25", "lucene-bm25"):
         report = experiment.evaluate_bm25(dataset, names, run, engine=system).as_json()
@@ -286,6 +294,7 @@ upkeep.register(app)
 app.add_typer(key_commands.keys, name="keys")
 serving.register(app)
 doctor.register(app)
+importing.register(app)
 
 
 def main() -> None:
@@ -304,7 +313,7 @@ def _settings(
     prune: list[str] | None,
     reduce: list[str] | None,
     dim: int | None,
-    terms: str | None,
+    terms: list[str] | None,
     vector: bool,
     store: str,
     precision: str,
@@ -315,19 +324,8 @@ def _settings(
     steps = [*(reduce or []), *(prune or []), *([f"pool:{pool}"] if pool and pool != "1" else [])]
     options = EncoderOptions(query_length, document_length, query_expansion)
     named = None if encoder == "none" else encoder
-    sides = {"encoder": named, "options": options, "reduce": steps, "dim": dim, "terms": terms}
+    sides = {"encoder": named, "options": options, "reduce": steps, "dim": dim, "terms": named_fields(terms or [])}
     return {"system": system, **sides, "vector": vector or None, "store": store, "precision": precision}
-
-
-def _search(missing: str | None, exact: bool, *numbers: Any) -> dict[str, Any]:
-    """Search parameters that were given, under their names; `numbers` as in `_SPENT`."""
-    chosen: dict[str, Any] = {"exact": exact or None, **dict(zip(_SPENT, numbers, strict=True))}
-    if missing is not None:
-        try:
-            chosen["missing"] = float(missing)
-        except ValueError:
-            chosen["missing"] = missing
-    return {name: value for name, value in chosen.items() if value is not None}
 
 
 def _build(
@@ -365,7 +363,8 @@ def _create_or_resume(folder: Path, settings: dict[str, Any], machine: dict[str,
     same = ("system", "dim")
     settings = {**settings, "system": settings["system"] or was["system"]}
     kept = retriever.collection
-    other = {"terms": (was.get("terms") or {}).get("name"), "precision": kept.schema.precision}
+    made = {name: field["name"] for name, field in stored_fields(was).items()}
+    other = {"terms": made[TERMS] if made.keys() == {TERMS} else made or None, "precision": kept.schema.precision}
     now = {**{k: settings[k] for k in (*same, *other)}, "recipe": settings["reduce"], "encoder": settings["encoder"]}
     then = {**{k: was[k] for k in same}, **other, "recipe": was["recipe"], "encoder": encoder.get("name")}
     lacking = settings["vector"] and not was.get("vector")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,10 @@ class Server:
                 given[name] = value
         if vector := given.pop("vector", None):
             given["encoder_vector" if vector is True else "vector_dim"] = vector
+        if isinstance(terms := given.get("terms"), Mapping):
+            given.pop("terms")
+            specs = (collections_pb2.TermFieldSpec(name=name, terms=made) for name, made in terms.items())
+            given["term_fields"] = list(specs)
         request = collections_pb2.CreateCollectionRequest(
             collection=collection, encoder=encoder or "none", reduce=reduce, fields=fields, **given
         )

@@ -34,9 +34,10 @@ class CollectionMethods:
         options = EncoderOptions(**{n: v for n, v in lengths.items() if request.HasField(n)})
         encoder = request.encoder if request.HasField("encoder") else EMBEDDED
         self._known(encoder, "encoder", (EMBEDDED, "none"))
-        if "terms" in given:
-            plain = given["terms"].startswith("bm25:")
-            self._known("bm25" if plain else given["terms"], "terms", ("bm25", "binary"))
+        if request.term_fields:
+            given["terms"] = self._fields(request)
+        for terms in [f.terms for f in request.term_fields] or ([request.terms] if "terms" in given else []):
+            self._known("bm25" if terms.startswith("bm25:") else terms, "terms", ("bm25", "binary"))
         if "dim" in given:
             self._limits.check("dim", given["dim"], "dim", least=1)
         if request.WhichOneof("vector") == "vector_dim":
@@ -134,6 +135,16 @@ class CollectionMethods:
             setattr(described, field, info[field])
         write_payload(info, described.details)
         return described
+
+    def _fields(self, request: wire.CreateCollectionRequest) -> dict[str, str]:
+        if request.HasField("terms"):
+            raise BadField("terms", "give terms or term_fields, not both")
+        fields = {field.name: field.terms for field in request.term_fields}
+        if len(fields) < len(request.term_fields):
+            raise BadField(
+                "term_fields", f"term_fields are {[f.name for f in request.term_fields]}; a name occurs twice"
+            )
+        return fields
 
     def _known(self, name: str, field: str, known: tuple[str, ...]) -> None:
         """A name from outside could be a path, or an id to download: only what needs neither is taken."""

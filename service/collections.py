@@ -54,7 +54,7 @@ class Opened:
     name: str
     retriever: Retriever
     encode: Batcher
-    """(mode, text) to `Queries` of one."""
+    """(`Route.asking`, text) to `Queries` of one."""
 
 
 class Collections:
@@ -225,6 +225,6 @@ def _version(path: Path) -> tuple[int, int]:
     return found.st_ino, found.st_mtime_ns
 
 
-def _encode(retriever: Retriever, mode: str, texts: Sequence[str]) -> list[Queries]:
-    queries = retriever.queries(retriever.route({"mode": mode}, None), [*texts])
+def _encode(retriever: Retriever, asking: Sequence[tuple[str, Any]], texts: Sequence[str]) -> list[Queries]:
+    queries = retriever.queries(retriever.route(dict(asking), None), [*texts])
     return [queries.one(i) for i in range(len(texts))]

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from ..index.calibration import Calibration
 from ..index.stores import Progress as Report
-from ..retrieval.explanation import Explanation
+from ..retrieval.explanation import Explanation, TermContribution
 from ..retrieval.hit import Hit
 from ..retrieval.stages import Stage
 
@@ -98,6 +98,8 @@ def show_info(info: dict[str, Any]) -> None:
         elif key == "encoder" and value:
             spec = value["spec"]
             shown = f"{value['name']} ({spec['family']}, {spec['dim']} dimensions, documents cut at {spec['document_length']} tokens)"
+        elif key == "term_fields":
+            shown = ", ".join(f"{field['name']} ({field['weights']:,} weights)" for field in value)
         elif isinstance(value, list):
             shown = ", ".join(value) or "none"
         else:
@@ -155,8 +157,8 @@ def show_explanation(why: Explanation) -> None:
         out.print(body)
     if why.matches:
         _show_matches(why, colours)
-    if why.terms_score is not None:
-        _show_terms(why)
+    for field, score in why.field_scores.items():
+        _show_terms([term for term in why.terms if term.field == field], field, score)
 
 
 def show_stages(way: Sequence[Stage]) -> None:
@@ -186,12 +188,12 @@ def _show_matches(why: Explanation, colours: dict[tuple[int, int], str]) -> None
     out.print(table)
 
 
-def _show_terms(why: Explanation) -> None:
+def _show_terms(terms: Sequence[TermContribution], field: str, score: float) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("term", "query weight", "document weight", "contribution"):
         table.add_column(name, justify="left" if name == "term" else "right")  # type: ignore[arg-type]
-    for match in why.terms:
+    for match in terms:
         weights = f"{match.query_weight:.4f}", f"{match.document_weight:.4f}", f"{match.contribution:.4f}"
         table.add_row(Text(match.term), *weights)
-    table.add_row(Text("score by terms", "bold"), "", "", Text(f"{why.terms_score:.4f}", "bold"))
+    table.add_row(Text(f"score by {field}", "bold"), "", "", Text(f"{score:.4f}", "bold"))
     out.print(table)

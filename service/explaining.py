@@ -8,7 +8,22 @@ import typer
 
 from .console import out, print_json, show_explanation, show_stages
 from .opening import OnServer, open_index
-from .options import Candidates, Depth, Exact, Filter, Folder, Json, KToken, Mode, Nprobe, read_filter
+from .options import (
+    Candidates,
+    Depth,
+    Exact,
+    Field,
+    Filter,
+    Folder,
+    Json,
+    KToken,
+    Lanes,
+    Mode,
+    Nprobe,
+    Scorer,
+    read_filter,
+    read_lanes,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -26,6 +41,9 @@ def explain(
     nprobe: Nprobe = None,
     candidates: Candidates = None,
     depth: Depth = None,
+    lanes: Lanes = None,
+    field: Field = None,
+    scorer: Scorer = None,
     exact: Exact = False,
     filter: Filter = None,
     server: OnServer = None,
@@ -38,6 +56,9 @@ def explain(
         "nprobe": nprobe,
         "candidates": candidates,
         "depth": depth,
+        "lanes": read_lanes(lanes),
+        "field": field,
+        "scorer": scorer,
     }
     given |= {"exact": exact or None, "filter": read_filter(filter)}
     search = {name: value for name, value in given.items() if value is not None}

@@ -22,6 +22,7 @@ def write_explanation(why: Explanation, into: wire.Explanation) -> None:
         into.terms_score = why.terms_score
     if why.vector_score is not None:
         into.vector_score = why.vector_score
+    into.field_scores.update(why.field_scores)
     for stage in why.stages:
         into.stages.add(**vars(stage))
 
@@ -36,10 +37,11 @@ def read_explanation(why: wire.Explanation) -> Explanation:
         )
         for m in why.matches
     ]
-    terms = [TermContribution(t.term, t.query_weight, t.document_weight, t.contribution) for t in why.terms]
+    terms = [TermContribution(t.term, t.query_weight, t.document_weight, t.contribution, t.field) for t in why.terms]
     score = why.terms_score if why.HasField("terms_score") else None
     product = why.vector_score if why.HasField("vector_score") else None
-    return Explanation(why.id, why.score, matches, why.text, terms, score, product, list(map(_read_stage, why.stages)))
+    stages = list(map(_read_stage, why.stages))
+    return Explanation(why.id, why.score, matches, why.text, terms, score, product, stages, dict(why.field_scores))
 
 
 def _write_token(token: Token, into: wire.Token) -> None:

@@ -10,6 +10,13 @@ import typer
 
 from ..index.errors import InvalidArgument
 
+SPENT = (
+    *("k_token", "nprobe", "candidates", "target_recall", "mode", "depth", "fusion", "weights"),
+    *("lanes", "field", "scorer"),
+    *("term_candidates", "query_terms", "min_idf", "alpha"),
+)
+"""Names of `search_parameters`, in their order."""
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads (default: the libraries' own choice).")]
@@ -40,7 +47,9 @@ Store = Annotated[
 ]
 Precision = Annotated[
     str,
-    typer.Option(help="How token vectors are kept: float16, int8 (half the bytes), pq:64 or pq:32 (bytes a token)."),
+    typer.Option(
+        help="How token vectors are kept: float16, int8 (half the bytes), pq:72, pq:64 or pq:32 (bytes a token), residual:1, 2 or 4 (bits, as ColBERTv2)."
+    ),
 ]
 QueryLength = Annotated[int | None, typer.Option(help="Query tokens kept (default: the checkpoint's).")]
 DocumentLength = Annotated[int | None, typer.Option(help="Document tokens kept (default: the checkpoint's).")]
@@ -57,9 +66,10 @@ TargetRecall = Annotated[
     typer.Option(help="The cheapest parameters that were measured to find this share of the exact top k."),
 ]
 TermsName = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
-        "--terms", help="Sparse terms beside the token vectors: bm25, bm25:LANGUAGE, a sparse checkpoint, or binary."
+        "--terms",
+        help="Sparse terms beside the token vectors: bm25, bm25:LANGUAGE, a sparse checkpoint, or binary. Repeatable: several fields, each NAME=... or called by its kind (bm25).",
     ),
 ]
 Vector = Annotated[
@@ -68,14 +78,23 @@ Vector = Annotated[
 Mode = Annotated[
     str | None,
     typer.Option(
-        help="tokens (late interaction), terms (sparse), vector (global vectors), sum (terms and vector), hybrid (all, fused), rerank (terms, then tokens)."
+        help="tokens (late interaction), terms (sparse), vector (global vectors), sum (terms and vector), hybrid (all or --lanes, fused), rerank (terms, then tokens or --scorer)."
     ),
 ]
 Depth = Annotated[int | None, typer.Option(help="Documents that each side gives to hybrid, and terms to rerank.")]
 Fusion = Annotated[
     str | None, typer.Option(help="How hybrid fuses: rrf (reciprocal ranks) or weighted (normalised scores).")
 ]
-Weights = Annotated[str | None, typer.Option(help="What tokens and terms count in hybrid, as 1,0.5 (default: 1,1).")]
+Weights = Annotated[
+    str | None, typer.Option(help="What each lane counts in hybrid, as 1,0.5: of --lanes, or tokens, terms, vector.")
+]
+Lanes = Annotated[
+    str | None, typer.Option(help="What hybrid fuses, as tokens,bm25: tokens, vector, term fields (default: all).")
+]
+Field = Annotated[
+    str | None, typer.Option(help="The term field of a search by terms, or of what is reranked (default: the first).")
+]
+Scorer = Annotated[str | None, typer.Option(help="What reranks: tokens (the default), vector or a term field.")]
 TermCandidates = Annotated[
     int | None,
     typer.Option(help="By terms: score only so many documents of a segment (default: all that could count)."),
@@ -98,15 +117,30 @@ Filter = Annotated[
 Folder = Annotated[Path, typer.Argument(help="A collection's folder.")]
 
 
+def search_parameters(missing: str | None, exact: bool, *numbers: Any) -> dict[str, Any]:
+    """Search parameters that were given, under their names; `numbers` as in `SPENT`."""
+    chosen: dict[str, Any] = {"exact": exact or None, **dict(zip(SPENT, numbers, strict=True))}
+    if missing is not None:
+        try:
+            chosen["missing"] = float(missing)
+        except ValueError:
+            chosen["missing"] = missing
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
 def read_weights(text: str | None) -> tuple[float, ...] | None:
-    """The numbers of `--weights`. InvalidArgument: they are not two."""
+    """The numbers of `--weights`. InvalidArgument: they are none."""
     if text is None:
         return None
     try:
-        first, second = map(float, text.split(","))
+        return tuple(map(float, text.split(",")))
     except ValueError:
-        raise InvalidArgument(f"--weights is {text!r}; write two numbers, such as 1,0.5") from None
-    return first, second
+        raise InvalidArgument(f"--weights is {text!r}; write one number for each lane, such as 1,0.5") from None
+
+
+def read_lanes(text: str | None) -> tuple[str, ...] | None:
+    """The names of `--lanes`."""
+    return None if text is None else tuple(name.strip() for name in text.split(","))
 
 
 def read_filter(text: str | None) -> dict[str, Any] | None:

@@ -105,12 +105,25 @@ class Remote:
         )
         return read_explanation(self._channel.call(self._search.Explain, request).explanation)
 
-    def rerank(self, query: str | Tokens | Queries, ids: Sequence[str], k: int | None = None) -> list[Hit]:
-        """Exact late-interaction scores of given documents, best first. NotFound: one of them is not there."""
+    def rerank(
+        self, query: str | Tokens | Queries, ids: Sequence[str], k: int | None = None, scorer: str | None = None
+    ) -> list[Hit]:
+        """Exact scores of given documents, best first. NotFound: one of them is not there.
+
+        Args:
+            scorer: what scores: late interaction unless it says `vector` or a term field.
+        """
         ((one, asked),) = _queries([query] if isinstance(query, str) else query)
-        request = search_pb2.RerankRequest(collection=self.name, query=asked, ids=ids, k=k)
+        request = search_pb2.RerankRequest(collection=self.name, query=asked, ids=ids, k=k, scorer=scorer)
         answer = self._channel.call(self._search.Rerank, request)
-        return [Hit(h.id, h.score, read_payload(h.payload), self, one, {"exact": True}) for h in answer.hits]
+        named = (
+            {"exact": True}
+            if scorer in (None, "tokens")
+            else {"mode": scorer}
+            if scorer == "vector"
+            else {"field": scorer}
+        )
+        return [Hit(h.id, h.score, read_payload(h.payload), self, one, named) for h in answer.hits]
 
     def encode(self, texts: Sequence[str], **search: Any) -> Queries:
         parts = []

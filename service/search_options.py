@@ -23,10 +23,11 @@ _NAMED = {
     "normalise": {name: wire.Normalise.Value(f"NORMALISE_{name.upper()}") for name in NORMALISE},
 }
 _COUNTS = ("k_token", "nprobe", "candidates", "term_candidates", "depth")
-_PLAIN = (*_COUNTS, "query_terms", "min_idf", "alpha", "exact", "fusion_k", "target_recall")
+_PLAIN = (*_COUNTS, "query_terms", "min_idf", "alpha", "exact", "fusion_k", "target_recall", "field", "scorer")
+_LISTS = ("weights", "lanes")
 
 
-_KNOWN = (*_PLAIN, *_NAMED, "weights", "missing", "filter")
+_KNOWN = (*_PLAIN, *_NAMED, *_LISTS, "missing", "filter")
 
 
 def write_options(search: Mapping[str, Any]) -> wire.SearchOptions:
@@ -50,10 +51,10 @@ def _write(name: str, value: Any, options: wire.SearchOptions) -> None:
         if value not in _NAMED[name]:
             raise InvalidArgument(f"{name} is {value!r}; it must be one of {', '.join(_NAMED[name])}")
         setattr(options, name, _NAMED[name][value])
-    elif name == "weights":
-        if not len(value):
-            raise InvalidArgument("weights are []; give one number for each lane, or leave them out")
-        options.weights.extend(value)
+    elif name in _LISTS:
+        if not len(value) or isinstance(value, str):
+            raise InvalidArgument(f"{name} are {value!r}; give one for each lane, or leave them out")
+        getattr(options, name).extend(value)
     elif name == "missing":
         if isinstance(value, str):
             options.missing_policy = _POLICIES[value]
@@ -77,8 +78,9 @@ def read_options(options: wire.SearchOptions, limits: Limits) -> dict[str, Any]:
     for name, values in _NAMED.items():
         if number := getattr(options, name):
             search[name] = _named(values, number, f"options.{name}")
-    if options.weights:
-        search["weights"] = tuple(options.weights)
+    for name in _LISTS:
+        if values := getattr(options, name):
+            search[name] = tuple(values)
     match options.WhichOneof("missing"):
         case "missing_policy":
             search["missing"] = _named(_POLICIES, options.missing_policy, "options.missing_policy")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from ..index.snapshot import Snapshot
 from ..index.tally import Tally, tally
 from ..index.terms import Terms
 from ..index.tokens import concatenate
-from ..retrieval.routes import Queries, Route, find
+from ..retrieval.routes import Queries, Route, find, rescored
 from .calls import Call
 from .collections import Collections, Opened
 from .concerns import stage_ended
@@ -103,14 +103,16 @@ class SearchMethods:
         k = self._limits.check("k", request.k if request.HasField("k") else len(request.ids), "k", least=1)
         with self._collections.use(request.collection) as opened:
             wait_for_state(opened.retriever, request, call)
-            route = opened.retriever.route({"mode": "tokens"}, None)
+            scorer = request.scorer if request.HasField("scorer") else "tokens"
+            way = {"mode": scorer} if scorer in ("tokens", "vector") else {"field": scorer}
+            route = replace(opened.retriever.route(way, None), scorer=scorer)
             queries = self._queries(opened, route, [request.query], "query")
             call.check()
             with opened.retriever.collection.snapshot() as snapshot:
                 docs = np.array([snapshot.view.by_id(id).number for id in dict.fromkeys(request.ids)], np.int64)
-                if queries.tokens is None:
+                if scorer == "tokens" and queries.tokens is None:
                     raise BadField("query", "this query has no token vectors; rerank scores by them")
-                hits = best(docs, snapshot.score_tokens(queries.tokens, docs, scoring=route.scoring), k)
+                hits = best(docs, rescored(snapshot, route, queries, docs), k)
                 call.check()
                 response = wire.RerankResponse(seq=snapshot.state.seq)
                 _put_hits(snapshot, hits, not request.HasField("payload") or request.payload, response.hits)
@@ -139,7 +141,7 @@ class SearchMethods:
             for i, text in enumerate(request.texts):
                 call.check()
                 self._limits.check("text_characters", len(text), f"texts[{i}]")
-                response.queries.append(write_query(opened.encode(route.mode, text)))
+                response.queries.append(write_query(opened.encode(route.asking, text)))
         return response
 
     def _exactly(self, name: str, route: Route, queries: Queries, k: int, seq: int) -> list[str] | None:
@@ -159,7 +161,7 @@ class SearchMethods:
         if "text" in kinds:
             for i, query in enumerate(given, first):
                 self._limits.check("text_characters", len(query.text), f"{field}[{i}].text")
-            return _joined([opened.encode(route.mode, query.text) for query in given])
+            return _joined([opened.encode(route.asking, query.text) for query in given])
         return read_queries([query.encoded for query in given], self._limits, f"{field}.encoded")
 
 
@@ -183,8 +185,10 @@ def _joined(queries: Sequence[Queries]) -> Queries:
     if len(queries) == 1:
         return queries[0]
     tokens = [q.tokens for q in queries if q.tokens is not None]
-    terms = [q.terms for q in queries if q.terms is not None]
-    return Queries(concatenate(tokens) if tokens else None, _stacked(terms) if terms else None)
+    alone = [q.terms for q in queries if isinstance(q.terms, Terms)]
+    named = [q.terms for q in queries if isinstance(q.terms, Mapping)]
+    by_field = {name: _stacked([terms[name] for terms in named]) for name in (named[0] if named else ())}
+    return Queries(concatenate(tokens) if tokens else None, _stacked(alone) if alone else by_field or None)
 
 
 def _stacked(terms: Sequence[Terms]) -> Terms:

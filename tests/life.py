@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from plait.index.filters import Range
 from plait.index.representations import TermField
 from plait.index.scoring import Scoring, SearchParams
 from plait.index.snapshot import Snapshot
-from plait.index.terms import Terms
+from plait.index.terms import TERMS, Terms
 from plait.index.tokens import Tokens, concatenate, from_matrices, from_vectors
 from plait.index.view import View
 from scipy.sparse import csr_array, vstack
@@ -26,6 +27,9 @@ QUERY = from_matrices([np.random.default_rng(7).standard_normal((3, DIM)).astype
 VECTOR = 4
 EVERYTHING = SearchParams(k_token=999, nprobe=99, candidates=999)
 PER_TOKEN = TermField(per_token=True)
+FIELDS = {"weights": TermField(), "rows": PER_TOKEN}
+"""Named fields of a collection; the terms of one document differ in them."""
+Kept = TermField | Mapping[str, TermField] | None
 COIL = Scoring("same_id")
 KEYED_QUERY = replace(QUERY, ids=np.array([0, 2, 0], np.uint32), globals_=np.array([[0.5, -1, 2, 0.25]], np.float32))
 Operation = tuple[str, Any]
@@ -68,6 +72,20 @@ def sparse(seed: int, field: TermField) -> Terms:
         shape=(len(counts), field.keys),
     )
     return Terms(rows, np.array([0, len(counts)]) if field.per_token else None)
+
+
+def terms_of(seeds: list[int], kept: Kept) -> Terms | dict[str, Terms] | None:
+    """The terms of documents as a write takes them: of one field, or of several by name."""
+    if not kept:
+        return None
+    if isinstance(kept, TermField):
+        return joined([sparse(seed, kept) for seed in seeds])
+    return {name: joined([sparse(seed + offset(name), field) for seed in seeds]) for name, field in kept.items()}
+
+
+def offset(name: str) -> int:
+    """What tells the terms of a document's fields apart: added to its seed."""
+    return 0 if name == TERMS else 37 * len(name)
 
 
 def joined(parts: list[Terms]) -> Terms:
@@ -157,16 +175,16 @@ def snapshot_folder(collection: Path, seed: int) -> Path:
 
 def _batch(collection: Collection, documents: Documents) -> dict[str, Any]:
     """What a write takes, with terms where the collection has them."""
-    seeds, field = [seed for seed, _ in documents.values()], collection.schema.terms
+    seeds = [seed for seed, _ in documents.values()]
     return {
         "ids": list(documents),
         "tokens": concatenate([(keyed if collection.vector else document)(seed) for seed in seeds]),
         "payloads": [payload for _, payload in documents.values()],
-        "terms": joined([sparse(seed, field) for seed in seeds]) if field else None,
+        "terms": terms_of(seeds, collection.schema.terms),
     }
 
 
-def prepare(path: Path, store: str, staged: bool, terms: TermField | None = None, vector: int = 0) -> Contents:
+def prepare(path: Path, store: str, staged: bool, terms: Kept = None, vector: int = 0) -> Contents:
     """Two segments with dead documents in both, fresh documents with dead ones among them; perhaps a build half done."""
     batch = [{f"{name}{i}": (10 * s + i, {"n": i, "id": ""}) for i in range(6)} for s, name in enumerate("aab")]
     operations: list[Operation] = [("upsert", batch[0]), ("seal", None), ("add", batch[2]), ("publish", None)]
@@ -251,9 +269,11 @@ def same_vectors(snapshot: Snapshot, documents: Documents) -> bool:
 
 def same_terms(collection: Collection, snapshot: Snapshot, documents: Documents) -> bool:
     """The stored terms are those of the documents, to the last bit; or the collection has none."""
-    if (field := collection.schema.terms) is None:
-        return True
-    pairs = [(snapshot.terms(snapshot.view.by_id(i).number), sparse(s, field)) for i, (s, _) in documents.items()]
+    pairs = [
+        (snapshot.terms(snapshot.view.by_id(i).number, name), sparse(s + offset(name), field))
+        for name, field in collection.schema.terms.items()
+        for i, (s, _) in documents.items()
+    ]
     columns = "indptr", "indices", "data"
     return all(np.array_equal(getattr(a.rows, c), getattr(b.rows, c)) for a, b in pairs for c in columns)
 
@@ -268,11 +288,11 @@ def dense(terms: Terms) -> np.ndarray:
     return out
 
 
-def write(dim: int, field: TermField, seeds: list[int], vector: int = 0) -> dict[str, Any]:
+def write(dim: int, kept: Kept, seeds: list[int], vector: int = 0) -> dict[str, Any]:
     """The representations of documents, as `add` and `upsert` take them."""
     made = [keyed(seed, dim) if vector else document(seed) for seed in seeds]
     tokens = concatenate(made) if dim or vector else None
-    return {"tokens": tokens, "terms": joined([sparse(seed, field) for seed in seeds])}
+    return {"tokens": tokens, "terms": terms_of(seeds, kept)}
 
 
 def filled(path: Path, field: TermField = TermField(), dim: int = DIM) -> Collection:

@@ -17,6 +17,7 @@ from plait.index.fusion import rrf, weighted
 from plait.index.representations import TermField
 from plait.index.terms import Terms
 from plait.retrieval.analyzer import words
+from plait.retrieval.routes import terms_of
 from scipy import sparse
 
 import plait
@@ -146,13 +147,18 @@ def test_a_text_takes_every_route(both: plait.Retriever) -> None:
         ready = both.encode([query], mode="hybrid")
         assert ready.tokens is not None and ready.terms is not None
         fused = rrf(
-            [snapshot.search(ready.tokens, 9)[0], snapshot.search_terms(ready.terms, 9, bm25=Bm25())[0]], 60, [1, 1]
+            [snapshot.search(ready.tokens, 9)[0], snapshot.search_terms(terms_of(ready, "terms"), 9, bm25=Bm25())[0]],
+            60,
+            [1, 1],
         )
         expected = [d.id for d in snapshot.documents(fused.docs)]
     hybrid = both.search(query, 4, mode="hybrid")
     assert [h.id for h in hybrid] == expected and [h.score for h in hybrid] == fused.scores.tolist()
     with both.collection.snapshot() as snapshot:
-        sides = [snapshot.search(ready.tokens, 9)[0], snapshot.search_terms(ready.terms, 9, bm25=Bm25())[0]]
+        sides = [
+            snapshot.search(ready.tokens, 9)[0],
+            snapshot.search_terms(terms_of(ready, "terms"), 9, bm25=Bm25())[0],
+        ]
         for normalise in ("minmax", "zscore", "none"):
             summed = weighted(sides, (1, 0.5), normalise)
             found = both.search(query, 4, mode="hybrid", fusion="weighted", normalise=normalise, weights=(1, 0.5))

@@ -75,11 +75,36 @@ def test_a_query_goes_by_terms_and_by_both(data: Path, tmp_path: Path) -> None:
     shown = plait("calibrate", folder).stdout
     assert "term candidates" in shown and "alpha" in shown
     for wrong, message in (
-        (("--weights", "1"), "two numbers"),
+        (("--weights", "1,x"), "one number for each lane"),
         (("--query-terms", 5), "term-candidates|term_candidates"),
     ):
         refused = plait("search", folder, "tides", "--mode", "terms", *wrong, code=2)
         assert any(word in refused.stderr for word in message.split("|"))
+
+
+def test_several_term_fields(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    build = "build", data, folder, "--encoder", "none", "--terms", "bm25", "--terms", "sets=binary", "--json"
+    assert json.loads(plait(*build).stdout)["documents"] == 2
+    fields = json.loads(plait("info", folder, "--json").stdout)["term_fields"]
+    assert [(field["name"], field["encoder"]) for field in fields] == [("bm25", "bm25"), ("sets", "binary")]
+    assert "bm25 (" in plait("info", folder).stdout
+
+    def found(*options: object) -> dict[str, float]:
+        done = plait("search", folder, "why do the tides rise", "--json", *options)
+        return {hit["id"]: hit["score"] for hit in json.loads(done.stdout)["hits"]}
+
+    by_bm25, by_sets = found(), found("--field", "sets")
+    assert by_sets["d2"] == 2.0 and by_bm25.keys() == {"d1", "d2"} != by_sets.keys()
+    assert found("--scorer", "sets") == {"d1": by_sets.get("d1", 0.0), "d2": 2.0}
+    fused = found("--lanes", "sets,bm25", "--weights", "2,1", "--fusion", "weighted")
+    assert fused == found("--mode", "hybrid", "--weights", "1,2", "--fusion", "weighted") != found("--mode", "hybrid")
+    shown = plait("explain", folder, "tides", "d2", "--scorer", "sets").stdout
+    assert "score by bm25" in shown and "score by sets" in shown and "rerank" in shown
+    again = plait("build", data, folder, "--encoder", "none", "--terms", "bm25", code=2)
+    assert "begun with other settings" in again.stderr
+    unnamed = plait("build", data, tmp_path / "d", "--terms", "bm25", "--terms", "some/folder", code=2)
+    assert "NAME=some/folder" in unnamed.stderr
 
 
 def test_explain_follows_a_document_through_the_search(collection: Path) -> None:

@@ -309,7 +309,7 @@ def test_auto_suits_each_segment_to_its_size(tmp_path: Path, monkeypatch: pytest
             builder.publish()
     query = oracle.normal(rng, [4], 8)
     with collection.snapshot() as snapshot:
-        files = [set(part.segment.files) & set(stores.STORE_FILES) for part in snapshot.state.parts]
+        files = [set(part.segment.files) & set(stores.store_files(collection.schema)) for part in snapshot.state.parts]
         found = snapshot.search(query, 9)[0]
         truth = snapshot.search(query, 9, exact=True)[0]
     assert [len(f) for f in files] == [0, 2, 5]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import on_every_level
-from plait.index import contextual, kernels
+from plait.index import contextual, kernels, term_kernels
 from plait.index.byte_rows import byte_query, scale_of, to_bytes
 from plait.index.errors import InvalidArgument
 
@@ -100,7 +100,7 @@ def test_products_of_bytes_are_within_their_bounds(n: int, dim: int, extreme: bo
     exact = asked.codes[0].astype(np.int64) @ codes.T.astype(np.int64)
     for _ in on_every_level():
         for threads in (1, 2):
-            found = kernels.byte_products(codes, scales, asked.codes[0], asked.steps[0], threads=threads)
+            found = term_kernels.byte_products(codes, scales, asked.codes[0], asked.steps[0], threads=threads)
             np.testing.assert_allclose(found, exact * scales.astype(np.float64) * float(asked.steps[0]), rtol=1e-6)
             assert (np.abs(found - truth) <= asked.wrong[0] * scales).all()
 
@@ -135,4 +135,4 @@ def test_wrong_arguments_are_refused() -> None:
     index, two = lists._index, np.ones(2, np.float32)
     for terms in ([0, 2], [-1, 0]):
         with pytest.raises(ValueError, match="no such term"):
-            kernels.contextual_scores(index, np.array(terms), vectors.astype(np.int16), two, 1, 1)
+            term_kernels.contextual_scores(index, np.array(terms), vectors.astype(np.int16), two, 1, 1)

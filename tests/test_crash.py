@@ -10,7 +10,20 @@ import crash_child
 import numpy as np
 import pytest
 from crash_child import reported, start
-from life import DIM, VECTOR, Contents, Operation, after, assert_holds, draw, perform, prepare, snapshot_folder
+from life import (
+    DIM,
+    FIELDS,
+    VECTOR,
+    Contents,
+    Kept,
+    Operation,
+    after,
+    assert_holds,
+    draw,
+    perform,
+    prepare,
+    snapshot_folder,
+)
 from plait.index.backup import create_snapshot, restore_snapshot
 from plait.index.checkup import check_collection
 from plait.index.collection import Collection
@@ -69,9 +82,14 @@ def one_round(path: Path, contents: Contents, seed: int) -> Contents:
 
 @pytest.mark.parametrize(
     ("store", "terms", "vector"),
-    [*((store, None, 0) for store in STORES), ("exact", TermField(), 0), ("contextual", None, VECTOR)],
+    [
+        *((store, None, 0) for store in STORES),
+        ("exact", TermField(), 0),
+        ("exact", FIELDS, 0),
+        ("contextual", None, VECTOR),
+    ],
 )
-def test_killed_at_random(tmp_path: Path, store: str, terms: TermField | None, vector: int) -> None:
+def test_killed_at_random(tmp_path: Path, store: str, terms: Kept, vector: int) -> None:
     path, contents = tmp_path / "c", Contents()
     Collection.create(path, DIM, store, fields=["n"], terms=terms, vector=vector).close()
     first = int(os.environ.get("PLAIT_CRASH_SEED", "1"))
@@ -98,10 +116,11 @@ def killed_at(whole: Path, operation: Operation, last: int, folder: Path) -> tup
     [
         *((name, None, 0) for name in ("seal", "merge", "compact", "snapshot", "upsert", "add", "publish", "discard")),
         *((name, TermField(per_token=True), 0) for name in ("seal", "add")),
+        ("publish", FIELDS, 0),
         *((name, None, VECTOR) for name in ("seal", "compact", "publish")),
     ],
 )
-def test_killed_at_every_step(tmp_path: Path, name: str, store: str, terms: TermField | None, vector: int) -> None:
+def test_killed_at_every_step(tmp_path: Path, name: str, store: str, terms: Kept, vector: int) -> None:
     chosen = "contextual" if vector else store
     contents = prepare(tmp_path / "whole", chosen, name in ("publish", "discard"), terms, vector)
     batch = {"a0": (91, {"n": 9}), "new": (92, {"n": 9})} if name == "upsert" else {"new": (92, {"n": 9})}

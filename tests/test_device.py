@@ -21,7 +21,7 @@ from plait.index.errors import FailedPrecondition, InvalidArgument
 from plait.index.filters import parse as parse_filter
 from plait.index.flat import Flat
 from plait.index.hits import Hits
-from plait.index.nibbles import Keep
+from plait.index.product import Keep
 from plait.index.scoring import SearchParams
 from plait.index.tokens import Tokens
 
@@ -31,7 +31,9 @@ def made(lengths: list[int], dim: int, seed: int, precision: str = "float16") ->
     tokens = oracle.normal(rng, lengths, dim)
     book = pq4.fit(oracle.normal(rng, [40], dim).vectors, 8, seed)
     kept = codec(
-        precision, dim, Keep(book=pq4.fit(tokens.vectors if len(tokens.vectors) else np.ones((1, dim), np.float32), 32))
+        precision,
+        dim,
+        Keep(book=pq4.learn(tokens.vectors if len(tokens.vectors) else np.ones((1, dim), np.float32), 32, 256)),
     )
     records = kept.encode(tokens.vectors)
     return Flat(book, pq4.encode(book, tokens.vectors), tokens.offsets, kept, records)

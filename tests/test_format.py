@@ -12,14 +12,18 @@ import oracle
 import pytest
 from life import COIL, DIM, EVERYTHING, QUERY
 from plait.index import segment
+from plait.index.bm25 import Bm25
 from plait.index.catalog import FORMAT, Catalog, put_meta
 from plait.index.checkup import check_collection
 from plait.index.collection import Collection
 from plait.index.errors import DataLoss, FailedPrecondition
 from plait.index.filters import Range
+from plait.index.representations import TermField
+from plait.index.snapshot import Snapshot
 from plait.index.term_rows import from_terms
 from plait.index.terms import Terms
 from plait.index.tokens import Tokens, concatenate
+from plait.retrieval.vectors import rows_of
 from scipy.sparse import csr_array
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -60,8 +64,22 @@ def sparse_rows(*names: str) -> Terms:
     return Terms(csr_array((np.array(weights, np.float32), keys, starts), shape=(len(names), 1 << 32)))
 
 
+FIELDS = {"plain": TermField(), "counted": TermField(1 << 20, counts=True)}
+
+
+def counted_rows(*names: str) -> Terms:
+    """Counts of keys: 1 of key 5, and as many of a document's own number as that is."""
+    rows = [{5: 1, 10 + int(name[1:]): int(name[1:])} for name in names]
+    return rows_of(rows, 1 << 20)
+
+
+def fielded(*names: str) -> dict[str, Terms]:
+    return {"plain": sparse_rows(*names), "counted": counted_rows(*names)}
+
+
 def make_golden(folder: Path, store: str) -> None:
-    """Since version 2 with terms, since 3 with global vectors and, but for contextual lists, in int8. Two segments (one sealed,
+    """Since version 2 with terms, since 3 with global vectors and, but for contextual lists, in int8, since 4 with two named
+    term fields. Two segments (one sealed,
     one built in bulk), dead documents in each and among the fresh, payloads, a late patch.
 
     `python -c "import test_format as t; t.regenerate()"` in this folder writes the current version's again; do so only
@@ -71,9 +89,9 @@ def make_golden(folder: Path, store: str) -> None:
     def batch(*names: str) -> dict[str, Any]:
         payloads = [{"n": int(name[1:]), "text": f"Dokument {name}, Größe"} for name in names]
         tokens = concatenate([document(name) for name in names])
-        return {"ids": list(names), "tokens": tokens, "payloads": payloads, "terms": sparse_rows(*names)}
+        return {"ids": list(names), "tokens": tokens, "payloads": payloads, "terms": fielded(*names)}
 
-    sides: dict[str, Any] = {"terms": True, "vector": 3, "precision": "float16" if store == "contextual" else "int8"}
+    sides: dict[str, Any] = {"terms": FIELDS, "vector": 3, "precision": "float16" if store == "contextual" else "int8"}
     with Collection.create(folder, DIM, store, fields=["n"], threads=1, **sides) as collection:
         collection.live.upsert(**batch("a0", "a1", "a2", "a3", "a4", "a5"))
         collection.seal()
@@ -109,7 +127,8 @@ def test_golden_collections_open_and_hold_what_they_held(tmp_path: Path, version
         stats = collection.stats()
         assert (stats["documents"], stats["fresh"], stats["dead"], len(stats["segments"])) == (11, 3, 5, 2)
         # It can be written and carried into today's segments.
-        collection.live.upsert(["z"], document("z9"), terms=sparse_rows("z9") if version > 1 else None)
+        terms = {1: None, 2: sparse_rows("z9"), 3: sparse_rows("z9")}
+        collection.live.upsert(["z"], document("z9"), terms=terms.get(version, fielded("z9")))
         collection.compact()
         collection.live.delete(["z"])
         assert_golden(collection)
@@ -144,6 +163,8 @@ def assert_golden(collection: Collection) -> None:
                 np.testing.assert_array_equal(got.data, wanted.weights)
             (hits,) = snapshot.search_terms(sparse_rows("q3"), 99)
             assert {d.id for d in snapshot.documents(hits.docs)} == {name for name in LIVING if int(name[1:]) % 4}
+        if "counted" in collection.schema.terms:
+            assert_counted(snapshot)
         whole = keyed_query().globals_
         if collection.vector and whole is not None:
             numbers = {name: snapshot.view.by_id(name).number for name in LIVING}
@@ -158,6 +179,19 @@ def assert_golden(collection: Collection) -> None:
                 oracle.same_ranking(hits, products, k, 1e-5)
 
 
+def assert_counted(snapshot: Snapshot) -> None:
+    """The second field has its own keys, and statistics by which BM25 weighs them."""
+    for name in LIVING:
+        got = snapshot.terms(snapshot.view.by_id(name).number, "counted").rows
+        assert (got != counted_rows(name).rows).nnz == 0
+    lengths = {name: 1 + int(name[1:]) for name in LIVING}
+    mean, idf = sum(lengths.values()) / len(lengths), np.log1p(0.5 / (len(LIVING) + 0.5))
+    scores = {n: idf / (1 + 1.2 * (0.25 + 0.75 * length / mean)) for n, length in lengths.items()}
+    (hits,) = snapshot.search_terms(rows_of([{5: 1}], 1 << 20), 99, bm25=Bm25(), field="counted")
+    numbered = {snapshot.view.by_id(n).number: s for n, s in scores.items()}
+    oracle.same_ranking(hits, numbered, 99, 1e-6)
+
+
 def test_collections_keep_the_oldest_format_that_can_hold_them(tmp_path: Path) -> None:
     cases: list[tuple[int, dict[str, Any]]] = [
         (1, {}),
@@ -166,6 +200,8 @@ def test_collections_keep_the_oldest_format_that_can_hold_them(tmp_path: Path) -
         (3, {"terms": True, "vector": 4}),
         (3, {"store": "contextual"}),
         (3, {"precision": "int8"}),
+        (4, {"terms": {"a": TermField()}}),
+        (4, {"terms": {"terms": TermField(), "b": TermField()}}),
     ]
     for number, (version, settings) in enumerate(cases):
         path = tmp_path / str(number)

@@ -27,6 +27,7 @@ ADAPTERS = {
         "retrieval/multivector.py",
         "retrieval/weights.py",
         "retrieval/forward.py",
+        "retrieval/colbert_index.py",
         # Families: one formula each over `forward.py`.
         "retrieval/token_weight.py",
         "retrieval/svdr.py",

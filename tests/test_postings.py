@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import on_every_level
-from plait.index import inverted, kernels, postings
+from plait.index import inverted, postings, term_kernels
 from plait.index.errors import InvalidArgument
 from plait.index.hits import Hits
 from plait.index.inverted import Inverted
@@ -330,6 +330,6 @@ def test_the_kernel_refuses_arrays_that_do_not_fit() -> None:
         ({"window": 65_537}, "do not fit"),
     ]:
         with pytest.raises(ValueError, match=message):
-            kernels.posting_index(dataclasses.replace(p, **change), rows.bounds, rows.keys, rows.values)
+            term_kernels.posting_index(dataclasses.replace(p, **change), rows.bounds, rows.keys, rows.values)
     with pytest.raises(ValueError, match="leave the rows"):
-        kernels.posting_index(p, rows.bounds, rows.keys[:-1], None)
+        term_kernels.posting_index(p, rows.bounds, rows.keys[:-1], None)

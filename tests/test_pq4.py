@@ -81,6 +81,22 @@ def test_scores_stay_within_the_bound(lengths: list[int], size: int, dim: int, q
         assert score == wanted or abs(score - wanted) <= t.bound + 1e-5 * q * dim
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(1, 9), st.sampled_from([16, 64]), st.sampled_from([0.0, 1e-35, 1e-20, 1.0, 1e20]), st.integers(0, 2**31)
+)
+def test_a_table_is_losses_against_the_best_entry(q: int, subs: int, size: float, seed: int) -> None:
+    products = (np.random.default_rng(seed).standard_normal((q, 16, subs)) * size).astype(np.float32)
+    losses, tops, unit = kernels.pq4_table(products)
+    best = products.max(axis=1)
+    np.testing.assert_allclose(tops, best.sum(axis=1), rtol=1e-5)
+    lost = (best[:, None] - products).transpose(0, 2, 1)
+    assert np.abs(losses * np.float64(unit) - lost).max() <= unit * (0.5 + 1e-3)
+    # As fine as bytes allow: four roundings may have taken 2 of 255 away, or given them.
+    if size > 1e-30:
+        assert losses.reshape(q, -1, 4, 16).max(axis=3).astype(int).sum(axis=2).max() >= 251
+
+
 def test_the_table_is_fine_enough_to_rank() -> None:
     """The bound is what can happen; what does is far less: under a tenth of how documents' scores differ."""
     rng = np.random.default_rng(3)
@@ -115,12 +131,12 @@ def test_threads_and_levels_do_not_change_a_bit() -> None:
     codebook = pq4.fit(tokens.vectors[:5000], 8)
     query = rng.standard_normal((17, 96)).astype(np.float32)
     codes, scores, ranked = [], [], []
-    positions, half = np.array([150, 3, 3, 70]), Half(96)
+    positions, half, table = np.array([150, 3, 3, 70]), Half(96), pq4.table(codebook, query)
     for _ in on_every_level():
         codes.append(pq4.encode(codebook, tokens.vectors[:3000]))
         full = pq4.encode(codebook, tokens.vectors)
         for threads in (1, 2, 5):
-            scores.append(pq4.scan(full, tokens.offsets, pq4.table(codebook, query), threads=threads))
+            scores.append(pq4.scan(full, tokens.offsets, table, threads=threads))
         rows = half.encode(tokens.vectors)
         one, two = (half.scores(rows, tokens.offsets, positions, query, threads) for threads in (1, 2))
         np.testing.assert_array_equal(one, two)

@@ -23,7 +23,7 @@ def documents() -> Tokens:
 
 
 @pytest.mark.parametrize("store", ["exact", "flat:8", "lists:8", "faiss:IVF,SQfp16"])
-@pytest.mark.parametrize(("precision", "width"), [("int8", DIM + 4), ("pq:32", 32), ("pq:64", 64)])
+@pytest.mark.parametrize(("precision", "width"), [("int8", DIM + 4), ("pq:32", 32), ("pq:64", 64), ("pq:72", 72)])
 def test_every_store_ranks_by_what_the_records_stand_for(
     tmp_path: Path, store: str, precision: str, width: int
 ) -> None:

@@ -142,6 +142,36 @@ def with_sums(index: Any) -> Iterator[Any]:
     assert why.vector_score and why.terms_score and why.score == pytest.approx(why.vector_score + why.terms_score)
 
 
+def with_fields(index: Any) -> Iterator[Any]:
+    """Two named term fields."""
+    yield index.add(DOCUMENTS[:2]), index.upsert(DOCUMENTS[2:]).count
+    asked = "the moon and the bread of foxes"
+    searches: list[dict[str, Any]] = [
+        {},
+        {"field": "sets"},
+        {"mode": "hybrid"},
+        {"lanes": ("sets", "words"), "weights": (1, 0.5), "fusion": "weighted"},
+        {"scorer": "sets", "depth": 2},
+        {"scorer": "words", "field": "sets"},
+    ]
+    for search in searches:
+        hits = index.search(asked, k=3, **search)
+        yield search, plain(hits), [hit.explain().as_json() for hit in hits]
+        yield [index.explain(asked, id, k=2, **search).as_json() for id in ("a", "b", "c")]
+        queries = index.encode([asked, "foxes"], **search)
+        yield [plain(found) for found in index.search(queries, k=2, **search)]
+        yield [plain(found) for found in index.search([asked, "the sea"], k=2, **search)]
+    for wrong in ({"field": "x"}, {"lanes": ("words", "x")}, {"lanes": ()}, {"scorer": "x"}, {"mode": "rerank"}):
+        with pytest.raises(plait.InvalidArgument):
+            index.search(asked, **wrong)
+    queries = index.encode([asked], mode="hybrid")
+    with pytest.raises(plait.InvalidArgument, match="no terms of the field sets"):
+        index.search(plait.Queries(None, {"words": queries.terms["words"]}), mode="hybrid")
+    with pytest.raises(plait.InvalidArgument, match="by the names of their fields"):
+        index.search(plait.Queries(None, queries.terms["words"]), mode="hybrid")
+    yield index.info()["term_fields"]
+
+
 def with_vectors_alone(index: Any) -> Iterator[Any]:
     vectors = np.random.default_rng(8).standard_normal((9, 4)).astype(np.float16)
     ids = [f"v{i}" for i in range(9)]
@@ -200,11 +230,12 @@ def with_coil(index: Any) -> Iterator[Any]:
         (with_tokens, {"encoder": None, "dim": 5, "precision": "int8"}),
         (with_vectors, {"encoder": None, "terms": "bm25", "vector": 3}),
         (with_sums, {"encoder": None, "terms": "binary", "vector": 3}),
+        (with_fields, {"encoder": None, "terms": {"words": "bm25", "sets": "binary"}}),
         (with_vectors_alone, {"encoder": None, "vector": 4}),
         (with_an_encoder_s_vector, {"terms": "bm25", "vector": True}),
         (with_coil, {"encoder": None, "system": "coil", "dim": 5, "vector": 3}),
     ],
-    ids=["text", "tokens", "int8", "vectors", "sums", "vectors-alone", "own-vector", "coil"],
+    ids=["text", "tokens", "int8", "vectors", "sums", "fields", "vectors-alone", "own-vector", "coil"],
 )
 def test_a_collection_is_the_same_here_and_there(server: Any, tmp_path: Path, script: Any, settings: Any) -> None:
     name = f"{script.__name__}-{settings.get('precision', 'plain')}"
@@ -215,6 +246,21 @@ def test_a_collection_is_the_same_here_and_there(server: Any, tmp_path: Path, sc
         for step, mine in enumerate(script(here)):
             assert next(there) == mine, step
     assert next(there, "the end") == "the end"
+
+
+def test_given_documents_are_reranked_by_a_field(server: Any) -> None:
+    index = server.create("scored", encoder=None, terms={"words": "bm25", "sets": "binary"})
+    index.add(DOCUMENTS)
+    for field in ("words", "sets"):
+        found = {hit.id: hit.score for hit in index.search("the moon and foxes", field=field)}
+        hits = index.rerank("the moon and foxes", ["c", "a", "b"], scorer=field)
+        assert {hit.id: hit.score for hit in hits} == {id: found.get(id, 0.0) for id in "abc"}
+        assert hits[0].explain().as_json() == index.explain("the moon and foxes", hits[0].id, field=field).as_json()
+    with pytest.raises(plait.InvalidArgument, match="no term field is called 'x'"):
+        index.rerank("foxes", ["a"], scorer="x")
+    for terms in ({"a": "bm25", "tokens": "bm25"}, {"a": "no such encoder"}):
+        with pytest.raises(plait.InvalidArgument):
+            server.create("wrong", encoder=None, terms=terms)
 
 
 def test_large_writes_go_in_several_messages(server: Any) -> None:

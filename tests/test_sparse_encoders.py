@@ -14,8 +14,8 @@ pytest.importorskip("sentence_transformers", reason="extra encoders is not insta
 
 import sparse_checkpoints as tiny  # noqa: E402
 from plait.index.errors import InvalidArgument  # noqa: E402
-from plait.index.kernels import sparse_maxsim  # noqa: E402
 from plait.index.postings import maxima  # noqa: E402
+from plait.index.term_kernels import sparse_maxsim  # noqa: E402
 from plait.index.term_query import BETA, fused  # noqa: E402
 from plait.index.term_rows import from_terms  # noqa: E402
 from plait.index.terms import check  # noqa: E402

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import on_every_level
-from plait.index import kernels, postings
+from plait.index import postings, term_kernels
 from plait.index.hits import Hits
 from plait.index.inverted import Inverted, Rows
 from plait.index.scoring import TermParams
@@ -76,7 +76,7 @@ def test_the_kernel_is_two_loops(
     scores, found = brute(matrices(query)[0], matrices(rows))
     wide = TermRows(rows.offsets, rows.keys, rows.weights.astype(np.float64), rows.row_offsets)
     for given_rows in (rows, wide):
-        got, met = kernels.sparse_maxsim(query, given_rows)
+        got, met = term_kernels.sparse_maxsim(query, given_rows)
         np.testing.assert_array_equal(got, scores)
         np.testing.assert_array_equal(met, found)
 
@@ -115,7 +115,7 @@ def test_scores_lie_within_the_bounds(
     """s_l <= s <= s_h, and what chooses candidates between; of weights of either sign the upper bound holds."""
     rng = np.random.default_rng(seed)
     rows, query = drawn(rng, lengths, keys, signed[0]), drawn(rng, [tokens], keys, signed[1])
-    exact, _ = kernels.sparse_maxsim(query, rows)
+    exact, _ = term_kernels.sparse_maxsim(query, rows)
     documents = matrices(rows)
     greatest = np.array([d.max(axis=0, initial=0) for d in documents])
     least = np.array([d.min(axis=0, initial=0) for d in documents])
@@ -167,10 +167,10 @@ def test_bounds_leave_out_most_documents_and_nothing_of_the_answer() -> None:
     stored, queries = topical(np.random.default_rng(2), 4000)
     some, read, every = inverted(stored, 512), 0, 0
     for query in queries:
-        scores, met = kernels.sparse_maxsim(query, stored)
+        scores, met = term_kernels.sparse_maxsim(query, stored)
         for k in (1, 10, 300):
             same(some.find(ready(query), k), ranked(scores, met, k))
-        *_, work = kernels.posting_search(some._index, ready(query), 10, allowed=None, threads=1)
+        *_, work = term_kernels.posting_search(some._index, ready(query), 10, allowed=None, threads=1)
         read, every = read + work[1], every + int(met.sum())
     assert read < 0.5 * every
 
@@ -180,12 +180,12 @@ def test_a_cut_keeps_exact_scores_and_finds_most(candidates: int) -> None:
     stored, queries = topical(np.random.default_rng(3), 4000)
     some, found = inverted(stored, 512), []
     for query in queries:
-        scores, met = kernels.sparse_maxsim(query, stored)
+        scores, met = term_kernels.sparse_maxsim(query, stored)
         prepared = ready(query, TermParams(term_candidates=candidates))
         hits = some.find(prepared, 10)
         same(hits, some.find(prepared, 10, threads=3))
         np.testing.assert_array_equal(hits.scores, scores[hits.docs])
-        *_, work = kernels.posting_search(some._index, prepared, 10, allowed=None, threads=1)
+        *_, work = term_kernels.posting_search(some._index, prepared, 10, allowed=None, threads=1)
         assert work[1] == candidates
         found.append(np.isin(ranked(scores, met, 10).docs, hits.docs).mean())
     assert np.mean(found) > (0.3 if candidates == 10 else 0.7)
@@ -198,11 +198,11 @@ def test_the_kernel_refuses_rows_that_do_not_fit() -> None:
         {"offsets": stored.offsets[::-1].copy()},
     ):
         with pytest.raises(ValueError, match=r"offsets|fit"):
-            kernels.sparse_maxsim(query, TermRows(**{**vars(stored), **change}))
+            term_kernels.sparse_maxsim(query, TermRows(**{**vars(stored), **change}))
     made = postings.build_maxima(stored)
     with pytest.raises(ValueError, match="float32 weights"):
-        kernels.posting_index(made, stored.offsets, stored.keys, None, stored.row_offsets)
-    one = kernels.posting_index(made, np.arange(10), stored.keys[:9].copy(), None)
+        term_kernels.posting_index(made, stored.offsets, stored.keys, None, stored.row_offsets)
+    one = term_kernels.posting_index(made, np.arange(10), stored.keys[:9].copy(), None)
     several = TermQuery(query, *fused(query))
     with pytest.raises(ValueError, match="several rows"):
-        kernels.posting_search(one, several, 1, allowed=None, threads=1)
+        term_kernels.posting_search(one, several, 1, allowed=None, threads=1)

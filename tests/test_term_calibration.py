@@ -67,8 +67,7 @@ def cheaper_by_order(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def knobs(collection: Collection) -> tuple[Terms, Bm25 | None]:
-    field = collection.schema.terms
-    assert field is not None
+    (field,) = collection.schema.terms.values()
     return topics(77, 12, field.per_token), Bm25() if field.counts else None
 
 
@@ -144,8 +143,7 @@ def test_what_was_not_measured_is_not_promised(collection: Collection, tmp_path:
         collection.reaching_terms(0.9, 4)
     with pytest.raises(InvalidArgument, match="target_recall is 2"):
         collection.reaching_terms(2, 3)
-    field = collection.schema.terms
-    assert field is not None
+    (field,) = collection.schema.terms.values()
     for batch in range(10, 14):
         ids = [f"{batch}-{i}" for i in range(100)]
         collection.live.upsert(ids, None, terms=topics(batch, 100, field.per_token))

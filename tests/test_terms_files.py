@@ -52,7 +52,7 @@ def test_what_checksums_cannot_know_is_checked(
 
     def wrong(writer: segment.SegmentWriter, column: str, values: np.ndarray | None) -> None:
         if column == name and values is not None:
-            values = values.astype(segment._TERM_COLUMNS[name])
+            values = values.astype(writer.columns[name])
             values = values[::-1] if name != "term_weights" else values * np.float32("nan")
         write_column(writer, column, values)
 

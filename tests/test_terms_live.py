@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from life import (
     DIM,
+    FIELDS,
     KEYED_QUERY,
     KEYS,
     PER_TOKEN,
@@ -21,6 +22,7 @@ from life import (
     document,
     filled,
     keyed,
+    offset,
     sparse,
     write,
 )
@@ -31,7 +33,7 @@ from plait.index.errors import InvalidArgument, NotFound
 from plait.index.filters import Range
 from plait.index.maintenance import Policy
 from plait.index.representations import TermField
-from plait.index.terms import Terms
+from plait.index.terms import TERMS, Terms
 from plait.index.tokens import concatenate
 from scipy.sparse import csr_array
 
@@ -59,17 +61,22 @@ class Model(RuleBasedStateMachine):
 
     folders: pytest.TempPathFactory
 
-    @initialize(dim=st.sampled_from([0, DIM]), per_token=st.booleans(), vector=st.sampled_from([0, VECTOR]))
-    def create(self, dim: int, per_token: bool, vector: int) -> None:
+    @initialize(
+        dim=st.sampled_from([0, DIM]),
+        kept=st.sampled_from([TermField(), PER_TOKEN, FIELDS]),
+        vector=st.sampled_from([0, VECTOR]),
+    )
+    def create(self, dim: int, kept: TermField | dict[str, TermField], vector: int) -> None:
         self.path = self.folders.mktemp("terms") / "c"
-        self.field, self.dim, self.vector = TermField(per_token=per_token), dim, vector
+        self.kept, self.dim, self.vector = kept, dim, vector
+        self.fields = {TERMS: kept} if isinstance(kept, TermField) else kept
         store = "contextual" if dim and vector else "auto"
-        self.collection = Collection.create(self.path, dim, store, fields=["n"], terms=self.field, vector=vector)
+        self.collection = Collection.create(self.path, dim, store, fields=["n"], terms=kept, vector=vector)
         self.model: dict[str, int] = {}
 
     @rule(batch=st.dictionaries(IDS, st.integers(0, 60), min_size=1, max_size=4))
     def upsert(self, batch: dict[str, int]) -> None:
-        written = write(self.dim, self.field, list(batch.values()), self.vector)
+        written = write(self.dim, self.kept, list(batch.values()), self.vector)
         self.collection.live.upsert(list(batch), payloads=[{"n": seed} for seed in batch.values()], **written)
         self.model |= batch
 
@@ -83,7 +90,7 @@ class Model(RuleBasedStateMachine):
         new = {id: seed + i for i, id in enumerate(ids) if id not in self.model}
         with self.collection.builder() as builder:
             for id, own in new.items():
-                builder.add([id], payloads=[{"n": own}], **write(self.dim, self.field, [own], self.vector))
+                builder.add([id], payloads=[{"n": own}], **write(self.dim, self.kept, [own], self.vector))
             builder.publish()
         self.model |= new
 
@@ -120,64 +127,71 @@ class Model(RuleBasedStateMachine):
         if not hasattr(self, "model"):
             return
         for per_token in (False, True):
-            self.assert_answers(query(per_token))
+            for name in self.fields:
+                self.assert_answers(query(per_token), name)
         with self.collection.snapshot() as snapshot:
             if self.dim and self.vector:
                 assert_coil(snapshot, self.model)
-            if self.vector:
-                self.assert_sums(snapshot)
+            for name in self.fields if self.vector else ():
+                self.assert_sums(snapshot, name)
 
-    def assert_sums(self, snapshot: Any) -> None:
+    def terms_of(self, seed: int, name: str) -> Terms:
+        return sparse(seed + offset(name), self.fields[name])
+
+    def assert_sums(self, snapshot: Any, name: str) -> None:
         """Sparse score and product of global vectors, of all documents; without a common key the former is 0."""
         asked = query(False)
         scores = {}
         for id, seed in self.model.items():
             product = oracle.product(KEYED_QUERY, keyed(seed))
-            scores[snapshot.view.by_id(id).number] = (expected(asked, sparse(seed, self.field)) or 0) + product
+            scores[snapshot.view.by_id(id).number] = (expected(asked, self.terms_of(seed, name)) or 0) + product
         for k in (1, 99):
-            (hits,) = snapshot.search_added(asked, KEYED_QUERY.globals_, k)
+            (hits,) = snapshot.search_added(asked, KEYED_QUERY.globals_, k, field=name)
             oracle.same_ranking(hits, scores, k, 1e-5)
 
-    def assert_answers(self, asked: Terms) -> None:
-        scores = {id: expected(asked, sparse(seed, self.field)) for id, seed in self.model.items()}
+    def assert_answers(self, asked: Terms, name: str) -> None:
+        scores = {id: expected(asked, self.terms_of(seed, name)) for id, seed in self.model.items()}
         with self.collection.snapshot() as snapshot:
             numbers = {id: snapshot.view.by_id(id).number for id in self.model}
             for limit, filter in ((99, None), (20, Range("n", lt=20))):
                 wanted = {numbers[i]: s for i, s in scores.items() if s is not None and self.model[i] < limit}
-                (hits,) = snapshot.search_terms(asked, 99, filter)
+                (hits,) = snapshot.search_terms(asked, 99, filter, field=name)
                 assert sorted(wanted) == sorted(hits.docs.tolist())
                 oracle.same_ranking(hits, wanted, 99, 1e-6)
                 assert list(zip(-hits.scores, hits.docs, strict=True)) == sorted(
                     zip(-hits.scores, hits.docs, strict=True)
                 )
-                (few,) = snapshot.search_terms(asked, 2, filter)
+                (few,) = snapshot.search_terms(asked, 2, filter, field=name)
                 assert few.docs.tolist() == hits.docs[:2].tolist()
-            given = snapshot.score_terms(asked, list(numbers.values()))
+            given = snapshot.score_terms(asked, list(numbers.values()), field=name)
             np.testing.assert_allclose(given, [scores[id] or 0 for id in numbers], rtol=0, atol=1e-6)
-            self.assert_explained(snapshot, asked, numbers)
-            self.assert_statistics(snapshot)
+            self.assert_explained(snapshot, asked, numbers, name)
+            self.assert_statistics(snapshot, name)
 
-    def assert_explained(self, snapshot: Any, asked: Terms, numbers: dict[str, int]) -> None:
+    def assert_explained(self, snapshot: Any, asked: Terms, numbers: dict[str, int], name: str) -> None:
         for id, number in numbers.items():
-            got, wanted = snapshot.terms(number), sparse(self.model[id], self.field)
+            got, wanted = snapshot.terms(number, name), self.terms_of(self.model[id], name)
             for column in ("indptr", "indices", "data"):
                 np.testing.assert_array_equal(getattr(got.rows, column), getattr(wanted.rows, column))
-            match = snapshot.explain_terms(asked, number)
+            match = snapshot.explain_terms(asked, number, field=name)
             np.testing.assert_allclose(match.score, match.contributions.sum(), rtol=1e-6)
-            np.testing.assert_allclose(match.score, snapshot.score_terms(asked, [number])[0], rtol=1e-6, atol=1e-9)
+            np.testing.assert_allclose(
+                match.score, snapshot.score_terms(asked, [number], field=name)[0], rtol=1e-6, atol=1e-9
+            )
             rows = {"query": (asked.rows, match.query_rows), "document": (wanted.rows, match.document_rows)}
-            for name, (held, lines) in rows.items():
-                for key, line, weight in zip(match.keys, lines, getattr(match, f"{name}_weights"), strict=True):
+            for side, (held, lines) in rows.items():
+                for key, line, weight in zip(match.keys, lines, getattr(match, f"{side}_weights"), strict=True):
                     assert weight == held[[int(line)], [int(key)]][0]
 
-    def assert_statistics(self, snapshot: Any) -> None:
-        held = [dense(sparse(seed, self.field)) for seed in self.model.values()]
-        found = snapshot.term_statistics([*KEYS[::-1], 5])
+    def assert_statistics(self, snapshot: Any, name: str) -> None:
+        held = [dense(self.terms_of(seed, name)) for seed in self.model.values()]
+        found = snapshot.term_statistics([*KEYS[::-1], 5], name)
         counts = [sum(d[:, k].any() for d in held) for k in reversed(range(len(KEYS)))]
         assert found.frequencies.tolist() == [*counts, 0]
         assert found.documents == len(held)
         np.testing.assert_allclose(found.weight, sum(d.sum() for d in held), atol=1e-9)
-        assert self.collection.stats()["term_weights"] == sum(int((d != 0).sum()) for d in held)
+        counted = {field["name"]: field["weights"] for field in self.collection.stats()["term_fields"]}
+        assert counted[name] == sum(int((d != 0).sum()) for d in held)
 
     def teardown(self) -> None:
         if hasattr(self, "collection"):

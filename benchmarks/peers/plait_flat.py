@@ -14,6 +14,7 @@ BUILDS: list[dict[str, Any]] = [
     *({"bytes": size, "rows": "float16"} for size in (8, 16, 32)),
     *({"bytes": size, "rows": "int8"} for size in (8, 16, 32)),
     {"bytes": 16, "rows": "pq:64"},
+    {"bytes": 8, "rows": "pq:72"},
     {"bytes": 8, "rows": "pq:32"},
 ]
 GRID: list[dict[str, Any]] = [{"candidates": n} for n in (20, 50, 100, 200)]

@@ -16,7 +16,7 @@ BUILDS: list[dict[str, Any]] = [
     {"bytes": 16, "rows": "pq:64"},
 ]
 GRID: list[dict[str, Any]] = [
-    {"nprobe": p, "candidates": n} for p, n in ((3, 25), (4, 50), (8, 50), (8, 100), (16, 100), (24, 150), (32, 200))
+    {"nprobe": p, "candidates": n} for p, n in ((3, 35), (4, 50), (8, 50), (8, 100), (16, 100), (24, 200), (32, 200))
 ]
 SAMPLE, CHUNK = 20_000, 1 << 16
 

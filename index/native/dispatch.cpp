@@ -20,7 +20,7 @@ const Level levels[] = {
      [] {
          return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                 __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi") &&
-                __builtin_cpu_supports("avx512vnni");
+                __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("avx512vnni");
      }},
     {{"avx2", ragged_avx2, pq4_avx2, rows_avx2, lists_avx2, postings_avx2, bytes_avx2},
      [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }},

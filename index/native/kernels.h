@@ -26,10 +26,11 @@ struct Pq4Kernels {
     std::uint32_t (*fold)(const std::uint16_t* losses, std::size_t rows, unsigned first, unsigned last, bool opens,
                           bool closes, std::uint16_t* best);
 
-    // codes (subs, n) of the columns of y (subs * width, n): nearest centroids, then `passes` rounds of coordinate
-    // descent on |e|^2 + pull * (e.x / |x|)^2, where e is what the codes leave over. halves[m][c] = |centroid|^2 / 2.
+    // codes (subs, n) of the columns of y (subs * width, n): the nearest of `entries` centroids a sub-space (at most
+    // 256), then `passes` rounds of coordinate descent on |e|^2 + pull * (e.x / |x|)^2, where e is what the codes leave
+    // over. halves[m][c] = |centroid|^2 / 2.
     void (*assign)(const float* y, std::size_t n, std::size_t subs, std::size_t width, const float* centroids,
-                   const float* halves, float pull, int passes, std::uint8_t* codes);
+                   const float* halves, std::size_t entries, float pull, int passes, std::uint8_t* codes);
 };
 
 constexpr std::size_t most_dim = 4096;
@@ -62,27 +63,36 @@ struct RowKernels {
     void (*max_byte)(const ByteRows& rows, std::size_t n, std::size_t dim, const float* query, std::size_t lanes,
                      float* best);
 
-    // The same with a query of 16-bit integers, exact in 32 bits, which the caller sees to: query[p][j] holds
-    // dimensions 2p (low half) and 2p + 1 of row j. largest = max(largest, the rows' scales).
-    void (*max_pairs)(const ByteRows& rows, std::size_t n, std::size_t dim, const std::int32_t* query,
-                      std::size_t lanes, float* best, float* largest);
+    // The same with a query of bytes, in integers: query[p][j] holds dimensions 4p .. 4p + 3 of row j.
+    // longest = max(longest, the rows' squared lengths). No byte of a row is -128.
+    void (*max_quads)(const ByteRows& rows, std::size_t n, std::size_t dim, const std::int32_t* query,
+                      std::size_t lanes, float* best, float* longest);
 
-    // The same as max_half for rows of 4-bit codes, `subs` of them in subs / 2 bytes, low half first: code c of sub m stands
-    // for centroids[m][c][.], `width` dimensions; dim = subs * width.
-    void (*max_nibble)(const std::uint8_t* rows, std::size_t n, std::size_t subs, std::size_t width,
-                       const float* centroids, const float* query, std::size_t lanes, float* best);
+    // The same as max_half for rows of product codes, a byte each: code c of sub m stands for centroids[m][c][.], `width`
+    // dimensions of 256 centroids; dim = subs * width.
+    void (*max_product)(const std::uint8_t* rows, std::size_t n, std::size_t subs, std::size_t width,
+                        const float* centroids, const float* query, std::size_t lanes, float* best);
+
+    // The same for rows of a centroid's number (4 bytes, little-endian, the caller sees to their size) and dim / per bytes
+    // of residual codes: byte b stands for residuals[b][.], `per` dimensions. A row counts as the unit vector along the sum.
+    void (*max_residual)(const std::uint8_t* rows, std::size_t n, std::size_t dim, std::size_t per,
+                         const float* centroids, const float* residuals, const float* query, std::size_t lanes,
+                         float* best);
 
     // out (rows, columns) = query (rows, dim) times columns; panel p (dim, panel_columns) holds columns
     // p * panel_columns and on, the last one filled up.
     void (*multiply)(const float* query, std::size_t rows, std::size_t dim, const float* panels, std::size_t columns,
                      float* out);
+
+    // The product of two rows in doubles, in which products of floats are exact: equal on all instruction sets.
+    double (*dot)(const float* row, const float* query, std::size_t dim);
 };
 
 struct ListKernels {
     // Packs the tokens t of one block with losses[t] < floor, documents[t] < count and bit t of `open`: their documents
     // to found, floor - losses[t] to gains; returns how many. Both have room for 32 whatever stays.
     std::size_t (*below)(const std::uint16_t* losses, const std::uint32_t* documents, std::uint32_t open,
-                         std::uint16_t floor, std::uint32_t count, std::uint32_t* found, std::uint32_t* gains);
+                         std::uint16_t floor, std::uint32_t count, std::uint32_t* found, std::uint16_t* gains);
 };
 
 // A query as a hash table: a key is sought from slot (key * factor) mod 2^32 >> shift on, to the first slot without

@@ -11,12 +11,14 @@
 namespace {
 
 constexpr std::size_t table_bytes = 16 * 1024;  // of the query rows of one pass: stays in L1 beside a block
+constexpr std::size_t line = 64;  // bytes that come from memory together
 constexpr std::size_t sparse = 32;  // up to a 32nd of the documents found: they are visited, and not the whole board
 constexpr std::size_t task_blocks = 1 << 13;  // scoring that many blocks with a query row pays for a thread
 
 // What was found above the floor of one query row, in the order of the lists.
 struct Found {
-    std::uint32_t *documents, *gains;
+    std::uint32_t* documents;
+    std::uint16_t* gains;
     std::size_t count = 0, room = block_tokens;
 };
 
@@ -26,14 +28,15 @@ std::size_t blocks_of(const ListScan& scan, std::size_t pair) {
 
 // The memory stays with the thread: mapping it anew for every search took a fifth of the scan.
 void give_room(std::vector<Found>& found) {
-    thread_local std::vector<std::uint32_t> memory;
+    thread_local std::vector<std::uint32_t> documents;
+    thread_local std::vector<std::uint16_t> gains;
     std::size_t room = 0;
-    for (const Found& of : found) room += 2 * of.room;
-    if (memory.size() < room) memory.resize(room);
-    std::uint32_t* next = memory.data();
+    for (const Found& of : found) room += of.room;
+    if (documents.size() < room) documents.resize(room), gains.resize(room);
+    room = 0;
     for (Found& of : found) {
-        of.documents = next, of.gains = next + of.room;
-        next += 2 * of.room;
+        of.documents = documents.data() + room, of.gains = gains.data() + room;
+        room += of.room;
     }
 }
 
@@ -51,7 +54,10 @@ void score_list(const Kernels& k, const ListScan& scan, std::int64_t list, const
         const std::uint32_t* documents = scan.documents + std::size_t(block) * block_tokens;
         const std::uint32_t open = scan.allowed ? open_tokens(scan.allowed, scan.count, documents) : ~0u;
         if (!open) continue;
-        k.pq4.losses(scan.codes + std::size_t(block) * scan.subs * 16, scan.subs, table, n, losses);
+        const std::uint8_t* codes = scan.codes + std::size_t(block) * scan.subs * 16;
+        if (block + 1 < scan.bounds[list + 1])
+            for (std::size_t at = 0; at < scan.subs * 16; at += line) __builtin_prefetch(codes + scan.subs * 16 + at);
+        k.pq4.losses(codes, scan.subs, table, n, losses);
         for (std::size_t j = 0; j < n; ++j) {
             Found& to = found[rows[j]];
             to.count += k.lists.below(losses + j * block_tokens, documents, open, scan.floors[rows[j]],
@@ -61,21 +67,21 @@ void score_list(const Kernels& k, const ListScan& scan, std::int64_t list, const
 }
 
 // Takes the best gain of every document into its sum. The board is zero before and after.
-void add_up(const Found& found, std::size_t count, std::uint16_t* board, std::uint32_t* gains) {
+void add_up(const Found& found, std::size_t count, std::uint16_t* __restrict board, std::uint32_t* __restrict gains) {
     if (found.count > count / sparse) {
         for (std::size_t i = 0; i < found.count; ++i) {
-            std::uint16_t& best = board[found.documents[i]];
-            best = std::max(best, std::uint16_t(found.gains[i]));
+            const std::uint16_t gain = found.gains[i], before = board[found.documents[i]];
+            board[found.documents[i]] = gain > before ? gain : before;
         }
         for (std::size_t d = 0; d < count; ++d) gains[d] += board[d];
         std::memset(board, 0, count * sizeof *board);
         return;
     }
     for (std::size_t i = 0; i < found.count; ++i) {
-        const std::uint32_t document = found.documents[i], before = board[document];
-        const std::uint32_t gain = std::max(found.gains[i], before);
-        gains[document] += gain - before;
-        board[document] = std::uint16_t(gain);
+        const std::uint32_t document = found.documents[i];
+        const std::uint16_t before = board[document], gain = std::max(found.gains[i], before);
+        gains[document] += std::uint32_t(gain - before);
+        board[document] = gain;
     }
     for (std::size_t i = 0; i < found.count; ++i) board[found.documents[i]] = 0;
 }

@@ -6,11 +6,11 @@
 namespace {
 
 std::size_t below(const std::uint16_t* losses, const std::uint32_t* documents, std::uint32_t open, std::uint16_t floor,
-                  std::uint32_t count, std::uint32_t* found, std::uint32_t* gains) {
+                  std::uint32_t count, std::uint32_t* found, std::uint16_t* gains) {
     std::size_t n = 0;
     for (unsigned t = 0; t < block_tokens; ++t) {
-        found[n] = documents[t], gains[n] = std::uint32_t(floor) - losses[t];
-        n += losses[t] < floor & documents[t] < count & (open >> t & 1);
+        found[n] = documents[t], gains[n] = std::uint16_t(floor - losses[t]);
+        n += (losses[t] < floor) & (documents[t] < count) & (open >> t & 1);
     }
     return n;
 }

@@ -1,6 +1,7 @@
 // Python's view of the kernels: checks shapes, releases the GIL, calls. Everything else is in plait.index.kernels.
 #include "module.h"
 
+#include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,13 +29,13 @@ static void segmented_max(Array<const float, 2> scores, Array<const std::int64_t
 
 static void pq4_assign(Array<const float, 2> y, Array<const float, 3> centroids, Array<const float, 2> halves, float pull,
                        int passes, Array<std::uint8_t, 2> codes) {
-    const std::size_t subs = centroids.shape(0), width = centroids.shape(2), n = y.shape(1);
-    if (centroids.shape(1) != 16 || halves.shape(0) != subs || halves.shape(1) != 16 || y.shape(0) != subs * width ||
+    const std::size_t subs = centroids.shape(0), entries = centroids.shape(1), width = centroids.shape(2), n = y.shape(1);
+    if (!entries || entries > 256 || halves.shape(0) != subs || halves.shape(1) != entries || y.shape(0) != subs * width ||
         codes.shape(0) != subs || codes.shape(1) != n)
         throw std::invalid_argument("pq4_assign: shapes do not fit");
     const Pq4Kernels& k = kernels().pq4;
     nb::gil_scoped_release release;
-    k.assign(y.data(), n, subs, width, centroids.data(), halves.data(), pull, passes, codes.data());
+    k.assign(y.data(), n, subs, width, centroids.data(), halves.data(), entries, pull, passes, codes.data());
 }
 
 static void pq4_scores(Array<const std::uint8_t, 3> codes, Array<const std::int64_t, 1> offsets,
@@ -49,6 +50,15 @@ static void pq4_scores(Array<const std::uint8_t, 3> codes, Array<const std::int6
                        subs, table.data(), table.shape(0), top, scale};
     nb::gil_scoped_release release;
     pq4_scan(scan, threads, out.data());
+}
+
+static float pq4_table_of(Array<const float, 3> products, Array<std::uint8_t, 3> losses, Array<float, 1> tops) {
+    const std::size_t rows = products.shape(0), subs = products.shape(2);
+    if (products.shape(1) != 16 || losses.shape(0) != rows || losses.shape(1) != subs || losses.shape(2) != 16 ||
+        tops.shape(0) != rows || subs % 4)
+        throw std::invalid_argument("pq4_table: shapes do not fit");
+    nb::gil_scoped_release release;
+    return pq4_table(products.data(), rows, subs, losses.data(), tops.data());
 }
 
 static void list_gains(Array<const std::uint8_t, 3> codes, Array<const std::uint32_t, 1> documents,
@@ -121,7 +131,7 @@ static RowScan row_scan_of(std::size_t rows, std::size_t dim, Array<const std::i
     for (std::size_t c = 0; c < documents.shape(0); ++c)
         if (documents.data()[c] < 0 || documents.data()[c] + 1 >= std::int64_t(offsets.shape(0)))
             throw std::invalid_argument("row_scores: no such document");
-    return {nullptr, {}, nullptr, nullptr, 0, offsets.data(), documents.data(), documents.shape(0), dim, query.data(), query.shape(0)};
+    return {nullptr, {}, nullptr, nullptr, 0, nullptr, 0, offsets.data(), documents.data(), documents.shape(0), dim, query.data(), query.shape(0)};
 }
 
 static void half_scores(Array<const std::uint16_t, 2> rows, Array<const std::int64_t, 1> offsets,
@@ -144,14 +154,34 @@ static void byte_scores(Array<const std::int8_t, 2> rows, Array<const float, 1> 
     row_scan(scan, threads, out.data());
 }
 
-static void nibble_scores(Array<const std::uint8_t, 2> records, Array<const float, 3> centroids,
+static void product_scores(Array<const std::uint8_t, 2> records, Array<const float, 3> centroids,
                           Array<const std::int64_t, 1> offsets, Array<const std::int64_t, 1> documents,
                           Array<const float, 2> query, unsigned threads, Array<float, 1> out) {
     const std::size_t subs = centroids.shape(0), dim = subs * centroids.shape(2);
-    if (!subs || centroids.shape(1) != 16 || records.shape(1) * 2 != subs)
+    if (!subs || centroids.shape(1) != 256 || records.shape(1) != subs)
         throw std::invalid_argument("row_scores: shapes do not fit");
     RowScan scan = row_scan_of(records.shape(0), dim, offsets, documents, query, out);
-    scan.nibbles = records.data(), scan.centroids = centroids.data(), scan.subs = subs;
+    scan.codes = records.data(), scan.centroids = centroids.data(), scan.subs = subs;
+    nb::gil_scoped_release release;
+    row_scan(scan, threads, out.data());
+}
+
+static void residual_scores(Array<const std::uint8_t, 2> records, Array<const float, 2> centroids,
+                            Array<const float, 2> residuals, Array<const std::int64_t, 1> offsets,
+                            Array<const std::int64_t, 1> documents, Array<const float, 2> query, unsigned threads,
+                            Array<float, 1> out) {
+    const std::size_t dim = centroids.shape(1), per = residuals.shape(1);
+    if ((per != 2 && per != 4 && per != 8) || residuals.shape(0) != 256 || dim % per || records.shape(1) != 4 + dim / per)
+        throw std::invalid_argument("row_scores: shapes do not fit");
+    RowScan scan = row_scan_of(records.shape(0), dim, offsets, documents, query, out);
+    for (std::size_t c = 0; c < documents.shape(0); ++c)
+        for (std::int64_t row = offsets.data()[documents.data()[c]]; row < offsets.data()[documents.data()[c] + 1]; ++row) {
+            std::uint32_t number;
+            std::memcpy(&number, records.data() + std::size_t(row) * records.shape(1), sizeof number);
+            if (number >= centroids.shape(0)) throw std::invalid_argument("row_scores: no such centroid");
+        }
+    scan.codes = records.data(), scan.centroids = centroids.data();
+    scan.residuals = residuals.data(), scan.per = per;
     nb::gil_scoped_release release;
     row_scan(scan, threads, out.data());
 }
@@ -181,6 +211,8 @@ NB_MODULE(_native, m) {
     m.def("pq4_scores", pq4_scores, nb::arg("codes").noconvert(), nb::arg("offsets").noconvert(),
           nb::arg("allowed").noconvert().none(), nb::arg("table").noconvert(), nb::arg("top"), nb::arg("scale"),
           nb::arg("threads"), nb::arg("out").noconvert());
+    m.def("pq4_table", pq4_table_of, nb::arg("products").noconvert(), nb::arg("losses").noconvert(),
+          nb::arg("tops").noconvert());
     m.def("list_gains", list_gains, nb::arg("codes").noconvert(), nb::arg("documents").noconvert(),
           nb::arg("bounds").noconvert(), nb::arg("allowed").noconvert().none(), nb::arg("table").noconvert(),
           nb::arg("floors").noconvert(), nb::arg("lists").noconvert(), nb::arg("rows").noconvert(), nb::arg("threads"),
@@ -199,7 +231,10 @@ NB_MODULE(_native, m) {
     m.def("byte_scores", byte_scores, nb::arg("rows").noconvert(), nb::arg("scales").noconvert(),
           nb::arg("offsets").noconvert(), nb::arg("documents").noconvert(), nb::arg("query").noconvert(),
           nb::arg("threads"), nb::arg("out").noconvert());
-    m.def("nibble_scores", nibble_scores, nb::arg("records").noconvert(), nb::arg("centroids").noconvert(),
+    m.def("residual_scores", residual_scores, nb::arg("records").noconvert(), nb::arg("centroids").noconvert(),
+          nb::arg("residuals").noconvert(), nb::arg("offsets").noconvert(), nb::arg("documents").noconvert(),
+          nb::arg("query").noconvert(), nb::arg("threads"), nb::arg("out").noconvert());
+    m.def("product_scores", product_scores, nb::arg("records").noconvert(), nb::arg("centroids").noconvert(),
           nb::arg("offsets").noconvert(), nb::arg("documents").noconvert(), nb::arg("query").noconvert(),
           nb::arg("threads"), nb::arg("out").noconvert());
     m.def("record_scores", record_scores, nb::arg("records").noconvert(), nb::arg("offsets").noconvert(),

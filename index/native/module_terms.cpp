@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <string>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "contextual.h"
 #include "postings.h"
+#include "same_id.h"
 #include "sparse_maxsim.h"
 
 static SparseRows sparse_rows(Vector<std::uint32_t> keys, Vector<float> weights, Vector<std::int64_t> bounds) {
@@ -177,7 +179,57 @@ static void products_of_bytes(Array<const std::int8_t, 2> codes, Vector<float> s
                   threads, out.data());
 }
 
+// Rows are floats or halves (rows, dim), or bytes (rows, dim + 4): dim values, then their scale.
+template <typename Row>
+static void same_id_scores(Array<const Row, 2> rows, Vector<std::uint32_t> ids, Vector<std::int64_t> offsets,
+                           Vector<std::int64_t> documents, Vector<std::uint32_t> asked, Array<const float, 2> query,
+                           Array<double, 1> scores, Array<double, 2> products, Array<std::int64_t, 2> tokens) {
+    constexpr std::size_t more = std::is_same_v<Row, std::uint8_t> ? sizeof(float) : 0;
+    const std::size_t n = rows.shape(0), stride = rows.shape(1), count = documents.shape(0), dim = query.shape(1);
+    const auto table = [&](auto& out) { return out.shape(0) == count && out.shape(1) == asked.shape(0); };
+    if (ids.shape(0) != n || stride != dim + more || query.shape(0) != asked.shape(0) || scores.shape(0) != count ||
+        !table(products) || !table(tokens))
+        throw std::invalid_argument("same_id_scores: shapes do not fit");
+    for (std::size_t c = 0; c < count; ++c) {
+        const std::int64_t d = documents.data()[c];
+        if (d < 0 || d + 1 >= std::int64_t(offsets.shape(0))) throw std::invalid_argument("same_id_scores: no such document");
+        const std::int64_t first = offsets.data()[d], last = offsets.data()[d + 1];
+        if (first < 0 || first > last || last > std::int64_t(n)) throw std::invalid_argument("offsets leave the rows");
+    }
+    KeyedRows keyed{ids.data(), nullptr, {}, nullptr, dim};
+    if constexpr (std::is_same_v<Row, float>) keyed.floats = rows.data();
+    else if constexpr (std::is_same_v<Row, std::uint16_t>) keyed.halves = rows.data();
+    else keyed.bytes = {reinterpret_cast<const std::int8_t*>(rows.data()), stride, rows.data() + dim, stride};
+    nb::gil_scoped_release release;
+    same_id_scan(keyed, offsets.data(), documents.data(), count, {asked.data(), query.data(), asked.shape(0)},
+                 scores.data(), products.data(), tokens.data());
+}
+
+template <typename Row>
+static void def_same_id(nb::module_& m) {
+    m.def("same_id_scores", same_id_scores<Row>, nb::arg("rows").noconvert(), nb::arg("ids").noconvert(),
+          nb::arg("offsets").noconvert(), nb::arg("documents").noconvert(), nb::arg("asked").noconvert(),
+          nb::arg("query").noconvert(), nb::arg("scores").noconvert(), nb::arg("products").noconvert(),
+          nb::arg("tokens").noconvert());
+}
+
+static void products_of_halves(Array<const std::uint16_t, 2> rows, Vector<std::int64_t> places, Vector<float> query,
+                               Array<double, 1> out) {
+    if (query.shape(0) != rows.shape(1) || out.shape(0) != places.shape(0))
+        throw std::invalid_argument("half_products: shapes do not fit");
+    for (std::size_t c = 0; c < places.shape(0); ++c)
+        if (places.data()[c] < 0 || places.data()[c] >= std::int64_t(rows.shape(0)))
+            throw std::invalid_argument("half_products: no such row");
+    nb::gil_scoped_release release;
+    half_products(rows.data(), rows.shape(1), places.data(), places.shape(0), query.data(), out.data());
+}
+
 static void contextual(nb::module_& m) {
+    def_same_id<float>(m);
+    def_same_id<std::uint16_t>(m);
+    def_same_id<std::uint8_t>(m);
+    m.def("half_products", products_of_halves, nb::arg("rows").noconvert(), nb::arg("places").noconvert(),
+          nb::arg("query").noconvert(), nb::arg("out").noconvert());
     nb::class_<Contextual>(m, "Contextual")
         .def(nb::init<Vector<std::int64_t>, Vector<std::uint32_t>, Vector<std::int64_t>, Vector<std::uint16_t>,
                       Array<const std::int8_t, 2>, std::size_t>(),

@@ -1,6 +1,7 @@
 // The scan around the kernels: documents in order, query rows in passes, one task per range of documents.
 #include "pq4.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "dispatch.h"
@@ -51,6 +52,39 @@ void pass(const Pq4Kernels& kernels, const Pq4Scan& scan, std::size_t begin, std
 }
 
 }  // namespace
+
+float pq4_table(const float* products, std::size_t rows, std::size_t subs, std::uint8_t* losses, float* tops) {
+    std::vector<float> best(rows * subs), worst(subs);
+    float span = 0;
+    for (std::size_t i = 0; i < rows; ++i) {
+        const float* row = products + i * 16 * subs;
+        float* most = best.data() + i * subs;
+        std::copy(row, row + subs, most);
+        std::copy(row, row + subs, worst.begin());
+        for (std::size_t c = 1; c < 16; ++c)
+            for (std::size_t m = 0; m < subs; ++m) {
+                const float value = row[c * subs + m];
+                most[m] = value > most[m] ? value : most[m];
+                worst[m] = value < worst[m] ? value : worst[m];
+            }
+        tops[i] = 0;
+        for (std::size_t g = 0; g < subs; g += 4) {
+            float four = 0;
+            for (std::size_t m = g; m < g + 4; ++m) four += most[m] - worst[m], tops[i] += most[m];
+            span = std::max(span, four);
+        }
+    }
+    // Four roundings may add 2 to a sum. Spans whose inverse is no float are no loss at all.
+    const float scale = span > 1e-30f ? span / 253 : 1, per = 1 / scale;
+    for (std::size_t i = 0; i < rows; ++i)
+        for (std::size_t c = 0; c < 16; ++c) {
+            const float* row = products + (i * 16 + c) * subs;
+            std::uint8_t* to = losses + i * 16 * subs + c;
+            for (std::size_t m = 0; m < subs; ++m)
+                to[m * 16] = std::uint8_t((best[i * subs + m] - row[m]) * per + 0.5f);
+        }
+    return scale;
+}
 
 void pq4_scan(const Pq4Scan& scan, unsigned threads, float* out) {
     const Pq4Kernels& k = kernels().pq4;

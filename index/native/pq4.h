@@ -18,5 +18,10 @@ struct Pq4Scan {
     float top, scale;  // a document's score is top - scale * its sum of losses
 };
 
+// The table of products (rows, 16, subs), an entry of every sub-quantiser after the other: losses (rows, subs, 16) against
+// the best entry, whose sums over four sub-quantisers 4g .. 4g + 3 are at most 255; tops (rows,) the products without any
+// loss. Returns the product that one unit stands for; every loss is off by at most half a unit.
+float pq4_table(const float* products, std::size_t rows, std::size_t subs, std::uint8_t* losses, float* tops);
+
 // out[d] = approximate MaxSim of document d; minus infinity without tokens or when not allowed.
 void pq4_scan(const Pq4Scan& scan, unsigned threads, float* out);

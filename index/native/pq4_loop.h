@@ -5,67 +5,81 @@
 // contracted to fused multiply-adds (the build says so), or codes would differ between machines.
 namespace {
 
-// Up to 64 tokens under way: dots with the 16 centroids of one sub-space, the codes chosen so far, |x|^2 and the
-// product of x with what its codes leave over.
+#if defined(__AVX512F__)
+constexpr std::size_t lane_bytes = 64;
+#elif defined(__AVX2__)
+constexpr std::size_t lane_bytes = 32;
+#else
+constexpr std::size_t lane_bytes = 16;
+#endif
+typedef float Floats __attribute__((vector_size(lane_bytes)));
+typedef std::int32_t Numbers __attribute__((vector_size(lane_bytes)));
+constexpr std::size_t wide = lane_bytes / sizeof(float);
+
+// Up to `wide` tokens under way: |x|^2, and the product of x with what its codes leave over.
 struct Tile {
-    float dots[16][64], norm[64], left[64];
+    Floats norm, left;
 };
 
-void dots_of(const float* y, std::size_t stride, std::size_t count, std::size_t width, const float* centroids,
-             Tile& tile) {
-    for (int c = 0; c < 16; ++c) {
-        for (int i = 0; i < 64; ++i) tile.dots[c][i] = 0;
-        for (std::size_t d = 0; d < width; ++d) {
-            const float* values = y + d * stride;
-            const float by = *centroids++;
-            if (count == 64)
-                for (int i = 0; i < 64; ++i) tile.dots[c][i] += values[i] * by;
-            else
-                for (std::size_t i = 0; i < count; ++i) tile.dots[c][i] += values[i] * by;
-        }
-    }
+Floats load(const float* from, std::size_t count) {
+    Floats to = {};
+    __builtin_memcpy(&to, from, count * sizeof(float));
+    return to;
 }
 
-// Chooses codes[i] for one sub-space: least |c|^2 / 2 - x.c + pull / (2 |x|^2) (left - x.c)^2, the lowest c on ties,
-// where `left` leaves this sub-space's centroid out. Then takes the chosen centroid off `left`.
-void choose(Tile& tile, const float* halves, float pull, std::int32_t* codes) {
-    float least[64], taken[64], weight[64];
-    for (int i = 0; i < 64; ++i) {
-        least[i] = __builtin_inff(), taken[i] = 0, codes[i] = 0;
-        weight[i] = tile.norm[i] > 0 ? pull / (2 * tile.norm[i]) : 0;
+// Chooses codes for one sub-space, y its first row: least |c|^2 / 2 - x.c + pull / (2 |x|^2) (left - x.c)^2, the lowest c
+// on ties, where `left` leaves this sub-space's centroid out. Then takes the chosen centroid off `left`. `known`: the
+// width where the compiler is to know it, or 0.
+template <std::size_t known>
+Numbers choose(Tile& tile, const float* y, std::size_t stride, std::size_t count, std::size_t width,
+               const float* centroids, const float* halves, std::size_t entries, float pull) {
+    const std::size_t w = known ? known : width;
+    Floats values[known ? known : 1], least = Floats{} + __builtin_inff(), taken = {};
+    for (std::size_t d = 0; d < known; ++d) values[d] = load(y + d * stride, count);
+    Numbers codes = {};
+    const Floats weight = tile.norm > 0 ? pull / (2 * tile.norm) : Floats{};
+    for (std::size_t c = 0; c < entries; ++c) {
+        Floats dot = {};
+        for (std::size_t d = 0; d < w; ++d) dot += (known ? values[d] : load(y + d * stride, count)) * *centroids++;
+        const Floats over = tile.left - dot, cost = halves[c] - dot + weight * over * over;
+        codes = cost < least ? Numbers{} + std::int32_t(c) : codes;
+        taken = cost < least ? dot : taken;
+        least = cost < least ? cost : least;
     }
-    for (int c = 0; c < 16; ++c)
-        for (int i = 0; i < 64; ++i) {
-            const float dot = tile.dots[c][i], over = tile.left[i] - dot;
-            const float cost = halves[c] - dot + weight[i] * over * over;
-            codes[i] = cost < least[i] ? c : codes[i];
-            taken[i] = cost < least[i] ? dot : taken[i];
-            least[i] = cost < least[i] ? cost : least[i];
-        }
-    for (int i = 0; i < 64; ++i) tile.left[i] -= taken[i];
+    tile.left -= taken;
+    return codes;
 }
 
 // Puts the present centroid back before its sub-space is chosen anew.
-void put_back(Tile& tile, const std::uint8_t* codes, std::size_t count) {
-    for (std::size_t i = 0; i < count; ++i) tile.left[i] += tile.dots[codes[i]][i];
+void put_back(Tile& tile, const float* y, std::size_t stride, std::size_t count, std::size_t width,
+              const float* centroids, const std::uint8_t* codes) {
+    for (std::size_t i = 0; i < count; ++i) {
+        const float* centroid = centroids + codes[i] * width;
+        float dot = 0;
+        for (std::size_t d = 0; d < width; ++d) dot += y[d * stride + i] * centroid[d];
+        tile.left[i] += dot;
+    }
 }
 
 void assign(const float* y, std::size_t n, std::size_t subs, std::size_t width, const float* centroids,
-            const float* halves, float pull, int passes, std::uint8_t* codes) {
-    Tile tile;
-    std::int32_t chosen[64];
-    for (std::size_t t = 0; t < n; t += 64) {
-        const std::size_t count = n - t < 64 ? n - t : 64;
-        for (int i = 0; i < 64; ++i) tile.norm[i] = 0;
-        for (std::size_t d = 0; d < subs * width; ++d)
-            for (std::size_t i = 0; i < count; ++i) tile.norm[i] += y[d * n + t + i] * y[d * n + t + i];
-        for (int i = 0; i < 64; ++i) tile.left[i] = tile.norm[i];
+            const float* halves, std::size_t entries, float pull, int passes, std::uint8_t* codes) {
+    const auto chosen = width == 1 ? choose<1> : width == 2 ? choose<2> : width == 4 ? choose<4> : choose<0>;
+    for (std::size_t t = 0; t < n; t += wide) {
+        const std::size_t count = n - t < wide ? n - t : wide;
+        Tile tile = {};
+        for (std::size_t d = 0; d < subs * width; ++d) {
+            const Floats value = load(y + d * n + t, count);
+            tile.norm += value * value;
+        }
+        tile.left = tile.norm;
         for (int pass = 0; pass <= passes; ++pass)
             for (std::size_t m = 0; m < subs; ++m) {
-                dots_of(y + m * width * n + t, n, count, width, centroids + m * 16 * width, tile);
-                if (pass) put_back(tile, codes + m * n + t, count);
-                choose(tile, halves + 16 * m, pass ? pull : 0, chosen);
-                for (std::size_t i = 0; i < count; ++i) codes[m * n + t + i] = std::uint8_t(chosen[i]);
+                const float *rows = y + m * width * n + t, *some = centroids + m * entries * width;
+                std::uint8_t* to = codes + m * n + t;
+                if (pass) put_back(tile, rows, n, count, width, some, to);
+                const Numbers found =
+                    chosen(tile, rows, n, count, width, some, halves + m * entries, entries, pass ? pull : 0);
+                for (std::size_t i = 0; i < count; ++i) to[i] = std::uint8_t(found[i]);
             }
     }
 }

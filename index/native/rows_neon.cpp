@@ -6,9 +6,16 @@ typedef float Lanes __attribute__((vector_size(16)));
 typedef PlainInts Ints;
 constexpr unsigned tile_rows = 16;
 void widen_row(const std::uint16_t* row, std::size_t dim, float* to) { ragged_neon.widen(row, dim, to); }
-Ints dot_pairs(Ints sum, Ints a, Ints b) { return dot_halves(sum, a, b); }
+
+constexpr unsigned quad_rows = 4;
+typedef Halves<Ints> Quads;
+Quads query_quads(Ints q) { return halves_of(q); }
+Quads row_quads(Ints row) { return halves_of(row); }
+std::int32_t squares_of(const std::int8_t* row, std::size_t dim, std::int32_t* start) {
+    return plain_squares(row, dim, start);
+}
 }  // namespace
 
 #include "rows_loop.h"
 
-const RowKernels rows_neon = {max_half, max_byte, max_pairs, max_nibble, multiply};
+const RowKernels rows_neon = {max_half, max_byte, max_quads, max_product, max_residual, multiply, dot};

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <functional>
 #include <limits>
-#include <queue>
 #include <vector>
 
 namespace {
@@ -63,19 +62,27 @@ std::size_t among_best(const float* estimates, const float* wrong, bool alike, c
     const auto found = [&](std::size_t i) { return estimates[i] > none && (!open || open[i]); };
     // Most blocks hold nobody, which their greatest estimate tells.
     std::vector<float> tops((n + block - 1) / block);
-    std::priority_queue<float, std::vector<float>, std::greater<float>> lows;
+    // The k greatest lower bounds so far among others; cut back to them whenever there are twice as many.
+    std::vector<float> lows;
+    const std::size_t room = std::min(2 * k, n) + 256;
+    lows.reserve(room + block);
+    float least = none;
+    const auto cut = [&] {
+        if (lows.size() < k) return;
+        std::nth_element(lows.begin(), lows.begin() + std::ptrdiff_t(k - 1), lows.end(), std::greater<float>());
+        lows.resize(k), least = lows[k - 1];
+    };
     for (std::size_t b = 0; b < tops.size(); ++b) {
         const std::size_t first = b * block, last = std::min(n, first + block);
         tops[b] = greatest_of(estimates + first, last - first);
-        if (lows.size() == k && !(tops[b] > lows.top())) continue;
+        if (!(tops[b] > least)) continue;
         for (std::size_t i = first; i < last; ++i) {
             const float low = estimates[i] - off(i);
-            if ((lows.size() == k && !(low > lows.top())) || !found(i)) continue;
-            if (lows.size() == k) lows.pop();
-            lows.push(low);
+            if (low > least && found(i)) lows.push_back(low);
         }
+        if (lows.size() >= room) cut();
     }
-    const float least = lows.size() < k ? none : lows.top();
+    cut();
     std::size_t count = 0;
     for (std::size_t b = 0; b < tops.size(); ++b) {
         if (!(tops[b] + most_wrong >= least)) continue;

@@ -28,7 +28,7 @@ from . import operations_pb2 as plait_dot_v1_dot_operations__pb2
 from . import vectors_pb2 as plait_dot_v1_dot_vectors__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aplait/v1/collections.proto\x12\x08plait.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x15plait/v1/access.proto\x1a\x19plait/v1/operations.proto\x1a\x16plait/v1/vectors.proto\"\xd5\x03\n\x17\x43reateCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x06system\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x14\n\x07\x65ncoder\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x19\n\x0cquery_length\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x1c\n\x0f\x64ocument_length\x18\x05 \x01(\rH\x04\x88\x01\x01\x12\x1c\n\x0fquery_expansion\x18\x06 \x01(\rH\x05\x88\x01\x01\x12\x0e\n\x06reduce\x18\x07 \x03(\t\x12\x10\n\x03\x64im\x18\x08 \x01(\rH\x06\x88\x01\x01\x12\x12\n\x05terms\x18\t \x01(\tH\x07\x88\x01\x01\x12\x12\n\x05store\x18\n \x01(\tH\x08\x88\x01\x01\x12\x0e\n\x06\x66ields\x18\x0b \x03(\t\x12\x16\n\tprecision\x18\x0c \x01(\tH\t\x88\x01\x01\x12\x14\n\nvector_dim\x18\r \x01(\rH\x00\x12\x18\n\x0e\x65ncoder_vector\x18\x0e \x01(\x08H\x00\x42\x08\n\x06vectorB\t\n\x07_systemB\n\n\x08_encoderB\x0f\n\r_query_lengthB\x12\n\x10_document_lengthB\x12\n\x10_query_expansionB\x06\n\x04_dimB\x08\n\x06_termsB\x08\n\x06_storeB\x0c\n\n_precision\"D\n\x18\x43reateCollectionResponse\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.plait.v1.Collection\"\xd1\x01\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\x11\n\tdocuments\x18\x03 \x01(\x04\x12\x0e\n\x06tokens\x18\x04 \x01(\x04\x12\x0b\n\x03seq\x18\x05 \x01(\x04\x12\x0b\n\x03\x64im\x18\x06 \x01(\r\x12\x0e\n\x06system\x18\x07 \x01(\t\x12\r\n\x05store\x18\x08 \x01(\t\x12\r\n\x05\x62ytes\x18\t \x01(\x04\x12(\n\x07\x64\x65tails\x18\n \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0f\n\x07problem\x18\x0b \x01(\t\"*\n\x14GetCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"A\n\x15GetCollectionResponse\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.plait.v1.Collection\"R\n\x16ListCollectionsRequest\x12\x16\n\tpage_size\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x02 \x01(\tB\x0c\n\n_page_size\"]\n\x17ListCollectionsResponse\x12)\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x14.plait.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"C\n\x17\x44\x65leteCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x14\n\x0c\x63onfirm_name\x18\x02 \x01(\t\"\x1a\n\x18\x44\x65leteCollectionResponse\"4\n\x0fSetAliasRequest\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\"\"\n\x10SetAliasResponse\x12\x0e\n\x06\x62\x65\x66ore\x18\x01 \x01(\t\"?\n\x18\x43ompactCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07retrain\x18\x02 \x01(\x08\"C\n\x19\x43ompactCollectionResponse\x12&\n\toperation\x18\x01 \x01(\x0b\x32\x13.plait.v1.Operation\",\n\x16\x43heckCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"A\n\x17\x43heckCollectionResponse\x12&\n\toperation\x18\x01 \x01(\x0b\x32\x13.plait.v1.Operation\"w\n\x1a\x43\x61librateCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05texts\x18\x02 \x03(\t\x12&\n\x06tokens\x18\x03 \x03(\x0b\x32\x16.plait.v1.TokenVectors\x12\x0e\n\x06\x64\x65pths\x18\x04 \x03(\r\"E\n\x1b\x43\x61librateCollectionResponse\x12&\n\toperation\x18\x01 \x01(\x0b\x32\x13.plait.v1.Operation2\x80\x06\n\x11\x43ollectionService\x12_\n\x10\x43reateCollection\x12!.plait.v1.CreateCollectionRequest\x1a\".plait.v1.CreateCollectionResponse\"\x04\xc8\xdb\x18\x03\x12V\n\rGetCollection\x12\x1e.plait.v1.GetCollectionRequest\x1a\x1f.plait.v1.GetCollectionResponse\"\x04\xc8\xdb\x18\x01\x12\\\n\x0fListCollections\x12 .plait.v1.ListCollectionsRequest\x1a!.plait.v1.ListCollectionsResponse\"\x04\xc8\xdb\x18\x01\x12_\n\x10\x44\x65leteCollection\x12!.plait.v1.DeleteCollectionRequest\x1a\".plait.v1.DeleteCollectionResponse\"\x04\xc8\xdb\x18\x03\x12G\n\x08SetAlias\x12\x19.plait.v1.SetAliasRequest\x1a\x1a.plait.v1.SetAliasResponse\"\x04\xc8\xdb\x18\x03\x12\x62\n\x11\x43ompactCollection\x12\".plait.v1.CompactCollectionRequest\x1a#.plait.v1.CompactCollectionResponse\"\x04\xc8\xdb\x18\x03\x12\\\n\x0f\x43heckCollection\x12 .plait.v1.CheckCollectionRequest\x1a!.plait.v1.CheckCollectionResponse\"\x04\xc8\xdb\x18\x03\x12h\n\x13\x43\x61librateCollection\x12$.plait.v1.CalibrateCollectionRequest\x1a%.plait.v1.CalibrateCollectionResponse\"\x04\xc8\xdb\x18\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aplait/v1/collections.proto\x12\x08plait.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x15plait/v1/access.proto\x1a\x19plait/v1/operations.proto\x1a\x16plait/v1/vectors.proto\",\n\rTermFieldSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05terms\x18\x02 \x01(\t\"\x83\x04\n\x17\x43reateCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x06system\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x14\n\x07\x65ncoder\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x19\n\x0cquery_length\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x1c\n\x0f\x64ocument_length\x18\x05 \x01(\rH\x04\x88\x01\x01\x12\x1c\n\x0fquery_expansion\x18\x06 \x01(\rH\x05\x88\x01\x01\x12\x0e\n\x06reduce\x18\x07 \x03(\t\x12\x10\n\x03\x64im\x18\x08 \x01(\rH\x06\x88\x01\x01\x12\x12\n\x05terms\x18\t \x01(\tH\x07\x88\x01\x01\x12\x12\n\x05store\x18\n \x01(\tH\x08\x88\x01\x01\x12\x0e\n\x06\x66ields\x18\x0b \x03(\t\x12\x16\n\tprecision\x18\x0c \x01(\tH\t\x88\x01\x01\x12\x14\n\nvector_dim\x18\r \x01(\rH\x00\x12\x18\n\x0e\x65ncoder_vector\x18\x0e \x01(\x08H\x00\x12,\n\x0bterm_fields\x18\x0f \x03(\x0b\x32\x17.plait.v1.TermFieldSpecB\x08\n\x06vectorB\t\n\x07_systemB\n\n\x08_encoderB\x0f\n\r_query_lengthB\x12\n\x10_document_lengthB\x12\n\x10_query_expansionB\x06\n\x04_dimB\x08\n\x06_termsB\x08\n\x06_storeB\x0c\n\n_precision\"D\n\x18\x43reateCollectionResponse\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.plait.v1.Collection\"\xd1\x01\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\x11\n\tdocuments\x18\x03 \x01(\x04\x12\x0e\n\x06tokens\x18\x04 \x01(\x04\x12\x0b\n\x03seq\x18\x05 \x01(\x04\x12\x0b\n\x03\x64im\x18\x06 \x01(\r\x12\x0e\n\x06system\x18\x07 \x01(\t\x12\r\n\x05store\x18\x08 \x01(\t\x12\r\n\x05\x62ytes\x18\t \x01(\x04\x12(\n\x07\x64\x65tails\x18\n \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0f\n\x07problem\x18\x0b \x01(\t\"*\n\x14GetCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"A\n\x15GetCollectionResponse\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.plait.v1.Collection\"R\n\x16ListCollectionsRequest\x12\x16\n\tpage_size\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x02 \x01(\tB\x0c\n\n_page_size\"]\n\x17ListCollectionsResponse\x12)\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x14.plait.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"C\n\x17\x44\x65leteCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x14\n\x0c\x63onfirm_name\x18\x02 \x01(\t\"\x1a\n\x18\x44\x65leteCollectionResponse\"4\n\x0fSetAliasRequest\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\"\"\n\x10SetAliasResponse\x12\x0e\n\x06\x62\x65\x66ore\x18\x01 \x01(\t\"?\n\x18\x43ompactCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07retrain\x18\x02 \x01(\x08\"C\n\x19\x43ompactCollectionResponse\x12&\n\toperation\x18\x01 \x01(\x0b\x32\x13.plait.v1.Operation\",\n\x16\x43heckCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"A\n\x17\x43heckCollectionResponse\x12&\n\toperation\x18\x01 \x01(\x0b\x32\x13.plait.v1.Operation\"w\n\x1a\x43\x61librateCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05texts\x18\x02 \x03(\t\x12&\n\x06tokens\x18\x03 \x03(\x0b\x32\x16.plait.v1.TokenVectors\x12\x0e\n\x06\x64\x65pths\x18\x04 \x03(\r\"E\n\x1b\x43\x61librateCollectionResponse\x12&\n\toperation\x18\x01 \x01(\x0b\x32\x13.plait.v1.Operation2\x80\x06\n\x11\x43ollectionService\x12_\n\x10\x43reateCollection\x12!.plait.v1.CreateCollectionRequest\x1a\".plait.v1.CreateCollectionResponse\"\x04\xc8\xdb\x18\x03\x12V\n\rGetCollection\x12\x1e.plait.v1.GetCollectionRequest\x1a\x1f.plait.v1.GetCollectionResponse\"\x04\xc8\xdb\x18\x01\x12\\\n\x0fListCollections\x12 .plait.v1.ListCollectionsRequest\x1a!.plait.v1.ListCollectionsResponse\"\x04\xc8\xdb\x18\x01\x12_\n\x10\x44\x65leteCollection\x12!.plait.v1.DeleteCollectionRequest\x1a\".plait.v1.DeleteCollectionResponse\"\x04\xc8\xdb\x18\x03\x12G\n\x08SetAlias\x12\x19.plait.v1.SetAliasRequest\x1a\x1a.plait.v1.SetAliasResponse\"\x04\xc8\xdb\x18\x03\x12\x62\n\x11\x43ompactCollection\x12\".plait.v1.CompactCollectionRequest\x1a#.plait.v1.CompactCollectionResponse\"\x04\xc8\xdb\x18\x03\x12\\\n\x0f\x43heckCollection\x12 .plait.v1.CheckCollectionRequest\x1a!.plait.v1.CheckCollectionResponse\"\x04\xc8\xdb\x18\x03\x12h\n\x13\x43\x61librateCollection\x12$.plait.v1.CalibrateCollectionRequest\x1a%.plait.v1.CalibrateCollectionResponse\"\x04\xc8\xdb\x18\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,40 +51,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COLLECTIONSERVICE'].methods_by_name['CheckCollection']._serialized_options = b'\310\333\030\003'
   _globals['_COLLECTIONSERVICE'].methods_by_name['CalibrateCollection']._loaded_options = None
   _globals['_COLLECTIONSERVICE'].methods_by_name['CalibrateCollection']._serialized_options = b'\310\333\030\003'
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=145
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=614
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=616
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=684
-  _globals['_COLLECTION']._serialized_start=687
-  _globals['_COLLECTION']._serialized_end=896
-  _globals['_GETCOLLECTIONREQUEST']._serialized_start=898
-  _globals['_GETCOLLECTIONREQUEST']._serialized_end=940
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=942
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=1007
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=1009
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1091
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1093
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1186
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1188
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1255
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1257
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1283
-  _globals['_SETALIASREQUEST']._serialized_start=1285
-  _globals['_SETALIASREQUEST']._serialized_end=1337
-  _globals['_SETALIASRESPONSE']._serialized_start=1339
-  _globals['_SETALIASRESPONSE']._serialized_end=1373
-  _globals['_COMPACTCOLLECTIONREQUEST']._serialized_start=1375
-  _globals['_COMPACTCOLLECTIONREQUEST']._serialized_end=1438
-  _globals['_COMPACTCOLLECTIONRESPONSE']._serialized_start=1440
-  _globals['_COMPACTCOLLECTIONRESPONSE']._serialized_end=1507
-  _globals['_CHECKCOLLECTIONREQUEST']._serialized_start=1509
-  _globals['_CHECKCOLLECTIONREQUEST']._serialized_end=1553
-  _globals['_CHECKCOLLECTIONRESPONSE']._serialized_start=1555
-  _globals['_CHECKCOLLECTIONRESPONSE']._serialized_end=1620
-  _globals['_CALIBRATECOLLECTIONREQUEST']._serialized_start=1622
-  _globals['_CALIBRATECOLLECTIONREQUEST']._serialized_end=1741
-  _globals['_CALIBRATECOLLECTIONRESPONSE']._serialized_start=1743
-  _globals['_CALIBRATECOLLECTIONRESPONSE']._serialized_end=1812
-  _globals['_COLLECTIONSERVICE']._serialized_start=1815
-  _globals['_COLLECTIONSERVICE']._serialized_end=2583
+  _globals['_TERMFIELDSPEC']._serialized_start=144
+  _globals['_TERMFIELDSPEC']._serialized_end=188
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=191
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=706
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=708
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=776
+  _globals['_COLLECTION']._serialized_start=779
+  _globals['_COLLECTION']._serialized_end=988
+  _globals['_GETCOLLECTIONREQUEST']._serialized_start=990
+  _globals['_GETCOLLECTIONREQUEST']._serialized_end=1032
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=1034
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=1099
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=1101
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1183
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1185
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1278
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1280
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1347
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1349
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1375
+  _globals['_SETALIASREQUEST']._serialized_start=1377
+  _globals['_SETALIASREQUEST']._serialized_end=1429
+  _globals['_SETALIASRESPONSE']._serialized_start=1431
+  _globals['_SETALIASRESPONSE']._serialized_end=1465
+  _globals['_COMPACTCOLLECTIONREQUEST']._serialized_start=1467
+  _globals['_COMPACTCOLLECTIONREQUEST']._serialized_end=1530
+  _globals['_COMPACTCOLLECTIONRESPONSE']._serialized_start=1532
+  _globals['_COMPACTCOLLECTIONRESPONSE']._serialized_end=1599
+  _globals['_CHECKCOLLECTIONREQUEST']._serialized_start=1601
+  _globals['_CHECKCOLLECTIONREQUEST']._serialized_end=1645
+  _globals['_CHECKCOLLECTIONRESPONSE']._serialized_start=1647
+  _globals['_CHECKCOLLECTIONRESPONSE']._serialized_end=1712
+  _globals['_CALIBRATECOLLECTIONREQUEST']._serialized_start=1714
+  _globals['_CALIBRATECOLLECTIONREQUEST']._serialized_end=1833
+  _globals['_CALIBRATECOLLECTIONRESPONSE']._serialized_start=1835
+  _globals['_CALIBRATECOLLECTIONRESPONSE']._serialized_end=1904
+  _globals['_COLLECTIONSERVICE']._serialized_start=1907
+  _globals['_COLLECTIONSERVICE']._serialized_end=2675
 # @@protoc_insertion_point(module_scope)

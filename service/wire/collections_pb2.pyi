@@ -10,8 +10,16 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class TermFieldSpec(_message.Message):
+    __slots__ = ("name", "terms")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TERMS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    terms: str
+    def __init__(self, name: _Optional[str] = ..., terms: _Optional[str] = ...) -> None: ...
+
 class CreateCollectionRequest(_message.Message):
-    __slots__ = ("collection", "system", "encoder", "query_length", "document_length", "query_expansion", "reduce", "dim", "terms", "store", "fields", "precision", "vector_dim", "encoder_vector")
+    __slots__ = ("collection", "system", "encoder", "query_length", "document_length", "query_expansion", "reduce", "dim", "terms", "store", "fields", "precision", "vector_dim", "encoder_vector", "term_fields")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     SYSTEM_FIELD_NUMBER: _ClassVar[int]
     ENCODER_FIELD_NUMBER: _ClassVar[int]
@@ -26,6 +34,7 @@ class CreateCollectionRequest(_message.Message):
     PRECISION_FIELD_NUMBER: _ClassVar[int]
     VECTOR_DIM_FIELD_NUMBER: _ClassVar[int]
     ENCODER_VECTOR_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELDS_FIELD_NUMBER: _ClassVar[int]
     collection: str
     system: str
     encoder: str
@@ -40,7 +49,8 @@ class CreateCollectionRequest(_message.Message):
     precision: str
     vector_dim: int
     encoder_vector: bool
-    def __init__(self, collection: _Optional[str] = ..., system: _Optional[str] = ..., encoder: _Optional[str] = ..., query_length: _Optional[int] = ..., document_length: _Optional[int] = ..., query_expansion: _Optional[int] = ..., reduce: _Optional[_Iterable[str]] = ..., dim: _Optional[int] = ..., terms: _Optional[str] = ..., store: _Optional[str] = ..., fields: _Optional[_Iterable[str]] = ..., precision: _Optional[str] = ..., vector_dim: _Optional[int] = ..., encoder_vector: _Optional[bool] = ...) -> None: ...
+    term_fields: _containers.RepeatedCompositeFieldContainer[TermFieldSpec]
+    def __init__(self, collection: _Optional[str] = ..., system: _Optional[str] = ..., encoder: _Optional[str] = ..., query_length: _Optional[int] = ..., document_length: _Optional[int] = ..., query_expansion: _Optional[int] = ..., reduce: _Optional[_Iterable[str]] = ..., dim: _Optional[int] = ..., terms: _Optional[str] = ..., store: _Optional[str] = ..., fields: _Optional[_Iterable[str]] = ..., precision: _Optional[str] = ..., vector_dim: _Optional[int] = ..., encoder_vector: _Optional[bool] = ..., term_fields: _Optional[_Iterable[_Union[TermFieldSpec, _Mapping]]] = ...) -> None: ...
 
 class CreateCollectionResponse(_message.Message):
     __slots__ = ("collection",)

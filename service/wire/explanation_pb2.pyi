@@ -35,16 +35,18 @@ class Match(_message.Message):
     def __init__(self, query: _Optional[_Union[Token, _Mapping]] = ..., document: _Optional[_Union[Token, _Mapping]] = ..., similarity: _Optional[float] = ..., contribution: _Optional[float] = ...) -> None: ...
 
 class TermContribution(_message.Message):
-    __slots__ = ("term", "query_weight", "document_weight", "contribution")
+    __slots__ = ("term", "query_weight", "document_weight", "contribution", "field")
     TERM_FIELD_NUMBER: _ClassVar[int]
     QUERY_WEIGHT_FIELD_NUMBER: _ClassVar[int]
     DOCUMENT_WEIGHT_FIELD_NUMBER: _ClassVar[int]
     CONTRIBUTION_FIELD_NUMBER: _ClassVar[int]
+    FIELD_FIELD_NUMBER: _ClassVar[int]
     term: str
     query_weight: float
     document_weight: float
     contribution: float
-    def __init__(self, term: _Optional[str] = ..., query_weight: _Optional[float] = ..., document_weight: _Optional[float] = ..., contribution: _Optional[float] = ...) -> None: ...
+    field: str
+    def __init__(self, term: _Optional[str] = ..., query_weight: _Optional[float] = ..., document_weight: _Optional[float] = ..., contribution: _Optional[float] = ..., field: _Optional[str] = ...) -> None: ...
 
 class Stage(_message.Message):
     __slots__ = ("name", "rank", "score", "limit", "cutoff", "passed", "codec_error")
@@ -65,7 +67,14 @@ class Stage(_message.Message):
     def __init__(self, name: _Optional[str] = ..., rank: _Optional[int] = ..., score: _Optional[float] = ..., limit: _Optional[int] = ..., cutoff: _Optional[float] = ..., passed: _Optional[bool] = ..., codec_error: _Optional[float] = ...) -> None: ...
 
 class Explanation(_message.Message):
-    __slots__ = ("id", "score", "matches", "text", "terms", "terms_score", "stages", "vector_score")
+    __slots__ = ("id", "score", "matches", "text", "terms", "terms_score", "stages", "vector_score", "field_scores")
+    class FieldScoresEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     ID_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     MATCHES_FIELD_NUMBER: _ClassVar[int]
@@ -74,6 +83,7 @@ class Explanation(_message.Message):
     TERMS_SCORE_FIELD_NUMBER: _ClassVar[int]
     STAGES_FIELD_NUMBER: _ClassVar[int]
     VECTOR_SCORE_FIELD_NUMBER: _ClassVar[int]
+    FIELD_SCORES_FIELD_NUMBER: _ClassVar[int]
     id: str
     score: float
     matches: _containers.RepeatedCompositeFieldContainer[Match]
@@ -82,4 +92,5 @@ class Explanation(_message.Message):
     terms_score: float
     stages: _containers.RepeatedCompositeFieldContainer[Stage]
     vector_score: float
-    def __init__(self, id: _Optional[str] = ..., score: _Optional[float] = ..., matches: _Optional[_Iterable[_Union[Match, _Mapping]]] = ..., text: _Optional[str] = ..., terms: _Optional[_Iterable[_Union[TermContribution, _Mapping]]] = ..., terms_score: _Optional[float] = ..., stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., vector_score: _Optional[float] = ...) -> None: ...
+    field_scores: _containers.ScalarMap[str, float]
+    def __init__(self, id: _Optional[str] = ..., score: _Optional[float] = ..., matches: _Optional[_Iterable[_Union[Match, _Mapping]]] = ..., text: _Optional[str] = ..., terms: _Optional[_Iterable[_Union[TermContribution, _Mapping]]] = ..., terms_score: _Optional[float] = ..., stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., vector_score: _Optional[float] = ..., field_scores: _Optional[_Mapping[str, float]] = ...) -> None: ...

@@ -69,17 +69,26 @@ class Query(_message.Message):
     def __init__(self, text: _Optional[str] = ..., encoded: _Optional[_Union[EncodedQuery, _Mapping]] = ...) -> None: ...
 
 class EncodedQuery(_message.Message):
-    __slots__ = ("tokens", "terms", "vector")
+    __slots__ = ("tokens", "terms", "vector", "fields")
+    class FieldsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _vectors_pb2.SparseVectors
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_vectors_pb2.SparseVectors, _Mapping]] = ...) -> None: ...
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     TERMS_FIELD_NUMBER: _ClassVar[int]
     VECTOR_FIELD_NUMBER: _ClassVar[int]
+    FIELDS_FIELD_NUMBER: _ClassVar[int]
     tokens: _vectors_pb2.TokenVectors
     terms: _vectors_pb2.SparseVectors
     vector: _vectors_pb2.Tensor
-    def __init__(self, tokens: _Optional[_Union[_vectors_pb2.TokenVectors, _Mapping]] = ..., terms: _Optional[_Union[_vectors_pb2.SparseVectors, _Mapping]] = ..., vector: _Optional[_Union[_vectors_pb2.Tensor, _Mapping]] = ...) -> None: ...
+    fields: _containers.MessageMap[str, _vectors_pb2.SparseVectors]
+    def __init__(self, tokens: _Optional[_Union[_vectors_pb2.TokenVectors, _Mapping]] = ..., terms: _Optional[_Union[_vectors_pb2.SparseVectors, _Mapping]] = ..., vector: _Optional[_Union[_vectors_pb2.Tensor, _Mapping]] = ..., fields: _Optional[_Mapping[str, _vectors_pb2.SparseVectors]] = ...) -> None: ...
 
 class SearchOptions(_message.Message):
-    __slots__ = ("mode", "exact", "k_token", "nprobe", "candidates", "missing_policy", "missing_value", "depth", "fusion", "fusion_k", "normalise", "weights", "term_candidates", "query_terms", "min_idf", "alpha", "target_recall", "filter")
+    __slots__ = ("mode", "exact", "k_token", "nprobe", "candidates", "missing_policy", "missing_value", "depth", "fusion", "fusion_k", "normalise", "weights", "term_candidates", "query_terms", "min_idf", "alpha", "target_recall", "filter", "lanes", "field", "scorer")
     MODE_FIELD_NUMBER: _ClassVar[int]
     EXACT_FIELD_NUMBER: _ClassVar[int]
     K_TOKEN_FIELD_NUMBER: _ClassVar[int]
@@ -98,6 +107,9 @@ class SearchOptions(_message.Message):
     ALPHA_FIELD_NUMBER: _ClassVar[int]
     TARGET_RECALL_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
+    LANES_FIELD_NUMBER: _ClassVar[int]
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    SCORER_FIELD_NUMBER: _ClassVar[int]
     mode: Mode
     exact: bool
     k_token: int
@@ -116,7 +128,10 @@ class SearchOptions(_message.Message):
     alpha: float
     target_recall: float
     filter: _filter_pb2.Filter
-    def __init__(self, mode: _Optional[_Union[Mode, str]] = ..., exact: _Optional[bool] = ..., k_token: _Optional[int] = ..., nprobe: _Optional[int] = ..., candidates: _Optional[int] = ..., missing_policy: _Optional[_Union[MissingPolicy, str]] = ..., missing_value: _Optional[float] = ..., depth: _Optional[int] = ..., fusion: _Optional[_Union[Fusion, str]] = ..., fusion_k: _Optional[float] = ..., normalise: _Optional[_Union[Normalise, str]] = ..., weights: _Optional[_Iterable[float]] = ..., term_candidates: _Optional[int] = ..., query_terms: _Optional[int] = ..., min_idf: _Optional[float] = ..., alpha: _Optional[float] = ..., target_recall: _Optional[float] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping]] = ...) -> None: ...
+    lanes: _containers.RepeatedScalarFieldContainer[str]
+    field: str
+    scorer: str
+    def __init__(self, mode: _Optional[_Union[Mode, str]] = ..., exact: _Optional[bool] = ..., k_token: _Optional[int] = ..., nprobe: _Optional[int] = ..., candidates: _Optional[int] = ..., missing_policy: _Optional[_Union[MissingPolicy, str]] = ..., missing_value: _Optional[float] = ..., depth: _Optional[int] = ..., fusion: _Optional[_Union[Fusion, str]] = ..., fusion_k: _Optional[float] = ..., normalise: _Optional[_Union[Normalise, str]] = ..., weights: _Optional[_Iterable[float]] = ..., term_candidates: _Optional[int] = ..., query_terms: _Optional[int] = ..., min_idf: _Optional[float] = ..., alpha: _Optional[float] = ..., target_recall: _Optional[float] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping]] = ..., lanes: _Optional[_Iterable[str]] = ..., field: _Optional[str] = ..., scorer: _Optional[str] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
     __slots__ = ("collection", "query", "k", "options", "at_least_seq", "payload")
@@ -197,20 +212,22 @@ class BatchSearchResponse(_message.Message):
     def __init__(self, counts: _Optional[_Iterable[int]] = ..., ids: _Optional[_Iterable[str]] = ..., scores: _Optional[bytes] = ..., payloads: _Optional[_Iterable[_Union[_struct_pb2.Struct, _Mapping]]] = ..., seq: _Optional[int] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
 
 class RerankRequest(_message.Message):
-    __slots__ = ("collection", "query", "ids", "k", "payload", "at_least_seq")
+    __slots__ = ("collection", "query", "ids", "k", "payload", "at_least_seq", "scorer")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     QUERY_FIELD_NUMBER: _ClassVar[int]
     IDS_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     AT_LEAST_SEQ_FIELD_NUMBER: _ClassVar[int]
+    SCORER_FIELD_NUMBER: _ClassVar[int]
     collection: str
     query: Query
     ids: _containers.RepeatedScalarFieldContainer[str]
     k: int
     payload: bool
     at_least_seq: int
-    def __init__(self, collection: _Optional[str] = ..., query: _Optional[_Union[Query, _Mapping]] = ..., ids: _Optional[_Iterable[str]] = ..., k: _Optional[int] = ..., payload: _Optional[bool] = ..., at_least_seq: _Optional[int] = ...) -> None: ...
+    scorer: str
+    def __init__(self, collection: _Optional[str] = ..., query: _Optional[_Union[Query, _Mapping]] = ..., ids: _Optional[_Iterable[str]] = ..., k: _Optional[int] = ..., payload: _Optional[bool] = ..., at_least_seq: _Optional[int] = ..., scorer: _Optional[str] = ...) -> None: ...
 
 class RerankResponse(_message.Message):
     __slots__ = ("hits", "seq")

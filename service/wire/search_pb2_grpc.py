@@ -78,7 +78,7 @@ class SearchServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Rerank(self, request, context):
-        """Exact late-interaction scores of given documents, best first.
+        """Exact scores of given documents, best first: of late interaction, or of the `scorer`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,122 @@
+"""The smallest precision: a token's vector as product codes, a byte for each of 32, 64 or 72 sub-spaces, scored without decoding.
+
+Sub-spaces, rotation and loss are those of `pq4.py`, with 256 centroids instead of 16: at the same bytes, sub-spaces twice as
+wide leave errors a third smaller. Where there are fewer than two dimensions to a sub-space, those with one take the
+directions of most energy, so that the bits lie where the scores come from (128 dimensions in 72 bytes: 16 such). The codes are the record: what is searched, explained and merged is what they stand
+for. The codebook is learned from the first vectors that the collection is given, once for ever, because codes of another
+one could not be compared; on real embeddings a sample of all vectors was no better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from . import kernels, pq4
+from .errors import DataLoss
+
+SIZES = (32, 64, 72)
+_ENTRIES = 256
+_SAMPLE = 1 << 15
+_PRIOR = 1 << 12
+"""Vectors that a codebook is learned from at least: random directions make up for what the first batch lacks."""
+_CHUNK = 1 << 14
+"""Tokens that are encoded at a time."""
+
+
+@dataclass(eq=False)
+class Keep:
+    """Where what a precision learns is kept: read gives its bytes, or None while there is none; write puts them there for ever."""
+
+    read: Callable[[], bytes | None] = lambda: None
+    write: Callable[[bytes], None] = lambda _: None
+    book: Any = None
+    """The same, ready for use."""
+
+    def get(self, precision: str, load: Callable[[bytes], Any]) -> Any:
+        """DataLoss: there are records, and what they mean is gone."""
+        if self.book is None:
+            data = self.read()
+            if data is None:
+                raise DataLoss(f"the codebook of precision {precision} is gone; restore the catalog from a copy")
+            self.book = load(data)
+        return self.book
+
+    def put(self, book: Any) -> None:
+        self.write(book.to_bytes())
+        self.book = book
+
+    @property
+    def empty(self) -> bool:
+        """Nothing was learned yet."""
+        return self.book is None and self.read() is None
+
+
+@dataclass(frozen=True)
+class Product:
+    """Records of `size` bytes: byte m is the code of sub-space m.
+
+    On real embeddings of 128 dimensions, searching every record finds 0.98 of the float16 rows' top 10 with 72 bytes, 0.97
+    with 64 and 0.91 with 32 (`benchmarks/late_interaction.py`, plait_flat).
+    """
+
+    dim: int
+    size: int
+    keep: Keep = field(default_factory=Keep, compare=False, repr=False)
+    dtype = "|u1"
+
+    @property
+    def precision(self) -> str:
+        return f"pq:{self.size}"
+
+    @property
+    def width(self) -> int:
+        return self.size
+
+    @property
+    def book(self) -> pq4.Codebook:
+        """DataLoss: there are records, and what they mean is gone."""
+        return self.keep.get(self.precision, lambda data: pq4.Codebook.from_bytes(data, _ENTRIES))
+
+    def encode(self, vectors: np.ndarray) -> np.ndarray:
+        records = np.zeros((len(vectors), self.size), np.uint8)
+        if len(vectors) and self.keep.empty:
+            alone = max(0, 2 * self.size - self.dim) if self.size < self.dim else 0
+            self.keep.put(pq4.learn(sample(vectors), self.size, _ENTRIES, alone=alone))
+        for at in range(0, len(vectors), _CHUNK):
+            records[at : at + _CHUNK] = pq4.numbers(self.book, vectors[at : at + _CHUNK]).T
+        return records
+
+    def floats(self, records: np.ndarray) -> np.ndarray:
+        if not len(records):
+            return np.zeros((0, self.dim), np.float32)
+        centroids = self.book.centroids
+        return centroids[np.arange(self.size), records].reshape(len(records), -1) @ self.book.rotation.T
+
+    def scores(
+        self, records: np.ndarray, offsets: np.ndarray, positions: np.ndarray, query: np.ndarray, threads: int
+    ) -> np.ndarray:
+        if not len(records):
+            return np.full(len(positions), -np.inf, np.float32)
+        turned = query @ self.book.rotation
+        return kernels.product_scores(records, self.book.centroids, offsets, positions, turned, threads=threads)
+
+    def estimates(
+        self, records: np.ndarray, offsets: np.ndarray, positions: np.ndarray, query: np.ndarray, threads: int
+    ) -> None:
+        return None
+
+
+def sample(vectors: np.ndarray) -> np.ndarray:
+    """(4096 to 32768, dim) float32: what a precision learns from, of the first vectors (n, dim) it is given; n at least 1."""
+    rng = np.random.default_rng(0)
+    rows = np.sort(rng.choice(len(vectors), min(len(vectors), _SAMPLE), replace=False))
+    some = kernels.widen(np.ascontiguousarray(vectors[rows]))
+    if len(some) >= _PRIOR:
+        return some
+    drawn = rng.standard_normal((_PRIOR - len(some), vectors.shape[1]), np.float32)
+    drawn *= np.linalg.norm(some, axis=1).mean() / np.linalg.norm(drawn, axis=1, keepdims=True)
+    return np.concatenate([some, drawn])
