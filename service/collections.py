@@ -81,7 +81,8 @@ class Collections:
             try:
                 self._open[name] = self._opened(name)
             except PlaitError as error:
-                self._open[name] = error
+                if not follows:
+                    self._open[name] = error
 
     def names(self) -> list[str]:
         return sorted(p.parent.name for p in self.root.glob("*/catalog.db") if _NAME.fullmatch(p.parent.name))
@@ -101,9 +102,10 @@ class Collections:
         with self._lock:
             if self._follows and _version(self.root / _ALIASES) != self._aliases_file:
                 self._aliases, self._aliases_file = self._read_aliases()
+                self._let_go(*self._open)  # a delete writes the aliases as well: what is gone is not held for ever
             name = checked_name(self._aliases.get(name, name))
-            if self._follows and _version(self.root / name / "catalog.db")[0] != self._files.get(name):
-                self._open.pop(name, None)  # those who have it go on with what they have
+            if self._follows:
+                self._let_go(name)
             opened = self._find(name)
             self._users[name] = self._users.get(name, 0) + 1
         try:
@@ -186,6 +188,12 @@ class Collections:
         if isinstance(found, PlaitError):
             raise found
         return found
+
+    def _let_go(self, *names: str) -> None:
+        """Forgets those whose catalog is another or gone. Who has one goes on with it; it is closed when nobody has it."""
+        for name in names:
+            if name in self._open and _version(self.root / name / "catalog.db")[0] != self._files[name]:
+                del self._open[name]
 
     def _read_aliases(self) -> tuple[dict[str, str], tuple[int, int]]:
         """With the version of their file, which every change replaces."""

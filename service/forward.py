@@ -28,7 +28,6 @@ _OPTIONS = [
     ("grpc.max_send_message_length", -1),
     # A writer that was killed is there again within a second.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
 

@@ -55,7 +55,7 @@ class Supervisor:
         # Of the class itself: one that reads files and the environment is made within a function, and cannot be sent.
         self._settings = Settings.model_construct(**{**vars(settings), "listen": f"{host}:{self.port}"})
         self._folder = tempfile.TemporaryDirectory(prefix="plait-")
-        self._ending = threading.Event()
+        self._ending, self._starting = threading.Event(), threading.Lock()
         self._children = {name: _Child(name) for name in (WRITER, *(f"reader-{i}" for i in range(settings.processes)))}
         self._keepers = [threading.Thread(target=self._keep, args=(c,)) for c in self._children.values()]
         try:
@@ -79,7 +79,8 @@ class Supervisor:
 
     def stop(self) -> None:
         """Lets the processes that answer finish what is under way, then the one that writes for them."""
-        self._ending.set()
+        with self._starting:
+            self._ending.set()
         readers = [c for c in self._children.values() if c.name != WRITER]
         for together in (readers, [self._children[WRITER]]):
             for child in together:
@@ -93,16 +94,31 @@ class Supervisor:
         self._folder.cleanup()
 
     def _keep(self, child: _Child) -> None:
+        """Its lives, one after the other. What ends the first too early is told; after that it is started again."""
         pause = _PAUSES_S[0]
-        while not self._ending.is_set():
+        while True:
             began = time.monotonic()
-            child.live(self._settings, f"unix:{self._folder.name}/{WRITER}")
-            if self._ending.is_set() or child.started.exception() is not None:
+            problem = self._live(child)
+            if problem and not child.started.done():
+                return child.started.set_exception(Unavailable(problem))
+            if self._ending.is_set():
                 return
-            fields = {"process": child.name, "exit_code": child.code}
+            fields = {"process": child.name, "exit_code": child.code, "problem": problem}
             _LOG.error("a process ended and is started again", extra={"fields": fields})
             pause = _PAUSES_S[0] if time.monotonic() - began > _LIVED_S else min(2 * pause, _PAUSES_S[1])
             self._ending.wait(pause)
+
+    def _live(self, child: _Child) -> str | None:
+        """From its start to its end. Returns why it did not come to take calls, if it did not."""
+        try:
+            # After `stop` has looked who is there, nobody is started.
+            with self._starting:
+                if self._ending.is_set():
+                    return "the server ends"
+                child.start(self._settings, f"unix:{self._folder.name}/{WRITER}")
+        except Exception as error:  # no memory, no file descriptors
+            return f"the process {child.name} cannot be started ({type(error).__name__}: {error})"
+        return child.live()
 
 
 class _Child:
@@ -116,23 +132,32 @@ class _Child:
         self._pipe: Connection | None = None
         self._asking = threading.Lock()
 
-    def live(self, settings: Settings, writer: str) -> None:
-        """From its start to its end."""
-        self._pipe, theirs = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(target=_work, args=(self.name, settings, writer, theirs), name=self.name)
+    def start(self, settings: Settings, writer: str) -> None:
+        """Another process, not a fork: gRPC's threads and locks would not survive one."""
+        ours, theirs = _SPAWN.Pipe()
+        process = _SPAWN.Process(target=_work, args=(self.name, settings, writer, theirs), name=self.name)
+        with theirs:
+            process.start()
+        self._process, self._pipe = process, ours
+
+    def live(self) -> str | None:
+        """Returns when it has ended: why it did not come to take calls, if it did not."""
+        assert self._pipe is not None
         try:
-            self._process.start()
-            theirs.close()
             problem = self._pipe.recv()
         except (EOFError, OSError):
             problem = f"the process {self.name} died while it started"
-        self.ready = problem is None
-        if not self.started.done():
-            self.started.set_exception(Unavailable(problem)) if problem else self.started.set_result(None)
+        if problem is None:
+            self.ready = True
+            _LOG.info("a process takes calls", extra={"fields": {"process": self.name, "pid": self._process.pid}})
+            if not self.started.done():
+                self.started.set_result(None)
         self._process.join()
         self.ready, self.code = False, self._process.exitcode
+        return problem
 
     def metrics(self) -> str | None:
+        """In Prometheus' text format; None: it does not answer now."""
         pipe = self._pipe
         with self._asking:
             try:
@@ -146,7 +171,7 @@ class _Child:
                 return None
 
     def tell(self) -> None:
-        if self._process is not None and self._process.is_alive():
+        if self._process is not None:
             self._process.terminate()
 
     def end(self, within_s: float) -> None:
