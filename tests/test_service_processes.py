@@ -88,27 +88,33 @@ def lives(server: Server) -> dict[str, list[int]]:
     return found
 
 
-def counted(server: Server, method: str = "SearchService/Search") -> dict[str, float]:
-    """How many calls of a method each process has answered."""
+def measured(server: Server, name: str, **labels: str) -> dict[str, float]:
+    """A metric with these labels, by process."""
     (admin,) = re.findall(r"http://\S+", "".join(server.log))[:1]
     text = urllib.request.urlopen(f"{admin}/metrics", timeout=30).read().decode()
     found: dict[str, float] = {}
-    for labels, value in re.findall(r"^plait_request_seconds_count\{(.*)\} (\S+)$", text, re.M):
-        said = dict(re.findall(r'(\w+)="([^"]*)"', labels))
-        if said["method"].endswith(method) and said["code"] == "OK":
-            found[said["process"]] = float(value)
+    for line, value in re.findall(rf"^{name}\{{(.*)\}} (\S+)$", text, re.M):
+        said = dict(re.findall(r'(\w+)="([^"]*)"', line))
+        process = said.pop("process")
+        if said == labels:
+            found[process] = float(value)
     return found
+
+
+def searches(server: Server) -> dict[str, float]:
+    """How many each process has answered."""
+    return measured(server, "plait_request_seconds_count", method="/plait.v1.SearchService/Search", code="OK")
 
 
 def everywhere(server: Server, asked: Callable[[plait.Server], Any]) -> None:
     """Asks over new connections until every process that answers has been asked. `asked` searches once."""
-    before = counted(server)
+    before = searches(server)
 
     def all_did() -> bool:
         for _ in range(4):
             with plait.connect(server.target) as client:
                 asked(client)
-        now = counted(server)
+        now = searches(server)
         return all(now.get(reader, 0) > before.get(reader, 0) for reader in READERS)
 
     until(all_did)
@@ -167,6 +173,12 @@ def outcomes(target: str) -> list[Any]:
         note(lambda: client.collections())
         note(lambda: client.delete("a"))
         client.delete("c")
+    wire = Wire(target)
+    for rpc, fields in [("UpsertDocuments", {"collection": "nowhere"}), ("CreateCollection", {"collection": "../x"})]:
+        status, message, details = wire.error(rpc, **fields)
+        details.pop("ErrorInfo").metadata["request_id"]  # each has its own
+        found.append((status, message, details))
+    wire.close()
     return found
 
 
@@ -206,6 +218,25 @@ def test_every_process_sees_what_was_answered(several: Server) -> None:
             client.delete("seen")
         with pytest.raises(PlaitError, match="no collection"):
             client.open("seen")
+
+
+def test_a_bulk_write_that_its_client_cuts_short_is_not_kept(several: Server) -> None:
+    with plait.connect(several.target) as client:
+        index, wire, ends = client.create("cut", encoder=None, dim=DIM), Wire(several.target), threading.Event()
+
+        def half() -> Iterator[dict[str, Any]]:
+            yield {"collection": "cut", "bulk": True, "documents": [document("half")]}
+            ends.wait(PATIENCE_S)
+
+        call = wire.stream("IngestDocuments", half(), None)
+        until(lambda: measured(several, "plait_requests_under_way")["writer"] == 1)
+        call.cancel()
+        ends.set()
+        until(lambda: measured(several, "plait_requests_under_way")["writer"] == 0)
+        assert index.add_tokens(["whole"], tokens(0)) == 1
+        assert [d["id"] for d in index.list_documents()] == ["whole"]
+        wire.close()
+        client.delete("cut")
 
 
 def test_a_reader_that_was_killed_is_replaced_and_nobody_notices(several: Server) -> None:
