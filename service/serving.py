@@ -47,7 +47,10 @@ def serve(
         int | None, typer.Option(help="CPU threads of each search (default: the cores shared among the workers).")
     ] = None,
     processes: Annotated[
-        int | None, typer.Option(help="Processes that answer (1); with more, another one writes for all of them.")
+        int | None,
+        typer.Option(
+            help="Processes that answer (1); with more, another one writes for all. Workers, queue and per_key count in each."
+        ),
     ] = None,
     set: Annotated[
         list[str] | None, typer.Option("--set", help="Any other setting, repeatable: limits.k=100, queue=10.")
