@@ -174,8 +174,8 @@ def outcomes(target: str) -> list[Any]:
         note(lambda: client.delete("a"))
         client.delete("c")
     wire = Wire(target)
-    for rpc, fields in [("UpsertDocuments", {"collection": "nowhere"}), ("CreateCollection", {"collection": "../x"})]:
-        status, message, details = wire.error(rpc, **fields)
+    for rpc, name in [("UpsertDocuments", "nowhere"), ("CreateCollection", "../x")]:
+        status, message, details = wire.error(rpc, collection=name)
         details.pop("ErrorInfo").metadata["request_id"]  # each has its own
         found.append((status, message, details))
     wire.close()
