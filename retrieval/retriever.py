@@ -362,6 +362,10 @@ class Retriever:
         for text in texts:
             if not isinstance(text, str):
                 raise InvalidArgument(f"a query must be text, got {type(text).__name__}")
+        if not self.encoding.fitted:
+            # Another process, which writes, may have learned it meanwhile.
+            with self.collection.catalog.reading() as view:
+                self.__dict__["encoding"] = self.encoding.restored(view.resource)
         return self.encoding.queries(texts)
 
     def encode(self, texts: Sequence[str], **search: Any) -> Queries:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
+from typing import Any
 
 import grpc
 
 from ..index.errors import Overloaded
 from .concerns import current, stage_ended
 from .status import Expired
+
+_ENDLESS_S = 1e9
+"""For a call without a deadline gRPC says some 10^18 seconds, which no clock takes as a timeout."""
 
 
 class Gate:
@@ -32,8 +36,8 @@ class Gate:
         """Requests that wait for their turn."""
         return self._waiting
 
-    def enter(self, wait_s: float) -> None:
-        """Overloaded: too many wait already. Expired: the turn did not come in time."""
+    def enter(self, wait_s: float | None) -> None:
+        """Overloaded: too many wait already. Expired: the turn did not come in time (None: it may take as long as it will)."""
         try:
             self._free.get_nowait()
         except Empty:
@@ -42,13 +46,13 @@ class Gate:
     def leave(self) -> None:
         self._free.put(None)
 
-    def _wait(self, wait_s: float) -> None:
+    def _wait(self, wait_s: float | None) -> None:
         with self._counting:
             if self._waiting >= self._queue:
                 raise Overloaded(f"{self._waiting} requests wait already, the limit is {self._queue}; try again later")
             self._waiting += 1
         try:
-            self._free.get(timeout=max(0.0, wait_s))
+            self._free.get(timeout=wait_s and max(0.0, wait_s))
         except Empty:
             raise Expired(False, f"the deadline passed while the request waited for {wait_s:.1f} s") from None
         finally:
@@ -64,7 +68,7 @@ class Call:
         self.id = rpc.request_id if rpc else uuid.uuid4().hex
         self._context, self._gate = context, gate
         remaining = context.time_remaining()
-        bounds = [b for b in (remaining, deadline_s) if b is not None]
+        bounds = [b for b in (remaining, deadline_s) if b is not None and b < _ENDLESS_S]
         self._ends = time.monotonic() + min(bounds) if bounds else None
 
     def check(self) -> None:
@@ -74,9 +78,14 @@ class Call:
         if not self._context.is_active():
             raise Expired(True, "the caller has gone")
 
-    def left(self) -> float:
-        """Seconds until the deadline; a day where there is none."""
-        return 86_400.0 if self._ends is None else self._ends - time.monotonic()
+    def left(self) -> float | None:
+        """Seconds until the deadline; None: there is none."""
+        return None if self._ends is None else self._ends - time.monotonic()
+
+    def on_end(self, told: Callable[[], Any]) -> None:
+        """Lets `told` be called when the call has ended, also by its caller going away."""
+        if not self._context.add_callback(told):
+            told()
 
     @contextmanager
     def turn(self) -> Iterator[None]:

@@ -55,7 +55,10 @@ class Channel:
 
 
 class Server:
-    """A connection to a server. Make one with `plait.connect`; it may be shared by threads."""
+    """A connection to a server. Make one with `plait.connect`; it may be shared by threads.
+
+    One process answers a connection: a client that shall keep several processes of a server busy makes several.
+    """
 
     def __init__(
         self,
@@ -82,6 +85,8 @@ class Server:
             ("grpc.max_receive_message_length", Limits().message_bytes),
             ("grpc.max_send_message_length", Limits().message_bytes),
             ("grpc.service_config", _service_config()),
+            # Its own connection, not one shared with others here: with luck another process of the server answers it.
+            ("grpc.use_local_subchannel_pool", 1),
         ]
         if tls:
             made = grpc.secure_channel(target, _credentials(ca, certificate), options)

@@ -60,23 +60,29 @@ class Opened:
 class Collections:
     """Opens each collection once and lends it; a collection is closed only when nobody has it."""
 
-    def __init__(self, settings: Settings):
-        """Opens all there are. One that cannot be opened raises its error whenever it is asked for."""
-        self.root, self._settings = settings.root, settings
+    def __init__(self, settings: Settings, follows: bool = False):
+        """Opens all there are. One that cannot be opened raises its error whenever it is asked for.
+
+        Args:
+            follows: another process makes, deletes and renames them; what it did is seen by the next call.
+        """
+        self.root, self._settings, self._follows = settings.root, settings, follows
         self.root.mkdir(parents=True, exist_ok=True)
-        for half in self.root.glob(".gone-*"):
+        for half in self.root.glob(".gone-*") if not follows else ():
             shutil.rmtree(half, ignore_errors=True)
+        self._files: dict[str, int] = {}
+        """The inode of each open catalog. Open, it is not given to another file, so an equal one is the same catalog."""
         self._open: dict[str, Opened | PlaitError] = {}
         self._users: dict[str, int] = {}
         self._busy: set[str] = set()
         self._lock = threading.Condition()
-        path = self.root / _ALIASES
-        self._aliases: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+        self._aliases, self._aliases_file = self._read_aliases()
         for name in self.names():
             try:
-                self._open[name] = self._opened(name, Retriever(self.root / name, **self._machine()))
+                self._open[name] = self._opened(name)
             except PlaitError as error:
-                self._open[name] = error
+                if not follows:
+                    self._open[name] = error
 
     def names(self) -> list[str]:
         return sorted(p.parent.name for p in self.root.glob("*/catalog.db") if _NAME.fullmatch(p.parent.name))
@@ -84,7 +90,7 @@ class Collections:
     def aliases(self) -> dict[str, str]:
         """Alias to collection."""
         with self._lock:
-            return dict(self._aliases)
+            return self._read_aliases()[0]
 
     @contextmanager
     def use(self, name: str) -> Iterator[Opened]:
@@ -94,7 +100,12 @@ class Collections:
             BadField, NoCollection: there is none. DataLoss: it is damaged. Unavailable: it is being made or deleted.
         """
         with self._lock:
+            if self._follows and _version(self.root / _ALIASES) != self._aliases_file:
+                self._aliases, self._aliases_file = self._read_aliases()
+                self._let_go(*self._open)  # a delete writes the aliases as well: what is gone is not held for ever
             name = checked_name(self._aliases.get(name, name))
+            if self._follows:
+                self._let_go(name)
             opened = self._find(name)
             self._users[name] = self._users.get(name, 0) + 1
         try:
@@ -179,13 +190,27 @@ class Collections:
         if name not in self._open:
             if not (self.root / name / "catalog.db").is_file():
                 raise NoCollection(name)
-            self._open[name] = self._opened(name, Retriever(self.root / name, **self._machine()))
+            self._open[name] = self._opened(name)
         found = self._open[name]
         if isinstance(found, PlaitError):
             raise found
         return found
 
-    def _opened(self, name: str, retriever: Retriever) -> Opened:
+    def _let_go(self, *names: str) -> None:
+        """Forgets those whose catalog is another or gone. Who has one goes on with it; it is closed when nobody has it."""
+        for name in names:
+            if name in self._open and _version(self.root / name / "catalog.db")[0] != self._files[name]:
+                del self._open[name]
+
+    def _read_aliases(self) -> tuple[dict[str, str], tuple[int, int]]:
+        """With the version of their file, which every change replaces."""
+        path = self.root / _ALIASES
+        version = _version(path)
+        return (json.loads(path.read_text()) if path.exists() else {}), version
+
+    def _opened(self, name: str, made: Retriever | None = None) -> Opened:
+        self._files[name] = _version(self.root / name / "catalog.db")[0]
+        retriever = made or Retriever(self.root / name, **self._machine())
         with retriever.collection.snapshot():
             pass  # every segment is opened and verified before the first search comes
         # On a GPU one batch after the other; CPU encoders work side by side.
@@ -204,6 +229,15 @@ class Collections:
         part.rename(self.root / _ALIASES)
         sync(self.root)
         self._aliases = aliases
+
+
+def _version(path: Path) -> tuple[int, int]:
+    """Inode and time of the last change; (0, 0): there is no such file."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return found.st_ino, found.st_mtime_ns
 
 
 def _encode(retriever: Retriever, asking: Sequence[tuple[str, Any]], texts: Sequence[str]) -> list[Queries]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from .logs import identified, logged
 from .metrics import Metrics
 from .protocol import SCOPES, SERVICES
 from .recall_probe import RecallProbe
+from .search_service import Probe
 from .server import Service
 from .settings import Settings
 from .throttle import Throttle, throttled
@@ -49,19 +50,29 @@ class Edge:
         refusing = [guarded(allowed, ring), throttled(settings.per_key, Throttle(settings.per_key))]
         self.interceptors = [Interceptor([*seeing, *tracing, audited(allowed), *refusing], untouched=HEALTH)]
 
-    def open_admin(self, service: Service) -> str | None:
+    @property
+    def offer(self) -> Probe | None:
+        """What the searches of a server are offered to."""
+        return self.probe and self.probe.offer
+
+    def open_admin(self, ready: Callable[[], bool]) -> str | None:
         """Opens the admin port, if there is to be one. Returns its address."""
         if not self._settings.admin.listen:
             return None
-        self.metrics.watch_queue(lambda: service.gate.waiting)
-        self.metrics.watch_collections(partial(_stats, service.collections))
-        self._admin = AdminServer(self._settings.admin.listen, self.metrics.registry, service.ready.is_set)
+        self._admin = AdminServer(self._settings.admin.listen, self.metrics.registry, ready)
         return self._admin.address
 
     def close(self) -> None:
         for part in (self.probe, self._admin, self._tracer):
             if part:
                 part.stop()
+
+
+def watch(metrics: Metrics, service: Service) -> None:
+    """Shows a server's queue among the metrics, and the collections that it writes."""
+    metrics.watch_queue(lambda: service.gate.waiting)
+    if service.writes:
+        metrics.watch_collections(partial(_stats, service.collections))
 
 
 def _stats(collections: Collections) -> Iterator[tuple[str, dict[str, Any]]]:

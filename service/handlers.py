@@ -37,9 +37,14 @@ def handlers(service: ServiceDescriptor, methods: Any, gate: Gate, settings: Set
     own = getattr(methods, "own_turns", ())
     made = {}
     for method in service.methods:
-        name = re.sub(r"(?<!^)([A-Z])", r"_\1", method.name).lower()
+        name = python_name(method)
         made[method.name] = _handler(method, getattr(methods, name), gate, settings, name in own)
     return grpc.method_handlers_generic_handler(service.full_name, made)
+
+
+def python_name(method: MethodDescriptor) -> str:
+    """`list_collections` for `ListCollections`."""
+    return re.sub(r"(?<!^)([A-Z])", r"_\1", method.name).lower()
 
 
 def _handler(method: MethodDescriptor, answer: Callable, gate: Gate, settings: Settings, own_turns: bool) -> Any:

@@ -8,8 +8,9 @@ from functools import cache
 from typing import Any
 
 import grpc
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from .concerns import End, Rpc
@@ -84,6 +85,35 @@ class Metrics:
     def skipped(self) -> None:
         """A probe that the CPU budget did not allow."""
         self._probes.labels("skipped").inc()
+
+
+def exposed(metrics: Metrics) -> str:
+    """Everything, in Prometheus' text format."""
+    return generate_latest(metrics.registry).decode()
+
+
+def gathered(texts: Callable[[], Iterable[tuple[str, str]]]) -> CollectorRegistry:
+    """The metrics of several processes, each sample with a label `process`.
+
+    Args:
+        texts: names of processes with what `exposed` gives there, asked for at every scrape.
+    """
+    registry = CollectorRegistry()
+    registry.register(_Gathered(texts))
+    return registry
+
+
+class _Gathered(Collector):
+    def __init__(self, texts: Callable[[], Iterable[tuple[str, str]]]):
+        self._texts = texts
+
+    def collect(self) -> Iterable[Metric]:
+        families: dict[str, Metric] = {}
+        for process, text in self._texts():
+            for found in text_string_to_metric_families(text):
+                family = families.setdefault(found.name, Metric(found.name, found.documentation, found.type))
+                family.samples += [s._replace(labels={**s.labels, "process": process}) for s in found.samples]
+        return families.values()
 
 
 class _Collections(Collector):

@@ -20,7 +20,7 @@ def settle(settings: Settings) -> None:
     glibc gives every thread an arena, up to eight for each core, which keeps what a search has freed: with some ten
     MiB of scratch for each search, hundreds of MiB that nobody uses. Two arenas are enough, because few threads run at once.
     """
-    threads = settings.threads or max(1, (os.cpu_count() or 1) // settings.workers)
+    threads = settings.threads or max(1, (os.cpu_count() or 1) // (settings.workers * settings.processes))
     threadpool_limits(threads, user_api="blas")
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

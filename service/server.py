@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +17,7 @@ from .calls import Gate
 from .collection_service import CollectionMethods
 from .collections import Collections
 from .document_service import DocumentMethods
+from .forward import Forwarding, to_writer
 from .handlers import handlers
 from .health import NAME, Health
 from .operations import OperationMethods, Operations
@@ -41,6 +42,8 @@ class Service:
     health: Health
     settings: Settings
     gate: Gate
+    writes: bool
+    """Whether it changes collections itself, and does not ask another process to."""
     ready: threading.Event = field(default_factory=threading.Event)
     """Set while requests are let in."""
 
@@ -59,6 +62,7 @@ def build_server(
     interceptors: Sequence[grpc.ServerInterceptor] = (),
     credentials: grpc.ServerCredentials | None = None,
     probe: Probe | None = None,
+    writer: str | None = None,
 ) -> Service:
     """Opens all collections and binds the port; `grpc.start()` lets requests in.
 
@@ -66,11 +70,13 @@ def build_server(
         interceptors: outermost first; they see requests as messages (or `handlers.Malformed`).
         credentials: None: plain text.
         probe: told of every approximate search; see `Probe`.
+        writer: where the process listens that writes for this one, which only reads; others may share its port. None: it
+            reads and writes, and has its port for itself.
 
     Raises:
         Unavailable: the port cannot be bound.
     """
-    collections = Collections(settings)
+    collections = Collections(settings, follows=writer is not None)
     threads = settings.workers + settings.queue + settings.streams + _SPARE
     size = settings.limits.message_bytes
     server = grpc.server(
@@ -80,8 +86,8 @@ def build_server(
         options=[
             ("grpc.max_receive_message_length", size),
             ("grpc.max_send_message_length", size),
-            # Two servers on one port would share its requests without a word.
-            ("grpc.so_reuseport", 0),
+            # Otherwise two servers on one port would share its requests without a word.
+            ("grpc.so_reuseport", int(writer is not None)),
         ],
     )
     gate, streams = Gate(settings.workers, settings.queue), threading.Semaphore(settings.streams)
@@ -94,24 +100,33 @@ def build_server(
         "SnapshotService": SnapshotMethods(collections, settings.snapshots or settings.root / ".snapshots"),
         "SystemService": SystemMethods(settings),
     }
+    if writer is not None:
+        channel = to_writer(writer)
+        methods = {name: Forwarding(d, methods[name], channel) for name, d in SERVICES.items()}
     server.add_generic_rpc_handlers([handlers(d, methods[name], gate, settings) for name, d in SERVICES.items()])
     names = [descriptor.full_name for descriptor in SERVICES.values()]
     if settings.reflection:
         reflection.enable_server_reflection([*names, NAME, reflection.SERVICE_NAME], server)
     port = _bind(server, settings.listen, credentials)
     health = Health(server, collections, reserve=size)
-    return Service(server, port, collections, operations, health, settings, gate)
+    return Service(server, port, collections, operations, health, settings, gate, writer is None)
 
 
-def run(service: Service) -> None:
-    """Serves until SIGTERM or SIGINT, then drains."""
-    told = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: told.set())
+def run(service: Service, told: threading.Event, began: Callable[[], None]) -> None:
+    """Serves until told to end, then drains. `began` is called when requests are let in."""
     service.grpc.start()
     service.ready.set()
+    began()
     told.wait()
     service.stop(service.settings.grace_s)
+
+
+def told_by_signals(numbers: Sequence[int] = (signal.SIGTERM, signal.SIGINT)) -> threading.Event:
+    """What is set when a signal tells this process to end."""
+    told = threading.Event()
+    for number in numbers:
+        signal.signal(number, lambda *_: told.set())
+    return told
 
 
 def _bind(server: grpc.Server, listen: str, credentials: grpc.ServerCredentials | None) -> int:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..index.errors import FailedPrecondition, InvalidArgument
 from .console import err, out, print_json
 from .options import Json
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -42,6 +46,12 @@ def serve(
     threads: Annotated[
         int | None, typer.Option(help="CPU threads of each search (default: the cores shared among the workers).")
     ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes that answer (1); with more, another one writes for all. Workers, queue and per_key count in each."
+        ),
+    ] = None,
     set: Annotated[
         list[str] | None, typer.Option("--set", help="Any other setting, repeatable: limits.k=100, queue=10.")
     ] = None,
@@ -55,15 +65,13 @@ def serve(
     Flags win over the environment (PLAIT_LISTEN, PLAIT_LIMITS__K), and that over --config.
     """
     try:
-        from . import logs
         from .configuration import load, shown
-        from .edge import Edge
-        from .process import settle
-        from .server import build_server, run
+        from .logs import to_stderr
     except ImportError as error:
         raise FailedPrecondition(f"serving needs {error.name}: pip install 'plait[service]'") from None
     files = {"tls.cert": tls_cert, "tls.key": tls_key, "tls.client_ca": tls_client_ca, "keys": keys}
     plain = {"listen": listen, "insecure": insecure, "admin.listen": admin, "device": device, "threads": threads}
+    plain["processes"] = processes
     given = {name: value for name, value in {**files, **plain}.items() if value is not None}
     settings, origins = load(config, {"root": root, **given, **_assignments(set or [])})
     if print_config and as_json:
@@ -72,17 +80,49 @@ def serve(
         out.print(shown(settings, origins), markup=False)
     if print_config:
         return
-    logs.to_stderr(settings.log)
+    to_stderr(settings.log)
+    (_alone if settings.processes == 1 else _several)(settings)
+
+
+def _alone(settings: Settings) -> None:
+    from .edge import Edge, watch
+    from .process import settle
+    from .server import build_server, run, told_by_signals
+
     settle(settings)
     edge = Edge(settings)
     try:
-        service = build_server(settings, edge.interceptors, edge.credentials, edge.probe and edge.probe.offer)
-        if address := edge.open_admin(service):
-            err.print(f"metrics and health on http://{address}", markup=False)
-        err.print(f"serving {root} on {settings.listen.rpartition(':')[0]}:{service.port}", markup=False)
-        run(service)
+        service = build_server(settings, edge.interceptors, edge.credentials, edge.offer)
+        watch(edge.metrics, service)
+        address = edge.open_admin(service.ready.is_set)
+        run(service, told_by_signals(), partial(_say, settings, address, service.port))
     finally:
         edge.close()
+
+
+def _several(settings: Settings) -> None:
+    from .admin import AdminServer
+    from .metrics import gathered
+    from .server import told_by_signals
+    from .supervisor import Supervisor
+
+    told, admin = told_by_signals(), None
+    supervisor = Supervisor(settings)
+    try:
+        if settings.admin.listen:
+            admin = AdminServer(settings.admin.listen, gathered(supervisor.metrics), supervisor.ready)
+        _say(settings, admin and admin.address, supervisor.port)
+        told.wait()
+    finally:
+        supervisor.stop()
+        if admin:
+            admin.stop()
+
+
+def _say(settings: Settings, admin: str | None, port: int) -> None:
+    if admin:
+        err.print(f"metrics and health on http://{admin}", markup=False)
+    err.print(f"serving {settings.root} on {settings.listen.rpartition(':')[0]}:{port}", markup=False)
 
 
 def _assignments(texts: list[str]) -> dict[str, Any]:

@@ -78,6 +78,10 @@ class Settings(BaseSettings):
     """The file of API keys (`plait keys`). None: whoever reaches the port may do everything."""
     snapshots: Path | None = None
     """Where snapshots are kept; None: in `.snapshots` under the root, so that they can be hard links."""
+    processes: int = Field(default=1, ge=1, le=256)
+    """Processes that answer; with more than one, another one writes for all. Each connection belongs to one of them, and
+    `workers`, `queue`, `streams` and `per_key` count in each. More: searches on more cores than one Python can feed, and
+    each keeps the fresh documents and the encoder in its own memory."""
     workers: int = Field(default=max(2, os.cpu_count() or 2), ge=1, le=1_024)
     """Requests worked on at once. More: a slow request blocks fewer others, and each takes longer."""
     queue: int = Field(default=64, ge=0, le=100_000)

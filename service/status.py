@@ -37,8 +37,18 @@ class Expired(errors.Unavailable):
         self.code = code_pb2.CANCELLED if cancelled else code_pb2.DEADLINE_EXCEEDED
 
 
+class PassedOn(errors.PlaitError):
+    """What another process of this server has answered, as it was."""
+
+    def __init__(self, status: status_pb2.Status):
+        super().__init__(status.message)
+        self.status = status
+
+
 def to_status(error: Exception, request: Any, request_id: str) -> status_pb2.Status:
     """What a caller learns of an error. Of one that nobody foresaw: only the number under which the log has it."""
+    if isinstance(error, PassedOn):
+        return error.status
     code, reason = next((c for kind, c in _CODES.items() if isinstance(error, kind)), (code_pb2.INTERNAL, "INTERNAL"))
     if isinstance(error, Expired):
         code, reason = error.code, code_pb2.Code.Name(error.code)

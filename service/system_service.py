@@ -26,4 +26,5 @@ class SystemMethods:
             streams=s.streams,
             deadline_s=s.deadline_s,
             simd=simd_level(),
+            processes=s.processes,
         )

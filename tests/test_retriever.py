@@ -100,6 +100,16 @@ def test_a_collection_opens_again_as_it_was(tmp_path: Path) -> None:
     assert again.encoding.statistics is not None and again.encoding.statistics.documents == 3
 
 
+def test_one_who_asked_before_the_recipe_was_learned_elsewhere_learns_it(tmp_path: Path) -> None:
+    writer = plait.create(tmp_path / "c", reduce=["skip:punctuation", "idf:80%"], dim=24)
+    reader = plait.open(tmp_path / "c")
+    reader.encode(["tides"])
+    assert not reader.encoding.fitted
+    writer.add(DOCUMENTS)
+    a, b = reader.search("tides", k=5), writer.search("tides", k=5)
+    assert [(h.id, h.score) for h in a] == [(h.id, h.score) for h in b] and len(a) == 5
+
+
 def test_every_document_keeps_a_token(tmp_path: Path) -> None:
     index = plait.create(tmp_path / "c", reduce=["keep:word"])
     index.add(DOCUMENTS)

@@ -23,7 +23,7 @@ import trustme
 from plait.index.errors import FailedPrecondition, InvalidArgument
 from plait.service import keys
 from plait.service.cli import app
-from plait.service.edge import Edge
+from plait.service.edge import Edge, watch
 from plait.service.limits import PerKey
 from plait.service.server import Service, build_server
 from plait.service.settings import Admin, Settings
@@ -189,7 +189,8 @@ def test_refusals_are_seen_and_cost_no_allowance(tmp_path: Path) -> None:
         service,
         edge,
     ):
-        address = edge.open_admin(service)
+        watch(edge.metrics, service)
+        address = edge.open_admin(service.ready.is_set)
         nobody, somebody = (
             Wire(f"127.0.0.1:{service.port}", metadata) for metadata in ([], [("authorization", f"Bearer {token}")])
         )

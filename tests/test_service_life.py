@@ -194,6 +194,28 @@ def test_work_stops_between_two_steps(root: Path, monkeypatch: pytest.MonkeyPatc
     collections.close()
 
 
+def test_a_call_without_a_deadline_waits_for_its_turn() -> None:
+    from plait.service.calls import Call, Gate
+
+    # What gRPC says is left of a call that its client gave no deadline.
+    context = SimpleNamespace(time_remaining=lambda: 9.2e18, is_active=lambda: True)
+    gate = Gate(1, 1)
+    call = Call(context, gate, None)  # type: ignore[arg-type]
+    assert call.left() is None
+
+    def work() -> str:
+        with call.turn():
+            return "done"
+
+    gate.enter(None)
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(work)
+        while not gate.waiting and not waits.done():
+            time.sleep(0.01)
+        gate.leave()
+        assert waits.result(10) == "done"
+
+
 def test_a_deadline_ends_with_its_own_code(root: Path) -> None:
     with serving(root, deadline_s=0.2) as server:
         wire = Wire(server.target)

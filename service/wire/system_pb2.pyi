@@ -12,7 +12,7 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    __slots__ = ("version", "format", "limits", "workers", "queue", "streams", "deadline_s", "simd")
+    __slots__ = ("version", "format", "limits", "workers", "queue", "streams", "deadline_s", "simd", "processes")
     class LimitsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +28,7 @@ class GetServerInfoResponse(_message.Message):
     STREAMS_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_S_FIELD_NUMBER: _ClassVar[int]
     SIMD_FIELD_NUMBER: _ClassVar[int]
+    PROCESSES_FIELD_NUMBER: _ClassVar[int]
     version: str
     format: int
     limits: _containers.ScalarMap[str, int]
@@ -36,4 +37,5 @@ class GetServerInfoResponse(_message.Message):
     streams: int
     deadline_s: float
     simd: str
-    def __init__(self, version: _Optional[str] = ..., format: _Optional[int] = ..., limits: _Optional[_Mapping[str, int]] = ..., workers: _Optional[int] = ..., queue: _Optional[int] = ..., streams: _Optional[int] = ..., deadline_s: _Optional[float] = ..., simd: _Optional[str] = ...) -> None: ...
+    processes: int
+    def __init__(self, version: _Optional[str] = ..., format: _Optional[int] = ..., limits: _Optional[_Mapping[str, int]] = ..., workers: _Optional[int] = ..., queue: _Optional[int] = ..., streams: _Optional[int] = ..., deadline_s: _Optional[float] = ..., simd: _Optional[str] = ..., processes: _Optional[int] = ...) -> None: ...
