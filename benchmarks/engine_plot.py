@@ -46,7 +46,9 @@ def draw(rows: list[Row], path: Path, title: str) -> None:
     axes.grid(which="both", alpha=0.3)
     axes.legend(fontsize=7)
     figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    figure.savefig(
+        path, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")) if path.suffix == ".svg" else None
+    )
 
 
 def main() -> None:

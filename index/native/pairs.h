@@ -21,16 +21,6 @@ Halves<Ints> halves_of(Ints quads) {
 
 typedef std::int32_t PlainInts __attribute__((vector_size(16)));
 
-inline PlainInts dot_halves(PlainInts sum, PlainInts a, PlainInts b) {
-    typedef std::uint32_t Bits __attribute__((vector_size(16)));
-    const PlainInts low_a = (PlainInts)((Bits)a << 16) >> 16, low_b = (PlainInts)((Bits)b << 16) >> 16;
-    return sum + low_a * low_b + (a >> 16) * (b >> 16);
-}
-
-inline PlainInts dot_quads(PlainInts sum, const Halves<PlainInts>& a, const Halves<PlainInts>& b) {
-    return dot_halves(dot_halves(sum, a.even, b.even), a.odd, b.odd);
-}
-
 inline std::int32_t plain_squares(const std::int8_t* row, std::size_t dim, std::int32_t* start) {
     std::int32_t sum = 0;
     for (std::size_t d = 0; d < dim; ++d) sum += std::int32_t(row[d]) * row[d];

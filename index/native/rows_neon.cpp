@@ -1,24 +1,10 @@
 #include "kernels.h"
-#include "pairs.h"
+#include "plain_quads.h"
 
 namespace {
 typedef float Lanes __attribute__((vector_size(16)));
-typedef PlainInts Ints;
 constexpr unsigned tile_rows = 16;
 void widen_row(const std::uint16_t* row, std::size_t dim, float* to) { ragged_neon.widen(row, dim, to); }
-
-constexpr unsigned quad_rows = 4;
-typedef Halves<Ints> Quads;
-Quads query_quads(Ints q) { return halves_of(q); }
-Quads row_quads(Ints row) { return halves_of(row); }
-std::int32_t squares_of(const std::int8_t* row, std::size_t dim, std::int32_t* start) {
-    return plain_squares(row, dim, start);
-}
-unsigned lanes_set(Ints hit) {
-    unsigned bits = 0;
-    for (unsigned j = 0; j < sizeof hit / 4; ++j) bits |= (hit[j] & 1u) << j;
-    return bits;
-}
 }  // namespace
 
 #include "rows_loop.h"
