@@ -360,42 +360,6 @@ def test_payloads_that_are_no_json_are_refused(tmp_path: Path, payload: dict) ->
     assert ranking(collection, filter=Eq("a", "\\u0000 spelled out"))[0][0] == "a"
 
 
-def indexed(collection: Collection, field: str) -> bool:
-    """Whether SQLite answers a condition on this field from an index."""
-    from plait.index.filters import compile
-
-    with collection.snapshot() as snapshot:
-        condition, values = compile(Eq(field, 2020), snapshot.view.declared)
-        sql = f"EXPLAIN QUERY PLAN SELECT number FROM documents WHERE +number < ? AND ({condition})"
-        plan = " ".join(str(row) for row in snapshot.view.db.execute(sql, (9, *values)))
-    return "USING INDEX" in plan or "USING COVERING INDEX" in plan
-
-
-def test_declared_fields_use_their_index(tmp_path: Path) -> None:
-    collection = Collection.create(tmp_path, DIM, fields=["year"])
-    assert indexed(collection, "year") and not indexed(collection, "lang")
-
-
-def test_fields_are_declared_and_dropped_later(tmp_path: Path) -> None:
-    writer, reader = Collection.create(tmp_path, DIM, fields=["year", "Year"]), Collection(tmp_path)
-    writer.live.upsert(["a", "b"], concatenate([document(3), document(4)]), [{"lang": "en"}, {"a": {"b": 2020}}])
-    writer.index_fields(["a.b", "Year", "lang"])
-    for collection in (writer, reader):
-        assert [f for f in ("year", "Year", "lang", "a.b") if indexed(collection, f)] == ["Year", "lang", "a.b"]
-        assert collection.stats()["fields"] == ["a.b", "Year", "lang"]
-        assert [id for id, _ in ranking(collection, filter=Eq("lang", "en"))] == ["a"]
-        assert [id for id, _ in ranking(collection, filter=Eq("a.b", 2020))] == ["b"]
-    # All of it, or nothing.
-    for wrong in (["year", "a b"], ["year", "year"]):
-        with pytest.raises(InvalidArgument):
-            writer.index_fields(wrong)
-    assert reader.stats()["fields"] == ["a.b", "Year", "lang"] and not indexed(reader, "year")
-    with pytest.raises(Unavailable, match="another process"):
-        reader.index_fields([])
-    writer.index_fields([])
-    assert not any(indexed(reader, f) for f in ("year", "Year", "lang", "a.b")) and not check_collection(tmp_path)
-
-
 def test_a_bulk_write_under_way_is_no_broken_one(tmp_path: Path) -> None:
     """Who writes meanwhile may try again; after a build that was given up, somebody must decide."""
     collection = Collection.create(tmp_path, DIM)
