@@ -21,15 +21,28 @@ _ENDLESS_S = 1e9
 
 
 class Gate:
-    """Lets so many requests work at once and so many wait; refuses the rest at once."""
+    """Lets so many requests work at once and so many wait, and so many streams be open; refuses the rest at once."""
 
-    def __init__(self, workers: int, queue: int):
-        # A token for each worker: `threading.Semaphore` is Python around two locks, this one call in C.
-        self._free: SimpleQueue[None] = SimpleQueue()
-        for _ in range(workers):
-            self._free.put(None)
+    def __init__(self, workers: int, queue: int, streams: int):
+        self._free, self._places, self._streams = _tokens(workers), _tokens(workers + queue), _tokens(streams)
         self._queue, self._waiting = queue, 0
         self._counting = threading.Lock()
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """The right to be worked on or to wait for it. Its message is read inside, so that no other is kept in memory.
+
+        Raises:
+            Overloaded: too many wait already.
+        """
+        with _taken(self._places, f"{self._queue} requests wait already, the limit (queue); try again later"):
+            yield
+
+    @contextmanager
+    def stream(self) -> Iterator[None]:
+        """The right to be an open stream. Overloaded: too many are."""
+        with _taken(self._streams, "as many streams are open as the server allows (streams); try again later"):
+            yield
 
     @property
     def waiting(self) -> int:
@@ -37,7 +50,7 @@ class Gate:
         return self._waiting
 
     def enter(self, wait_s: float | None) -> None:
-        """Overloaded: too many wait already. Expired: the turn did not come in time (None: it may take as long as it will)."""
+        """The turn of one worker. Expired: it did not come in time (None: it may take as long as it will)."""
         try:
             self._free.get_nowait()
         except Empty:
@@ -48,8 +61,6 @@ class Gate:
 
     def _wait(self, wait_s: float | None) -> None:
         with self._counting:
-            if self._waiting >= self._queue:
-                raise Overloaded(f"{self._waiting} requests wait already, the limit is {self._queue}; try again later")
             self._waiting += 1
         try:
             self._free.get(timeout=wait_s and max(0.0, wait_s))
@@ -60,12 +71,33 @@ class Gate:
                 self._waiting -= 1
 
 
+def _tokens(count: int) -> SimpleQueue[None]:
+    """One token for each: `threading.Semaphore` is Python around two locks, this one call in C."""
+    made: SimpleQueue[None] = SimpleQueue()
+    for _ in range(count):
+        made.put(None)
+    return made
+
+
+@contextmanager
+def _taken(tokens: SimpleQueue[None], otherwise: str) -> Iterator[None]:
+    try:
+        tokens.get_nowait()
+    except Empty:
+        raise Overloaded(otherwise) from None
+    try:
+        yield
+    finally:
+        tokens.put(None)
+
+
 class Call:
     """What the methods of a service see of a request beside its message."""
 
     def __init__(self, context: grpc.ServicerContext, gate: Gate, deadline_s: float | None):
-        rpc = current.get()
-        self.id = rpc.request_id if rpc else uuid.uuid4().hex
+        self.rpc = current.get()
+        """None: no interceptor stands around the handlers."""
+        self.id = self.rpc.request_id if self.rpc else uuid.uuid4().hex
         self._context, self._gate = context, gate
         remaining = context.time_remaining()
         bounds = [b for b in (remaining, deadline_s) if b is not None and b < _ENDLESS_S]

@@ -38,11 +38,15 @@ class Rpc:
     observers: list[Callable[[str, float, int], None]] = field(default_factory=list)
     """Told of every stage of the work that ends: its name, its seconds, and what `stage_ended` counts."""
 
+    onward: list[tuple[str, str]] = field(default_factory=list)
+    """Metadata for the call that another process of this server may answer in its place."""
+
     def values(self, name: str) -> list[str]:
         """What the metadata says under a name, text alone."""
         return [value for key, value in self.metadata if key == name and isinstance(value, str)]
 
     def seen(self, message: Any) -> Any:
+        """The message, which all checks have let pass. A handler that is given bytes calls this when it has parsed them."""
         for check in self.checks:
             check(message)
         return message
@@ -104,6 +108,8 @@ class Interceptor(grpc.ServerInterceptor):
         behaviour = getattr(handler, kind)
 
         def requests(rpc: Rpc, given: Any) -> Any:
+            if handler.request_deserializer is None:
+                return given
             return map(rpc.seen, given) if handler.request_streaming else rpc.seen(given)
 
         def one(given: Any, context: grpc.ServicerContext) -> Any:

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from google.protobuf.proto import parse_length_prefixed, serialize_length_prefixed
 
-from ..index.errors import Overloaded, Unavailable
+from ..index.errors import Unavailable
 from ..index.live import Written
 from ..index.tokens import Tokens, from_vectors
 from ..retrieval.retriever import Retriever
@@ -31,9 +31,8 @@ _PAGE_BYTES = 8 << 20
 class DocumentMethods:
     own_turns = ("ingest_documents",)
 
-    def __init__(self, collections: Collections, limits: Limits, streams: Any):
-        """`streams`: a semaphore of the streams that may be open at once."""
-        self._collections, self._limits, self._streams = collections, limits, streams
+    def __init__(self, collections: Collections, limits: Limits):
+        self._collections, self._limits = collections, limits
 
     def upsert_documents(self, request: wire.UpsertDocumentsRequest, call: Call) -> wire.UpsertDocumentsResponse:
         durable = _durable(request.durability)
@@ -42,19 +41,14 @@ class DocumentMethods:
         return wire.UpsertDocumentsResponse(seq=written.seq, count=written.count)
 
     def ingest_documents(self, requests: Iterator[Any], call: Call) -> Iterator[wire.IngestDocumentsResponse]:
-        if not self._streams.acquire(blocking=False):
-            raise Overloaded("as many streams are open as the server allows; try again later")
-        try:
-            first = next(requests, None)
-            if first is None:
-                return
-            with self._collections.use(first.collection) as opened:
-                # An alias is followed once. While a stream waits for its client, the collection is not kept for it.
-                name = opened.name
-            given = _same_collection(first, requests)
-            yield from self._bulk(name, given, call) if first.bulk else self._ingest(name, given, call)
-        finally:
-            self._streams.release()
+        first = next(requests, None)
+        if first is None:
+            return
+        with self._collections.use(first.collection) as opened:
+            # An alias is followed once. While a stream waits for its client, the collection is not kept for it.
+            name = opened.name
+        given = _same_collection(first, requests)
+        yield from self._bulk(name, given, call) if first.bulk else self._ingest(name, given, call)
 
     def _ingest(self, name: str, requests: Iterable[Any], call: Call) -> Iterator[wire.IngestDocumentsResponse]:
         count = 0

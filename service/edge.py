@@ -22,7 +22,7 @@ from .server import Service
 from .settings import Settings
 from .throttle import Throttle, throttled
 from .tls import credentials, refuse_open_door
-from .tracing import Tracer, provider
+from .tracing import tracer
 
 
 class Edge:
@@ -40,7 +40,7 @@ class Edge:
         allowed = {**rules(SERVICES.values(), SCOPES), **(REFLECTION if settings.reflection else {})}
         ring = KeyRing(settings.keys) if settings.keys else None
         self.metrics = Metrics()
-        self._tracer = Tracer(provider(settings.tracing)) if settings.tracing.endpoint else None
+        self._tracer = tracer(settings.tracing)
         admin = settings.admin
         self.probe = RecallProbe(admin.probe_every, admin.probe_cpu, self.metrics) if admin.probe_every else None
         self._admin: AdminServer | None = None

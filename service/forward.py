@@ -65,28 +65,30 @@ def _passed_on(method: MethodDescriptor, path: str, channel: grpc.Channel) -> Ca
 
     def many(request: Any, call: Call) -> Iterator[Any]:
         made: Future[Any] = Future()
-        given = _unless_lost(request, made) if method.client_streaming else request
+        lost: list[Exception] = []
+        given = _unless_lost(request, made, lost) if method.client_streaming else request
         answers = send(given, timeout=call.left(), metadata=_metadata(call))
         made.set_result(answers)
         call.on_end(answers.cancel)
         try:
             yield from answers
         except grpc.RpcError as error:
-            raise _answered(error) from None
+            raise lost[0] if lost else _answered(error) from None
 
     return many if method.server_streaming else one
 
 
 def _metadata(call: Call) -> list[tuple[str, str]]:
-    return [("x-request-id", call.id)]
+    return [("x-request-id", call.id), *(call.rpc.onward if call.rpc else ())]
 
 
-def _unless_lost(requests: Iterator[Any], made: Future[Any]) -> Iterator[Any]:
-    """The requests. If they break off, the call that was made of them is cancelled before they end: an end would be taken
-    for the caller's own, and a bulk write that was cut short be kept."""
+def _unless_lost(requests: Iterator[Any], made: Future[Any], lost: list[Exception]) -> Iterator[Any]:
+    """The requests. If they break off, `lost` is told why, and the call that was made of them is cancelled before they end:
+    an end would be taken for the caller's own, and a bulk write that was cut short be kept."""
     try:
         yield from requests
-    except Exception:
+    except Exception as error:
+        lost.append(error)
         made.result().cancel()
 
 

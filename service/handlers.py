@@ -1,13 +1,18 @@
 """From a service's descriptor and an object with its methods to what a gRPC server dispatches to.
 
-A method `Search` is answered by `search(request, call)`. One place for all RPCs: malformed messages, turns, deadlines,
+A method `Search` is answered by `search(request, call)`. One place for all RPCs: malformed messages, places, turns, deadlines,
 errors. A method that takes its turns itself (streams, waiting) is listed in the object's `own_turns`.
+
+To gRPC every request is a stream here, also one of a single message: such a handler begins before anything was read, so that a
+call that is refused costs no memory, and its message waits as bytes and is parsed by the thread whose turn it is.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import grpc
@@ -20,16 +25,7 @@ from ..index.errors import InvalidArgument
 from .calls import Call, Gate
 from .concerns import ended
 from .settings import Settings
-from .status import to_status
-
-
-class Malformed:
-    """Takes the place of a request whose bytes are no such message."""
-
-    collection = ""
-
-    def __init__(self, name: str):
-        self.name = name
+from .status import Expired, to_status
 
 
 def handlers(service: ServiceDescriptor, methods: Any, gate: Gate, settings: Settings) -> grpc.GenericRpcHandler:
@@ -38,7 +34,8 @@ def handlers(service: ServiceDescriptor, methods: Any, gate: Gate, settings: Set
     made = {}
     for method in service.methods:
         name = python_name(method)
-        made[method.name] = _handler(method, getattr(methods, name), gate, settings, name in own)
+        make = _stream if method.client_streaming or method.server_streaming else _unary
+        made[method.name] = make(method, getattr(methods, name), gate, settings, name in own)
     return grpc.method_handlers_generic_handler(service.full_name, made)
 
 
@@ -47,55 +44,73 @@ def python_name(method: MethodDescriptor) -> str:
     return re.sub(r"(?<!^)([A-Z])", r"_\1", method.name).lower()
 
 
-def _handler(method: MethodDescriptor, answer: Callable, gate: Gate, settings: Settings, own_turns: bool) -> Any:
-    streams = method.client_streaming, method.server_streaming
-    kind = {
-        (False, False): grpc.unary_unary_rpc_method_handler,
-        (False, True): grpc.unary_stream_rpc_method_handler,
-        (True, True): grpc.stream_stream_rpc_method_handler,
-    }[streams]
-    deadline = None if any(streams) else settings.deadline_s
-
-    def one(request: Any, context: grpc.ServicerContext) -> Any:
-        call = Call(context, gate, deadline)
+def _unary(method: MethodDescriptor, answer: Callable, gate: Gate, settings: Settings, own_turns: bool) -> Any:
+    def one(given: Iterator[bytes], context: grpc.ServicerContext) -> Any:
+        call, request = Call(context, gate, settings.deadline_s), None
         try:
-            _refuse(request)
-            if own_turns:
-                return answer(request, call)
-            with call.turn():
-                return answer(request, call)
+            with gate.place():
+                data = _received(given)
+                if own_turns:
+                    return answer(request := _parsed(method, call, data), call)
+                with call.turn():
+                    return answer(request := _parsed(method, call, data), call)
         except Exception as error:
             _end(context, error, request, call)
 
-    def many(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-        call = Call(context, gate, deadline)
+    write = GetMessageClass(method.output_type).SerializeToString
+    return grpc.stream_unary_rpc_method_handler(one, response_serializer=write)
+
+
+def _stream(method: MethodDescriptor, answer: Callable, gate: Gate, settings: Settings, own_turns: bool) -> Any:
+    def many(given: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
+        call, request = Call(context, gate, None), None
+        parsed = partial(_parsed, method, call)
         try:
-            _refuse(request)
-            yield from answer(request, call)
+            with gate.stream():
+                each = _each_within(settings.stream_idle_s, given)
+                request = map(parsed, each) if method.client_streaming else parsed(next(each, None))
+                yield from answer(request, call)
         except Exception as error:
             _end(context, error, request, call)
 
-    message = GetMessageClass(method.input_type)
-    return kind(
-        many if method.server_streaming else one,
-        request_deserializer=_reader(message, method.input_type.name),
-        response_serializer=GetMessageClass(method.output_type).SerializeToString,
-    )
+    write = GetMessageClass(method.output_type).SerializeToString
+    return grpc.stream_stream_rpc_method_handler(many, response_serializer=write)
 
 
-def _reader(message: Any, name: str) -> Callable[[bytes], Any]:
-    def read(data: bytes) -> Any:
-        try:
-            return message.FromString(data)
-        except DecodeError:
-            return Malformed(name)
-
-    return read
+def _received(given: Iterator[bytes]) -> bytes | None:
+    """The next message; None: no more come. Expired: nor will they, for the caller has gone."""
+    try:
+        return next(given, None)
+    except grpc.RpcError:
+        raise Expired(True, "the caller has gone") from None
 
 
-def _refuse(request: Any) -> None:
-    if isinstance(request, Malformed):
-        raise InvalidArgument(f"the bytes are no {request.name}; make the message with the protocol of this server")
+def _each_within(seconds: float, given: Iterator[bytes]) -> Iterator[bytes]:
+    """The messages of a stream. Expired: one did not come within so many seconds.
+
+    A thread waits for them, because gRPC cannot be told how long to; it ends with the call at the latest.
+    """
+    waiting = ThreadPoolExecutor(1, thread_name_prefix="plait-stream")
+    try:
+        while (data := waiting.submit(_received, given).result(seconds)) is not None:
+            yield data
+    except TimeoutError:
+        again = "send more often, or begin another stream with what was not acknowledged"
+        raise Expired(False, f"no message came for {seconds:g} s, the limit (stream_idle_s); {again}") from None
+    finally:
+        waiting.shutdown(wait=False)
+
+
+def _parsed(method: MethodDescriptor, call: Call, data: bytes | None) -> Any:
+    """InvalidArgument: there is no message, or these bytes are none."""
+    name = method.input_type.name
+    if data is None:
+        raise InvalidArgument(f"the call ended before its message came; send one {name}")
+    try:
+        message = GetMessageClass(method.input_type).FromString(data)
+    except DecodeError:
+        raise InvalidArgument(f"the bytes are no {name}; make the message with the protocol of this server") from None
+    return call.rpc.seen(message) if call.rpc else message
 
 
 def _end(context: grpc.ServicerContext, error: Exception, request: Any, call: Call) -> None:

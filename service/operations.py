@@ -145,8 +145,8 @@ class Operations:
 class OperationMethods:
     own_turns = ("watch_operation",)
 
-    def __init__(self, operations: Operations, streams: threading.Semaphore):
-        self._operations, self._streams = operations, streams
+    def __init__(self, operations: Operations):
+        self._operations = operations
 
     def get_operation(self, request: wire.GetOperationRequest, call: Call) -> wire.GetOperationResponse:
         return wire.GetOperationResponse(operation=self._operations.get(request.id).message())
@@ -159,10 +159,5 @@ class OperationMethods:
         return wire.CancelOperationResponse(operation=self._operations.cancel(request.id).message())
 
     def watch_operation(self, request: wire.WatchOperationRequest, call: Call) -> Iterator[wire.WatchOperationResponse]:
-        if not self._streams.acquire(blocking=False):
-            raise Overloaded("as many streams are open as the server allows; try again later")
-        try:
-            for operation in self._operations.watch(request.id, call):
-                yield wire.WatchOperationResponse(operation=operation.message())
-        finally:
-            self._streams.release()
+        for operation in self._operations.watch(request.id, call):
+            yield wire.WatchOperationResponse(operation=operation.message())

@@ -29,6 +29,10 @@ from .system_service import SystemMethods
 
 _SPARE = 8
 """Threads that refuse, answer health checks and the like, while all others work or wait."""
+LINE = 1_024
+"""Calls, of which nothing was read, that may wait for such a thread; gRPC refuses one more, without saying when to try again."""
+WINDOW = 64 << 10
+"""Bytes that a client may send before its message is asked for."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def build_server(
     """Opens all collections and binds the port; `grpc.start()` lets requests in.
 
     Args:
-        interceptors: outermost first; they see requests as messages (or `handlers.Malformed`).
+        interceptors: outermost first; they see requests as bytes, see `handlers`.
         credentials: None: plain text.
         probe: told of every approximate search; see `Probe`.
         writer: where the process listens that writes for this one, which only reads; others may share its port. None: it
@@ -82,20 +86,21 @@ def build_server(
     server = grpc.server(
         ThreadPoolExecutor(threads, thread_name_prefix="plait"),
         interceptors=[*interceptors],
-        maximum_concurrent_rpcs=threads,
+        maximum_concurrent_rpcs=threads + LINE,
         options=[
             ("grpc.max_receive_message_length", size),
             ("grpc.max_send_message_length", size),
+            *_transport(settings.keepalive_s),
             # Otherwise two servers on one port would share its requests without a word.
             ("grpc.so_reuseport", int(writer is not None)),
         ],
     )
-    gate, streams = Gate(settings.workers, settings.queue), threading.Semaphore(settings.streams)
+    gate = Gate(settings.workers, settings.queue, settings.streams)
     operations = Operations()
     methods: dict[str, Any] = {
         "CollectionService": CollectionMethods(collections, operations, settings),
-        "DocumentService": DocumentMethods(collections, settings.limits, streams),
-        "OperationService": OperationMethods(operations, streams),
+        "DocumentService": DocumentMethods(collections, settings.limits),
+        "OperationService": OperationMethods(operations),
         "SearchService": SearchMethods(collections, settings.limits, probe),
         "SnapshotService": SnapshotMethods(collections, settings.snapshots or settings.root / ".snapshots"),
         "SystemService": SystemMethods(settings),
@@ -127,6 +132,20 @@ def told_by_signals(numbers: Sequence[int] = (signal.SIGTERM, signal.SIGINT)) ->
     for number in numbers:
         signal.signal(number, lambda *_: told.set())
     return told
+
+
+def _transport(keepalive_s: float) -> list[tuple[str, int]]:
+    silent = int(1000 * keepalive_s)
+    return [
+        ("grpc.keepalive_time_ms", silent),
+        ("grpc.keepalive_timeout_ms", silent),
+        ("grpc.http2.ping_timeout_ms", silent),  # a minute otherwise, whatever the line above says
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        # Otherwise the window of every stream grows with the bandwidth, to megabytes, read or not.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", WINDOW),
+    ]
 
 
 def _bind(server: grpc.Server, listen: str, credentials: grpc.ServerCredentials | None) -> int:

@@ -88,6 +88,12 @@ class Settings(BaseSettings):
     """Requests that wait for a worker; one more is refused. Larger: fewer refusals and longer waits."""
     streams: int = Field(default=16, ge=1, le=1_024)
     """Streams open at once (ingest, watch)."""
+    stream_idle_s: float = Field(default=300, gt=0, le=86_400)
+    """The longest that a stream may wait for its client's next message, after which it ends with DEADLINE_EXCEEDED. Larger:
+    slower clients keep theirs, and one that stalls keeps others out for longer."""
+    keepalive_s: float = Field(default=60, ge=0.1, le=86_400)
+    """A client from which nothing came for so long is asked for a sign of life, and dropped when none comes for as long
+    again. Smaller: what a client that vanished has held is free sooner, and more pings."""
     deadline_s: float = Field(default=30, gt=0, le=3_600)
     """The longest that a request may take, whatever its client allows."""
     grace_s: float = Field(default=30, ge=0, le=3_600)

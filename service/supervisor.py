@@ -29,6 +29,7 @@ from .process import settle
 from .server import Service, build_server, run, told_by_signals
 from .settings import Settings
 from .tls import split_address
+from .tracing import tracer
 
 WRITER = "writer"
 _LOG = logging.getLogger("plait.service")
@@ -205,9 +206,11 @@ def _reader(settings: Settings, writer: str) -> tuple[Service, Metrics, Callable
 
 def _writer(settings: Settings, address: str) -> tuple[Service, Metrics, Callable[[], None]]:
     """Its socket lies in a folder of this user alone, and what comes has passed the edge of a process that answers."""
-    metrics = Metrics()
-    interceptors = [Interceptor([identified, metrics.timed], untouched=HEALTH)]
-    return build_server(settings.model_copy(update={"listen": address}), interceptors), metrics, lambda: None
+    metrics, traces = Metrics(), tracer(settings.tracing)
+    concerns = [identified, metrics.timed, *([traces.traced] if traces else [])]
+    interceptors = [Interceptor(concerns, untouched=HEALTH)]
+    service = build_server(settings.model_copy(update={"listen": address}), interceptors)
+    return service, metrics, traces.stop if traces else lambda: None
 
 
 def _tell_metrics(pipe: Connection, metrics: Metrics, told: threading.Event) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import grpc
@@ -46,6 +45,11 @@ def provider(tracing: Tracing) -> TracerProvider:
     return made
 
 
+def tracer(tracing: Tracing) -> Tracer | None:
+    """None: the settings want no traces."""
+    return Tracer(provider(tracing)) if tracing.endpoint else None
+
+
 class Tracer:
     """Spans of calls and stages. They carry names, codes and times, never what was asked."""
 
@@ -54,7 +58,7 @@ class Tracer:
 
         self._provider = provider
         self._tracer = provider.get_tracer("plait")
-        self._extract: Callable = TraceContextTextMapPropagator().extract
+        self._propagator = TraceContextTextMapPropagator()
 
     def traced(self, rpc: Rpc) -> End:
         """A concern: a server span, the child of the caller's span if the metadata has a W3C trace context."""
@@ -69,9 +73,12 @@ class Tracer:
             "plait.request_id": rpc.request_id,
         }
         span = self._tracer.start_span(
-            rpc.method[1:], context=self._extract(carrier), kind=SpanKind.SERVER, attributes=attributes
+            rpc.method[1:], context=self._propagator.extract(carrier), kind=SpanKind.SERVER, attributes=attributes
         )
         inside = set_span_in_context(span)
+        onward: dict[str, str] = {}
+        self._propagator.inject(onward, inside)
+        rpc.onward += onward.items()
 
         def stage(name: str, seconds: float, documents: int = 0) -> None:
             end = time.time_ns()

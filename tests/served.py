@@ -128,6 +128,7 @@ class Wire:
 
     def __init__(self, target: str, metadata: Iterable[tuple[str, str]] = ()):
         sizes = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        sizes.append(("grpc.use_local_subchannel_pool", 1))  # its own connection
         self.channel, self._metadata = grpc.insecure_channel(target, options=sizes), tuple(metadata)
 
     def __call__(self, rpc: str, /, timeout: float | None = 30, **fields: Any) -> Any:
@@ -136,6 +137,10 @@ class Wire:
 
     def raw(self, name: str, data: bytes, timeout: float | None = 30) -> Any:
         return self._stub(name, lambda b: b)(data, timeout=timeout, metadata=self._metadata)
+
+    def begin(self, name: str, data: bytes, timeout: float | None = 30) -> Any:
+        """The call under way."""
+        return self._stub(name, lambda b: b).future(data, timeout=timeout, metadata=self._metadata)
 
     def stream(self, name: str, requests: Iterable[dict[str, Any]], timeout: float | None = 30) -> Any:
         called = method(name)

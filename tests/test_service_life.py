@@ -187,7 +187,7 @@ def test_work_stops_between_two_steps(root: Path, monkeypatch: pytest.MonkeyPatc
     vectors.data, vectors.dtype, vectors.rows, vectors.cols = bytes(4 * DIM), 1, 1, DIM  # type: ignore[assignment]
     collections = Collections(Settings(root=root))
     methods, context = search_service.SearchMethods(collections, Limits()), Given(looks)
-    call = Call(context, Gate(1, 1), None)  # type: ignore[arg-type]
+    call = Call(context, Gate(1, 1, 1), None)  # type: ignore[arg-type]
     with pytest.raises(Expired):
         methods.batch_search(search_pb2.BatchSearchRequest(collection="c", queries=[query] * 64), call)
     assert len(searched) == looks // 2
@@ -199,7 +199,7 @@ def test_a_call_without_a_deadline_waits_for_its_turn() -> None:
 
     # What gRPC says is left of a call that its client gave no deadline.
     context = SimpleNamespace(time_remaining=lambda: 9.2e18, is_active=lambda: True)
-    gate = Gate(1, 1)
+    gate = Gate(1, 1, 1)
     call = Call(context, gate, None)  # type: ignore[arg-type]
     assert call.left() is None
 

@@ -23,11 +23,12 @@ import pytest
 import plait
 
 pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
+import grpc
 from plait.index.checkup import check_collection
 from plait.index.errors import PlaitError, Unavailable
 from plait.service import supervisor
 from plait.service.settings import Settings
-from served import COMMAND, Server, Wire, code, serving, tensor
+from served import COMMAND, Server, Wire, code, failure, serving, tensor
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="processes share a port by SO_REUSEPORT as Linux has it"
@@ -237,6 +238,25 @@ def test_a_bulk_write_that_its_client_cuts_short_is_not_kept(several: Server) ->
         assert [d["id"] for d in index.list_documents()] == ["whole"]
         wire.close()
         client.delete("cut")
+
+
+def test_a_stream_that_is_passed_on_ends_when_it_waits_too_long(tmp_path: Path) -> None:
+    plait.create(tmp_path / "c", encoder=None, dim=DIM).close()
+    with serving(tmp_path, *SEVERAL, stream_idle_s=0.5) as server:
+        wire, ends = Wire(server.target), threading.Event()
+
+        def half() -> Iterator[dict[str, Any]]:
+            yield {"collection": "c", "bulk": True, "documents": [document("half")]}
+            ends.wait(PATIENCE_S)
+
+        with pytest.raises(grpc.RpcError) as caught:
+            list(wire.stream("IngestDocuments", half(), None))
+        status, message, _ = failure(caught.value)
+        assert status == "DEADLINE_EXCEEDED" and "stream_idle_s" in message
+        ends.set()
+        assert wire("UpsertDocuments", collection="c", documents=[document("a")]).count == 1
+        assert [d.id for d in wire("ListDocuments", collection="c").documents] == ["a"]
+        wire.close()
 
 
 def test_a_reader_that_was_killed_is_replaced_and_nobody_notices(several: Server) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +20,7 @@ import plait
 pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
 import grpc
 from plait.index.checkup import check_collection
-from served import Server, Wire, failure, serving, tensor
+from served import Server, Wire, code, failure, serving, tensor
 
 DIM = 4
 
@@ -135,3 +138,64 @@ def test_between_two_messages_a_stream_holds_no_collection(tmp_path: Path) -> No
         assert failure(caught.value)[0] == "NOT_FOUND"
         wire.close()
     assert not check_collection(tmp_path / "new")
+
+
+def test_a_stream_that_waits_too_long_for_its_client_ends_and_says_why(tmp_path: Path) -> None:
+    plait.create(tmp_path / "c", encoder=None, dim=DIM).close()
+    with serving(tmp_path, streams=1, stream_idle_s=0.5) as server:
+        wire, hold = Wire(server.target), threading.Event()
+
+        def sent(*messages: dict[str, Any]) -> Iterator[dict[str, Any]]:
+            yield from messages
+            hold.wait(60)
+
+        # Before the first message; after it; within a bulk write, of which nothing is kept.
+        first = {**C, "documents": [document("a")]}
+        for messages, answered in ([], 0), ([first], 1), ([{**first, "bulk": True, "documents": [document("b")]}], 0):
+            answers, got = wire.stream("IngestDocuments", sent(*messages)), []
+            with pytest.raises(grpc.RpcError) as caught:
+                got.extend(answers)
+            status, message, details = failure(caught.value)
+            assert status == "DEADLINE_EXCEEDED" and "0.5 s" in message and "stream_idle_s" in message
+            assert details["ErrorInfo"].reason == status and len(got) == answered
+        # Work that takes longer is no wait, and the place of each was free again for the next.
+        hold.set()
+        assert [a.count for a in wire.stream("IngestDocuments", [{**C, "documents": [document("c")]}])] == [1]
+        assert [d.id for d in wire("ListDocuments", **C).documents] == ["a", "c"]
+        wire.close()
+
+
+VANISHES = """
+import sys, time
+from plait import connect
+from plait.service.wire.documents_pb2 import IngestDocumentsRequest
+from plait.service.wire.documents_pb2_grpc import DocumentServiceStub
+
+def sent():
+    yield IngestDocumentsRequest(collection="c", bulk=True, documents=[{"id": "a"}])
+    print("sent", flush=True)
+    time.sleep(600)
+
+list(DocumentServiceStub(connect(sys.argv[1])._channel.grpc).IngestDocuments(sent()))
+"""
+
+
+def test_a_client_that_vanished_is_noticed(tmp_path: Path) -> None:
+    """Stopped, its connection stays open, as that of a machine without power does, and nobody answers on it."""
+    plait.create(tmp_path / "c", encoder=None, dim=DIM).close()
+    with serving(tmp_path, streams=1, keepalive_s=0.5) as server:
+        run = [sys.executable, "-c", VANISHES, server.target]
+        with subprocess.Popen(run, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent) as client:
+            try:
+                assert client.stdout and client.stdout.readline() == "sent\n"
+                wire, ends = Wire(server.target), time.monotonic() + 60
+                one = {**C, "documents": [document("b")]}
+                assert code(lambda: list(wire.stream("IngestDocuments", [one]))) == "RESOURCE_EXHAUSTED"
+                client.send_signal(signal.SIGSTOP)
+                while (status := code(lambda: list(wire.stream("IngestDocuments", [one])))) != "OK":
+                    assert status == "RESOURCE_EXHAUSTED" and time.monotonic() < ends, status
+                    time.sleep(0.05)
+                assert [d.id for d in wire("ListDocuments", **C).documents] == ["b"]
+                wire.close()
+            finally:
+                client.kill()

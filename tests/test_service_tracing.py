@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+import plait
 
 pytest.importorskip("grpc", reason="the extra `service` is not installed")
 pytest.importorskip("opentelemetry.sdk", reason="the extra `tracing` is not installed")
@@ -15,9 +18,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
-from plait.service.concerns import stage_ended
+from plait.service.concerns import Interceptor, stage_ended
 from plait.service.logs import identified
-from plait.service.settings import Tracing
+from plait.service.server import build_server
+from plait.service.settings import Settings, Tracing
 from plait.service.tracing import Tracer, provider
 
 TRACE, PARENT = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331
@@ -59,6 +63,31 @@ def test_a_call_continues_the_callers_trace_and_has_its_stages() -> None:
         assert stage.name == name and stage.parent.span_id == server.context.span_id
         assert stage.context.trace_id == TRACE and stage.end_time - stage.start_time == int(seconds * 1e9)
     assert MARKER not in "".join(span.to_json() for span in (encode, search, server))
+
+
+def test_what_another_process_does_for_a_call_is_in_its_trace(tmp_path: Path) -> None:
+    from served import Wire
+
+    plait.create(tmp_path / "c", encoder=None, dim=4).close()
+    exporters, servers = [InMemorySpanExporter() for _ in range(2)], []
+    writer = f"unix:{tmp_path}/socket"
+    for exporter, listen, to in zip(exporters, (writer, "127.0.0.1:0"), (None, writer), strict=True):
+        made = TracerProvider()
+        made.add_span_processor(SimpleSpanProcessor(exporter))
+        around = [Interceptor([identified, Tracer(made).traced])]
+        servers.append(build_server(Settings(root=tmp_path, listen=listen), around, writer=to))
+        servers[-1].grpc.start()
+    wire = Wire(f"127.0.0.1:{servers[-1].port}", [("traceparent", f"00-{TRACE:032x}-{PARENT:016x}-01")])
+    wire("UpdateCollection", collection="c", fields=["year"], update_mask="fields")
+    wire.close()
+    for server in reversed(servers):
+        server.stop(5)
+    inner, outer = ({s.name: s for s in e.get_finished_spans()} for e in exporters)
+    method = "plait.v1.CollectionService/UpdateCollection"
+    assert outer[method].parent.span_id == PARENT and outer[method].context.trace_id == TRACE
+    assert inner[method].parent.span_id == outer[method].context.span_id
+    assert {s.context.trace_id for s in inner.values()} == {TRACE} and inner.keys() == {method, "queue"}
+    assert inner[method].attributes["plait.request_id"] == outer[method].attributes["plait.request_id"]
 
 
 @pytest.mark.parametrize("given", ["", "nonsense", "00-0-0-00", f"00-{0:032x}-{PARENT:016x}-01"])
