@@ -10,9 +10,11 @@ from typing import IO, Any
 
 from google.protobuf.proto import parse_length_prefixed, serialize_length_prefixed
 
-from ..index.errors import Unavailable
+from ..index.builder import refuse_unfinished
+from ..index.errors import AlreadyExists, Unavailable
 from ..index.live import Written
-from ..index.tokens import Tokens, from_vectors
+from ..index.tokens import Tokens, check, from_vectors
+from ..retrieval.corpus import checked
 from ..retrieval.retriever import Retriever
 from .calls import Call
 from .collections import Collections, Opened
@@ -64,10 +66,12 @@ class DocumentMethods:
         It takes no turn, for it may be long; the collection lets one bulk write in at a time.
         """
         with TemporaryFile(dir=self._collections.root) as file:
-            messages = 0
+            messages, as_given = 0, False
             for request in requests:
                 call.check()
                 self._limits.check("batch_documents", len(request.documents), "documents", least=1)
+                as_given = as_given if messages else _as_given(request.documents[0])
+                self._refuse_now(name, request.documents, as_given)
                 _keep(request, file)
                 messages += 1
             file.seek(0)
@@ -75,6 +79,21 @@ class DocumentMethods:
                 count = self._add(opened.retriever, _kept(file, call))
                 seq = opened.retriever.seq
         yield wire.IngestDocumentsResponse(messages=messages, seq=seq, count=count)
+
+    def _refuse_now(self, name: str, documents: Sequence[wire.Document], as_given: bool) -> None:
+        """Raises what the write would be refused for at its end, as far as these documents alone show it."""
+        with self._collections.use(name) as opened:
+            retriever = opened.retriever
+            if as_given:
+                ids, tokens, _ = self._given(documents)
+                check(tokens, retriever.collection.dim)
+            else:
+                ids = [checked(document)["id"] for document in self._texts(retriever, documents)]
+            with retriever.collection.catalog.reading() as view:
+                refuse_unfinished(view)
+                known = view.by_ids(ids)
+        if known:
+            raise AlreadyExists(f"the id {min(known)!r} is there already; a bulk write only adds")
 
     def _add(self, retriever: Retriever, batches: Iterator[Sequence[wire.Document]]) -> int:
         head = next(batches)

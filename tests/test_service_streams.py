@@ -109,6 +109,42 @@ def test_a_bulk_write_that_stalls_holds_up_no_other(tmp_path: Path, make: Any) -
         wire.close()
 
 
+@pytest.mark.parametrize(
+    ("make", "bad", "status"),
+    [
+        (document, {**document("b"), "id": ""}, "INVALID_ARGUMENT"),
+        (document, {"id": "b", "tokens": {"vectors": tensor(np.ones((2, DIM + 1), np.float32))}}, "INVALID_ARGUMENT"),
+        (
+            document,
+            {"id": "b", "tokens": {"vectors": tensor(np.full((2, DIM), np.nan, np.float32))}},
+            "INVALID_ARGUMENT",
+        ),
+        (document, text("b"), "INVALID_ARGUMENT"),
+        (document, document("known"), "ALREADY_EXISTS"),
+        (text, document("b"), "INVALID_ARGUMENT"),
+        (text, {"id": "b", "payload": {"title": "no text"}}, "INVALID_ARGUMENT"),
+        (text, text("known"), "ALREADY_EXISTS"),
+    ],
+)
+def test_a_bulk_write_is_told_at_once_what_cannot_be_taken(tmp_path: Path, make: Any, bad: Any, status: str) -> None:
+    """The client never ends its stream: it hears of the bad message while it could send more."""
+    sides: dict[str, Any] = {"dim": DIM} if make is document else {"terms": "bm25"}
+    plait.create(tmp_path / "c", encoder=None, **sides).close()
+    with serving(tmp_path) as server:
+        wire, hold = Wire(server.target), threading.Event()
+        wire("UpsertDocuments", **C, documents=[make("known")])
+
+        def sent() -> Iterator[dict[str, Any]]:
+            yield {**C, "bulk": True, "documents": [make("a")]}
+            yield {"documents": [bad]}
+            hold.wait(60)
+
+        assert code(lambda: list(wire.stream("IngestDocuments", sent(), 30))) == status
+        hold.set()
+        assert [d.id for d in wire("ListDocuments", **C).documents] == ["known"]
+        wire.close()
+
+
 def test_between_two_messages_a_stream_holds_no_collection(tmp_path: Path) -> None:
     for name in ("old", "new"):
         plait.create(tmp_path / name, encoder=None, dim=DIM).close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -82,7 +82,7 @@ def test_what_another_process_does_for_a_call_is_in_its_trace(tmp_path: Path) ->
     wire.close()
     for server in reversed(servers):
         server.stop(5)
-    inner, outer = ({s.name: s for s in e.get_finished_spans()} for e in exporters)
+    inner, outer = ({s.name: cast(Any, s) for s in e.get_finished_spans()} for e in exporters)
     method = "plait.v1.CollectionService/UpdateCollection"
     assert outer[method].parent.span_id == PARENT and outer[method].context.trace_id == TRACE
     assert inner[method].parent.span_id == outer[method].context.span_id
