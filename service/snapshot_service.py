@@ -9,7 +9,7 @@ from ..index.backup import create_snapshot, restore_snapshot
 from ..index.catalog import Catalog
 from ..index.errors import NotFound
 from .calls import Call
-from .collections import Collections, checked_name
+from .collections import Collections, CollectionThere, checked_name
 from .limits import BadField
 from .wire import snapshots_pb2 as wire
 
@@ -20,6 +20,8 @@ class SnapshotMethods:
 
     def create_snapshot(self, request: wire.CreateSnapshotRequest, call: Call) -> wire.CreateSnapshotResponse:
         target = self._folder / checked_name(request.name, "name")
+        if target.exists():
+            raise CollectionThere(request.name, "snapshot")
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._collections.use(request.collection) as opened:
             create_snapshot(opened.retriever.collection.path, target)

@@ -180,10 +180,16 @@ def _depths(text: str) -> list[int]:
 
 @snapshots.command("create")
 def snapshot_create(
-    collection: Folder, target: Annotated[Path, typer.Argument(help="New folder.")], as_json: Json = False
+    collection: Folder,
+    target: Annotated[Path, typer.Argument(help="New folder; on a server, the snapshot's new name.")],
+    server: OnServer = None,
+    as_json: Json = False,
 ) -> None:
     """Copy one consistent state into a new folder; writes go on meanwhile."""
-    seq = create_snapshot(collection, target)
+    if server is None:
+        seq = create_snapshot(collection, target)
+    else:
+        seq = connected(server).create_snapshot(str(collection), str(target))
     if as_json:
         print_json({"snapshot": str(target), "seq": seq})
     else:
@@ -192,12 +198,16 @@ def snapshot_create(
 
 @snapshots.command("restore")
 def snapshot_restore(
-    snapshot: Annotated[Path, typer.Argument(help="A snapshot's folder.")],
-    collection: Annotated[Path, typer.Argument(help="Folder to make.")],
+    snapshot: Annotated[Path, typer.Argument(help="A snapshot's folder; on a server, its name.")],
+    collection: Annotated[Path, typer.Argument(help="Folder to make; on a server, the new collection's name.")],
+    server: OnServer = None,
     as_json: Json = False,
 ) -> None:
     """Make a collection from a snapshot, every byte verified."""
-    seq = restore_snapshot(snapshot, collection)
+    if server is None:
+        seq = restore_snapshot(snapshot, collection)
+    else:
+        seq = connected(server).restore_snapshot(str(snapshot), str(collection))
     if as_json:
         print_json({"collection": str(collection), "seq": seq})
     else:

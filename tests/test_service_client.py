@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oracle import some_tokens
+from oracle import product, same_id, some_tokens
 
 import plait
 
@@ -201,18 +201,19 @@ def with_an_encoder_s_vector(index: Any) -> Iterator[Any]:
         yield index.explain("tides", "a", k=1, **search).as_json()
 
 
+def keyed(tokens: Any, seed: int) -> Any:
+    """With vocabulary ids, of which many are equal, and global vectors of 3 dimensions."""
+    rng = np.random.default_rng(seed)
+    whole = rng.standard_normal((len(tokens), 3)).astype(np.float16)
+    return replace(tokens, ids=rng.integers(0, 5, len(tokens.vectors)).astype(np.uint32), globals_=whole)
+
+
 def with_coil(index: Any) -> Iterator[Any]:
     """Tokens with vocabulary ids and a global vector."""
-    rng = np.random.default_rng(9)
-
-    def keyed(tokens: Any) -> Any:
-        whole = rng.standard_normal((len(tokens), 3)).astype(np.float16)
-        return replace(tokens, ids=rng.integers(0, 5, len(tokens.vectors)).astype(np.uint32), globals_=whole)
-
-    tokens, ids = keyed(some_tokens(30)), [f"d{i}" for i in range(30)]
+    tokens, ids = keyed(some_tokens(30), 9), [f"d{i}" for i in range(30)]
     yield index.add_tokens(ids[:20], tokens.take(range(20))), index.upsert_tokens(ids[20:], tokens.take(range(20, 30)))
     queries = some_tokens(9, seed=3)
-    queries = keyed(queries.take(np.flatnonzero(queries.lengths)))
+    queries = keyed(queries.take(np.flatnonzero(queries.lengths)), 10)
     for search in ({}, {"mode": "vector"}, {"exact": True}):
         found = index.search(queries, k=7, **search)
         yield [plain(hits) for hits in found], [hit.explain().as_json() for hit in found[0]]
@@ -265,6 +266,31 @@ def test_given_documents_are_reranked_by_a_field(server: Any) -> None:
             server.create("wrong", encoder=None, terms=terms)
 
 
+def test_given_documents_are_reranked_by_coil(server: Any) -> None:
+    index = server.create("coil-rerank", encoder=None, system="coil", dim=5, vector=3)
+    tokens, ids = keyed(some_tokens(30), 9), [f"d{i}" for i in range(30)]
+    index.add_tokens(ids, tokens)
+    queries = some_tokens(9, seed=3)
+    queries = keyed(queries.take(np.flatnonzero(queries.lengths)), 10)
+    given = ids[::-2]
+    for i in range(len(queries)):
+        query = queries.take([i])
+        truth = {id: same_id(query, tokens.take([n])) for n, id in enumerate(ids)}
+        hits = index.rerank(query, given)
+        assert sorted(hit.id for hit in hits) == sorted(given)
+        assert [hit.score for hit in hits] == pytest.approx([truth[hit.id] for hit in hits], abs=2e-2)
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+        searched = {hit.id: hit.score for hit in index.search(query, k=30, exact=True)[0]}
+        assert all(hit.score == searched[hit.id] for hit in hits if hit.id in searched)
+        by_vector = index.rerank(query, given, scorer="vector")
+        assert [h.score for h in by_vector] == pytest.approx(
+            [product(query, tokens.take([ids.index(h.id)])) for h in by_vector], abs=2e-2
+        )
+        assert [h.id for h in index.rerank(query, given, k=3)] == [h.id for h in hits[:3]]
+    with pytest.raises(plait.InvalidArgument):
+        index.rerank(replace(queries.take([0]), ids=None), given)
+
+
 def test_large_writes_go_in_several_messages(server: Any) -> None:
     index = server.create("large", encoder=None, terms="bm25")
     texts = [{"id": str(i), "text": "word " * 2000 + str(i)} for i in range(1000)]
@@ -312,7 +338,7 @@ def test_commands_take_a_server(server: Any, tmp_path: Path) -> None:
             sys.executable,
             "-c",
             "from plait.service.cli import main; main()",
-            command,
+            *command.split(),
             "shell",
             *map(str, arguments),
         ]
@@ -333,4 +359,11 @@ def test_commands_take_a_server(server: Any, tmp_path: Path) -> None:
     assert "--none" in run("fields", "tag", "--none", code=2) and "declared" in run("fields", "a b", code=2)
     assert len(run("compact")["after"]["segments"]) == 1
     assert "nprobe" in run("search", "bread", "--nprobe", 0, code=2)
+    # The snapshot is called as the collection is.
+    copied = run("snapshot create", "shell")
+    assert copied == {"snapshot": "shell", "seq": server.open("shell").seq}
+    assert "shell" in run("snapshot create", "shell", code=1)
+    assert run("snapshot restore", "back") == {"collection": "back", "seq": copied["seq"]}
+    assert server.open("back").get(["a"]) == server.open("shell").get(["a"]) != []
+    assert "back" in run("snapshot restore", "back", code=1)
     assert not list(tmp_path.glob("shell"))
