@@ -212,9 +212,10 @@ def refuse_unfinished(view: View) -> None:
         )
 
 
-def sweep(path: Path, numbers: Sequence[int]) -> None:
+def sweep(path: Path, catalog: Catalog) -> None:
     """Removes segment folders that the catalog does not name: what a crash left. Only the writer may do this."""
-    known = {segment_folder(path, number) for number in numbers}
+    with catalog.reading() as view:
+        known = {segment_folder(path, row.number) for row in view.segments()}
     if missing := [folder for folder in known if not folder.is_dir()]:
         raise DataLoss(f"{missing[0]} is missing; restore it from a copy or rebuild the collection")
     for stray in set(path.glob("segment-*")) - known:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from .errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from .view import COUNTERS, DISK, Document, View, checksum, damaged
 
 FORMAT = 4
@@ -39,6 +39,9 @@ CREATE INDEX tombstones_seq ON tombstones (seq);
 """
 # After one of these a later sync may claim success for pages that were lost: nothing more may be written.
 _POISON = (*DISK, "SQLITE_CORRUPT")
+
+_BUSY_MS, _RECOVER_MS = 30_000, 1_000
+"""How long a transaction waits for those of others, and a recovery for readers."""
 
 _NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")
 """The escape of U+0000, not an escaped backslash before such letters."""
@@ -146,7 +149,7 @@ class Catalog:
     def _refuse_after_failure(self) -> None:
         if self.failure:
             why = f"{self.path.parent} is read-only here since a write failed ({self.failure})"
-            raise Unavailable(f"{why}; open it again")
+            raise Unavailable(f"{why}; open it again when the disk takes writes (a server does so by itself)")
 
     def _abandon(self, db: sqlite3.Connection, error: BaseException) -> None:
         if isinstance(error, sqlite3.Error) and (error.sqlite_errorname or "").startswith(_POISON):
@@ -155,6 +158,34 @@ class Catalog:
             db.rollback()
         except sqlite3.Error as second:
             self.fail(str(second))
+
+    def recover(self) -> None:
+        """Lets this process write again. The log may hold pages that no disk has, whatever a later sync says: all of it is written
+        to the file anew, and that synced, before anything else is.
+
+        Raises:
+            Unavailable: the disk still fails, or somebody reads for long. DataLoss: the file is damaged.
+        """
+        with self._write_lock:
+            if not self.failure:
+                return
+            if self.failure.startswith("SQLITE_CORRUPT"):
+                raise DataLoss(f"{self.path} is damaged ({self.failure}); restore it from a copy")
+            db = self._connect()
+            try:
+                db.execute(f"PRAGMA busy_timeout = {_RECOVER_MS}")
+                (busy, *_) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                db.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+                if busy:
+                    raise Unavailable(
+                        f"{self.path.parent} is being read, and its log cannot begin anew meanwhile; try again"
+                    )
+                self._writer, self.failure = db, None
+            except sqlite3.Error as error:
+                raise Unavailable(f"{self.path.parent} still cannot be written ({error}); look at the disk") from error
+            finally:
+                if self._writer is not db:
+                    db.close()
 
     def fail(self, reason: str) -> None:
         """Makes this process read-only: what is on the disk is whole, what comes next might not be."""
@@ -221,7 +252,7 @@ def put_segment(view: View, number: int, documents: int, tokens: int, crc: int, 
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
     # Text that is no longer UTF-8 must reach the checksums, which name what is damaged.
     db.text_factory = lambda text: text.decode(errors="replace")
     try:

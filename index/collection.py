@@ -139,6 +139,24 @@ class Collection:
         background = self._background and self._background.error
         return self.catalog.failure or (str(background) if background else None)
 
+    def recover(self) -> None:
+        """Lets this process write again after a failure, as opening the collection again would.
+
+        Unavailable: its cause is not gone, somebody reads, or a bulk write has not ended. DataLoss: the catalog is damaged.
+        """
+        with self._locking:
+            background, self._background = self._background, None
+        if background:
+            background.stop()
+        if not self.maintenance.alone.acquire(blocking=False):
+            raise Unavailable(f"a bulk write of {self.path} has not ended; try again")
+        try:
+            self.catalog.recover()
+            if self._lock is not None:
+                sweep(self.path, self.catalog)
+        finally:
+            self.maintenance.alone.release()
+
     def close(self) -> None:
         """Ends background work and gives the write lock back."""
         if self._background:
@@ -212,10 +230,11 @@ class Collection:
             if self._policy and self._background is None:
                 self._background = Background(self.maintenance, self._policy)
                 self._background.start()
-        if self._background:
-            if self._background.error:
-                raise Unavailable(f"{self.path} is read-only here: background work failed ({self._background.error})")
-            self._background.notify()
+            background = self._background
+        if background:
+            if background.error:
+                raise Unavailable(f"{self.path} is read-only here: background work failed ({background.error})")
+            background.notify()
         return LiveWriter(self.catalog, self.schema)
 
     def seal(self) -> int:
@@ -342,9 +361,7 @@ class Collection:
                 os.close(lock)
                 raise Unavailable(f"another process is writing to {self.path}; wait for it to end") from None
             self._lock = weakref.finalize(self, os.close, lock)
-            with self.catalog.reading() as view:
-                numbers = [row.number for row in view.segments()]
-            sweep(self.path, numbers)
+            sweep(self.path, self.catalog)
 
     def _release(self) -> None:
         with self._locking:

@@ -8,7 +8,7 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -176,6 +176,14 @@ class Collections:
             opened = [o for o in self._open.values() if isinstance(o, Opened)]
         found = {o.name: o.retriever.collection.failure for o in opened}
         return {name: why for name, why in found.items() if why}
+
+    def recover(self) -> None:
+        """Lets those write again where what made writes fail is gone."""
+        with self._lock:
+            opened = [o for o in self._open.values() if isinstance(o, Opened) and o.retriever.collection.failure]
+        for one in opened:
+            with suppress(PlaitError):
+                one.retriever.collection.recover()
 
     def close(self) -> None:
         with self._lock:

@@ -1,7 +1,8 @@
 """grpc.health.v1: whether the server takes calls, and apart from that whether it can write.
 
 A service with an RPC of the scope write (`plait.v1.DocumentService`) is NOT_SERVING while the disk is full or a collection
-has become read-only; all others, and the server as a whole (the empty name), go on until it drains.
+has become read-only after a failed write; all others, and the server as a whole (the empty name), go on until it drains. What
+failed is tried again from time to time.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from .wire import access_pb2
 NAME = health.SERVICE_NAME
 WRITING = frozenset(path.split("/")[1] for path, scope in SCOPES.items() if scope == access_pb2.SCOPE_WRITE)
 _EVERY_S = 1.0
+_AGAIN = 5
+"""Looks at a failure until what failed is tried again: seldom enough for a disk that goes on to fail."""
 _LOG = logging.getLogger("plait.service")
 
 
@@ -46,8 +49,12 @@ class Health:
         self._thread.join()
 
     def _watch(self) -> None:
+        failed = 0
         while not self._ended.wait(_EVERY_S):
             why = self._why_no_writes()
+            failed = failed + 1 if why else 0
+            if failed % _AGAIN == _AGAIN - 1:
+                self._collections.recover()
             if bool(why) != bool(self._told):
                 self._set(WRITING, not why)
                 _LOG.log(logging.ERROR if why else logging.INFO, why or "writing works again")
@@ -55,7 +62,7 @@ class Health:
 
     def _why_no_writes(self) -> str:
         for name, failure in self._collections.failures().items():
-            return f"writing is NOT_SERVING: {name} is read-only until the server starts again ({failure})"
+            return f"writing is NOT_SERVING: {name} is read-only until its disk takes writes again ({failure})"
         try:
             free = shutil.disk_usage(self._collections.root).free
         except OSError as error:

@@ -7,6 +7,8 @@ import sqlite3
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import crash_child
@@ -278,6 +280,65 @@ def test_a_failing_sync_makes_the_writer_read_only(
         shutil.rmtree(path)
         failed += 1
     assert failed >= 9
+
+
+@pytest.mark.parametrize("operation", FAILING, ids=lambda operation: operation[0])
+def test_a_writer_recovers_when_the_disk_takes_writes_again(small: Path, operation: Operation) -> None:
+    """Without being opened again, and with readers that go on."""
+    for left in (0, 36_864):
+        path = small / f"c{left}"
+        before = prepare(path, "exact", staged=False)
+        with Collection(path) as reader, Collection(path) as writer:
+            _ = writer.live
+            ballast = fill(small, left)
+            try:
+                perform(writer, operation)
+                state = after(before, operation)
+            except (OSError, Unavailable):
+                assert writer.failure
+                state = before
+            if writer.failure and not left:
+                try:
+                    writer.recover()
+                except Unavailable as error:
+                    assert "look at the disk" in str(error) and writer.failure
+            ballast.unlink()
+            with reader.snapshot() as held:
+                # The log cannot begin anew while somebody reads from it; who reads is not disturbed.
+                seen = len(held.view.page("", 99))
+                with suppress(Unavailable):
+                    writer.recover()
+                assert len(held.view.page("", 99)) == seen
+            writer.recover()
+            assert writer.failure is None
+            with writer.builder() as builder:  # what a bulk write has left
+                builder.discard()
+            state = replace(state, staged={})
+            for again in (("upsert", {"again": (3, {"n": 3})}), ("compact", 0)):
+                perform(writer, again)
+                state = after(state, again)
+        assert_holds(path, [state])
+        shutil.rmtree(path)
+
+
+def test_what_recovers_writes_its_whole_log_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a failed sync the log's pages may be on no disk; damage is not recovered from."""
+    before = prepare(tmp_path / "c", "exact", staged=False)
+    with Collection(tmp_path / "c") as writer:
+        perform(writer, ("upsert", {"a": (3, {"n": 3})}))
+        log = tmp_path / "c" / "catalog.db-wal"
+        with monkeypatch.context() as patch, pytest.raises(Unavailable):
+            patch.setattr(os, "fsync", fails_at(0))
+            perform(writer, ("seal", None))
+        assert log.stat().st_size and writer.failure
+        writer.recover()
+        assert not log.stat().st_size and writer.failure is None
+        perform(writer, ("seal", None))
+        writer.catalog.fail("SQLITE_CORRUPT: database disk image is malformed")
+        with pytest.raises(DataLoss, match="malformed"):
+            writer.recover()
+        assert writer.failure
+    assert_holds(tmp_path / "c", [after(after(before, ("upsert", {"a": (3, {"n": 3})})), ("seal", None))])
 
 
 def fails_at(number: int) -> Callable[[int], None]:
