@@ -3,6 +3,7 @@
     python benchmarks/service.py                          # 20,000 documents of 60 tokens, 128 dimensions
     python benchmarks/service.py --documents 2000 --seconds 2 --json
     python benchmarks/service.py --floor --documents 100  # one caller: in process, a bare grpcio handler, plait
+    python benchmarks/service.py --peers PEERS            # and Qdrant's engine in process (peers/qdrant_edge.py installs it)
     python benchmarks/service.py --soak 10                # minutes of mixed reads and writes
 
 Server and clients share the machine's cores, so compare CPU times and ratios within one run; wall times hold for a quiet
@@ -15,25 +16,24 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
+from engine_process import Engine, EngineFailed
 from live import Corpus
 from plait.index.kernels import simd_level
-from plait.service import keys
+from plait.index.tokens import Tokens
 from plait.service.queries import write_query
 from plait.service.wire.search_pb2 import Query, SearchRequest
 from plait.service.wire.search_pb2_grpc import SearchServiceStub
+from service_load import bare_served, cpu_of, ideal, memory_of, paced, served, under_load
 
 import plait
 
@@ -43,97 +43,8 @@ SATURATING = (4, 16)
 ROUNDS = 12
 LOAD = 0.7
 PACED = 3
-
-
-@contextmanager
-def served(root: Path, bare: bool) -> Iterator[tuple[int, str, str]]:
-    """A server process of this folder: its number, its address, and a key for it.
-
-    With keys, a line in a log file for every call, and metrics, as it is run for others; `bare`: without all of these.
-    """
-    run = [sys.executable, "-c", "from plait.service.cli import main; main()", "serve", str(root)]
-    ring, log = root / "keys.json", root / "server.log"
-    _, key = keys.create(ring, "benchmark", "admin")
-    edge = ["--set", "log=warning"] if bare else ["--keys", str(ring), "--admin", "127.0.0.1:0"]
-    with log.open("w") as told, subprocess.Popen([*run, *edge, "--listen", "127.0.0.1:0"], stderr=told) as process:
-        try:
-            while not (serving := [line for line in log.read_text().splitlines() if line.startswith("serving")]):
-                assert process.poll() is None, log.read_text()
-                time.sleep(0.05)
-            yield process.pid, f"127.0.0.1:{serving[0].rpartition(':')[2].strip()}", key
-        finally:
-            process.terminate()
-
-
-@contextmanager
-def bare_served(root: Path, answer: bytes, queries: list[Any]) -> Iterator[tuple[int, str]]:
-    """`bare_server.py` on the collection `given`: its number and address."""
-    np.save(root / "queries.npy", np.stack([query.vectors for query in queries]))
-    (root / "answer").write_bytes(answer)
-    script = Path(__file__).with_name("bare_server.py")
-    run = [sys.executable, script, *(root / name for name in ("given", "queries.npy", "answer")), str(K)]
-    with subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout
-            yield process.pid, f"127.0.0.1:{process.stdout.readline().split()[1]}"
-        finally:
-            process.terminate()
-
-
-def cpu_of(process: int) -> float:
-    """CPU seconds of a process so far, all its threads (its CPU clock, as clock_getcpuclockid(3) numbers it)."""
-    return time.clock_gettime((~process << 3) | 2)
-
-
-def memory_of(process: int) -> float:
-    """Resident MB that no file stands behind."""
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
-
-
-def under_load(call: Callable[[int], Any], concurrency: int, seconds: float, server: int | None) -> dict[str, Any]:
-    """Calls from so many threads without pause: rate, latencies in ms, CPU ms per call here and in the server."""
-    times: list[float] = []
-    ends = time.perf_counter() + seconds
-
-    def work(number: int) -> None:
-        while (start := time.perf_counter()) < ends:
-            call(number)
-            times.append(time.perf_counter() - start)
-            number += concurrency
-
-    began, here, there = time.perf_counter(), time.process_time(), cpu_of(server) if server else 0.0
-    with ThreadPoolExecutor(concurrency) as pool:
-        for done in [pool.submit(work, n) for n in range(concurrency)]:
-            done.result()
-    wall, count = time.perf_counter() - began, len(times)
-    cpu = {"cpu_ms_here": 1000 * (time.process_time() - here) / count}
-    if server:
-        cpu["cpu_ms_server"] = 1000 * (cpu_of(server) - there) / count
-    return {"calls": count, "qps": count / wall, **quantiles(times), **cpu}
-
-
-def paced(call: Callable[[int], Any], rate: float, seconds: float) -> dict[str, Any]:
-    """Calls that come at random at this mean rate, whatever has not been answered yet; latencies from when they were due."""
-    rng, times = np.random.default_rng(0), []
-    due = np.cumsum(rng.exponential(1 / rate, int(rate * seconds)))
-    began = time.perf_counter()
-
-    def work(number: int, at: float) -> None:
-        call(number)
-        times.append(time.perf_counter() - began - at)
-
-    with ThreadPoolExecutor(32) as pool:
-        for number, at in enumerate(due.tolist()):
-            time.sleep(max(0.0, began + at - time.perf_counter()))
-            pool.submit(work, number, at)
-    found = quantiles(times)
-    return {"rate": rate, **found, "p99_over_p50": found["p99_ms"] / found["p50_ms"]}
-
-
-def quantiles(times: list[float]) -> dict[str, float]:
-    p50, p95, p99 = np.percentile(1000 * np.array(times), [50, 95, 99]).tolist()
-    return {"p50_ms": p50, "p95_ms": p95, "p99_ms": p99}
+SOME = 32
+"""Queries for engines beside plait."""
 
 
 def searches(here: Any, there: Any, queries: list[Any], seconds: float, server: int, **search: Any) -> list[dict]:
@@ -150,8 +61,13 @@ def searches(here: Any, there: Any, queries: list[Any], seconds: float, server: 
     return rows
 
 
-def floors(here: Any, there: Any, root: Path, queries: list[Any], seconds: float, server: int) -> list[dict]:
-    """One caller: CPU ms of a call, here and in the server, and what lies above the call in process."""
+Way = tuple[Callable[[int], Any], int | None]
+"""A call by its number, and the process that works for it beside this one."""
+
+
+@contextmanager
+def ways(here: Any, there: Any, root: Path, queries: list[Any], server: int) -> Iterator[dict[str, Way]]:
+    """The same search in process, by a bare grpcio handler and by plait; and an empty call."""
     requests = [
         SearchRequest(
             collection="given", k=K, query=Query(encoded=write_query(plait.Queries(query)))
@@ -160,50 +76,91 @@ def floors(here: Any, there: Any, root: Path, queries: list[Any], seconds: float
     ]
     stub = SearchServiceStub(there._channel.grpc)
     answer = there._channel.call(stub.Search, SearchRequest.FromString(requests[0])).SerializeToString()
-    with bare_served(root, answer, queries) as (bare, target), grpc.insecure_channel(target) as channel:
+    with bare_served(root, answer, queries, K) as (bare, target), grpc.insecure_channel(target) as channel:
         echo, search = channel.unary_unary("/bare/Echo"), channel.unary_unary("/bare/Search")
-        ways: dict[str, tuple[Callable[[int], Any], int | None]] = {
+        made: dict[str, Way] = {
             "in process": (lambda n: here.search(queries[n % 256], K), None),
             "empty echo": (lambda n: echo(answer), bare),
             "bare handler": (lambda n: search(requests[n % 256]), bare),
             "plait": (lambda n: there.search(queries[n % 256], K), server),
         }
-        for call, _ in ways.values():
+        for call, _ in made.values():
             call(0)
-        rounds = [
-            {way: _cpu_ms(under_load(call, 1, seconds, of)) for way, (call, of) in ways.items()} for _ in range(ROUNDS)
-        ]
+        yield made
+
+
+def floors(made: dict[str, Way], seconds: float) -> list[dict]:
+    """One caller: CPU ms of a call, here and in the server, and what lies above the call in process."""
+    rounds = [
+        {way: _cpu_ms(under_load(call, 1, seconds, of)) for way, (call, of) in made.items()} for _ in range(ROUNDS)
+    ]
     rows = []
-    for way in ways:
+    for way in made:
         above = [one[way] - (0 if way == "empty echo" else one["in process"]) for one in rounds]
         rows.append({"way": way, "cpu_ms": _median(one[way] for one in rounds), "above_ms": _median(above)})
     ours = [one["plait"] - one["bare handler"] for one in rounds]
     return [*rows, {"way": "plait above the bare handler", "cpu_ms": _median(ours), "least_ms": min(ours)}]
 
 
-def saturated(here: Any, there: Any, queries: list[Any], seconds: float, server: int) -> dict[str, Any]:
-    """Searches a second at most, in process and by the service, whichever number of callers gives most in a round."""
-    rounds = []
+def saturated(made: dict[str, Way], seconds: float) -> list[dict]:
+    """Searches a second at most, whichever number of callers gives most in a round, and the share of those in process."""
+    rounds: list[dict[str, dict[str, Any]]] = []
     for _ in range(ROUNDS // 2):
-        one: dict[str, dict[str, Any]] = {}
-        for place, index in (("in process", here), ("service", there)):
-            tried = [
-                under_load(
-                    lambda n, index=index: index.search(queries[n % 256], K),
-                    c,
-                    seconds,
-                    server if index is there else None,
-                )
-                for c in SATURATING
-            ]
-            one[place] = max(tried, key=lambda row: row["qps"])
-        rounds.append(one)
-    return {
-        "qps_in_process": _median(one["in process"]["qps"] for one in rounds),
-        "qps_service": _median(one["service"]["qps"] for one in rounds),
-        "share": _median(one["service"]["qps"] / one["in process"]["qps"] for one in rounds),
-        "share_of_cpu": _median(_cpu_ms(one["in process"]) / _cpu_ms(one["service"]) for one in rounds),
-    }
+        tried = {way: [under_load(call, c, seconds, of) for c in SATURATING] for way, (call, of) in made.items()}
+        rounds.append({way: max(rows, key=lambda row: row["qps"]) for way, rows in tried.items()})
+    return [
+        {
+            "way": way,
+            "qps": _median(one[way]["qps"] for one in rounds),
+            "share": _median(one[way]["qps"] / one["in process"]["qps"] for one in rounds),
+            "share_of_cpu": _median(_cpu_ms(one["in process"]) / _cpu_ms(one[way]) for one in rounds),
+            "cores_busy": _median(one[way]["qps"] * _cpu_ms(one[way]) / 1000 for one in rounds),
+        }
+        for way in made
+    ]
+
+
+def paced_rows(made: dict[str, Way], most: dict[str, float], seconds: float) -> list[dict]:
+    """Latencies at `LOAD` of what each way can do at most, in turns; last what an ideal queue has."""
+    rounds = [{way: paced(call, LOAD * most[way], seconds) for way, (call, _) in made.items()} for _ in range(PACED)]
+    rows: list[dict] = []
+    for way in made:
+        names = rounds[0][way]
+        rows.append({"way": way, **{name: _median(one[way][name] for one in rounds) for name in names}})
+        rows[-1]["from"], rows[-1]["to"] = (f([one[way]["p99_over_p50"] for one in rounds]) for f in (min, max))
+    cores = os.cpu_count() or 1
+    return [*rows, {"way": f"ideal, {cores} cores", **ideal(cores, LOAD)}]
+
+
+def beside(peers: Path, documents: Tokens, here: Any, queries: list[Any], folder: Path) -> list[dict]:
+    """Qdrant's engine in a process of its own on the same vectors: CPU ms of a search, and how many of the exact top k it finds."""
+    data, index = folder / "tokens", folder / "qdrant"
+    for made in (data, index):
+        made.mkdir()
+    documents.vectors.astype("<f2").tofile(data / "vectors")
+    documents.offsets.astype("<i8").tofile(data / "offsets")
+    np.zeros(len(documents.vectors), "<u4").tofile(data / "ids")
+    engine = Engine("qdrant_edge", {}, [{}], data, peers, 1)
+    try:
+        engine.start(index)
+    except EngineFailed as error:
+        return [{"way": str(error)}]
+    rows: dict[str, list[tuple[float, float]]] = {"plait": [], "plait, exact": [], "Qdrant Edge": []}
+    for query in queries:
+        found, seconds = engine.search(query.vectors, K, {})
+        told = {"Qdrant Edge": ([f"d{n}" for n in found.tolist()], seconds)}
+        for way, search in (("plait", {}), ("plait, exact", {"exact": True})):
+            began = time.process_time()
+            (hits,) = here.search(query, K, **search)
+            told[way] = [hit.id for hit in hits], time.process_time() - began
+        truth = told["plait, exact"][0]
+        for way, (ids, cpu) in told.items():
+            rows[way].append((1000 * cpu, len({*ids} & {*truth}) / K))
+    rows_of = [
+        {"way": way, "cpu_ms": _median(cpu for cpu, _ in some), "recall": float(np.mean([share for _, share in some]))}
+        for way, some in rows.items()
+    ]
+    return [*rows_of, {"way": "Qdrant Edge", **engine.built, "peak_mb": engine.stop()}]
 
 
 def _cpu_ms(row: dict[str, Any]) -> float:
@@ -238,17 +195,19 @@ def report(options: argparse.Namespace) -> dict[str, Any]:
             with plait.open(root / "given") as here:
                 for index in (here, there):
                     index.search(queries[0], K)
-                found["floor"] = floors(here, there, root, queries, options.seconds / 5, server)
-                if options.floor:
-                    return found
-                found["saturated"] = saturated(here, there, queries, options.seconds / 2, server)
+                with ways(here, there, root, queries, server) as made:
+                    found["floor"] = floors(made, options.seconds / 5)
+                    if options.floor:
+                        return found
+                    made.pop("empty echo")
+                    found["saturated"] = saturated(made, options.seconds / 2)
+                    most = {row["way"]: row["qps"] for row in found["saturated"]}
+                    found["paced"] = paced_rows(made, most, 2 * options.seconds)
+                if options.peers:
+                    found["peers"] = beside(options.peers, documents, here, queries[:SOME], root)
                 found["given"] = searches(here, there, queries, options.seconds, server)
                 found["batch"] = _batches(here, there, corpus, options.seconds, server)
                 found["explain"] = _explained(here, there, queries, options.seconds, server)
-            rate = LOAD * found["saturated"]["qps_service"]
-            found["paced"] = [
-                paced(lambda n: there.search(queries[n % 256], K), rate, 2 * options.seconds) for _ in range(PACED)
-            ]
             with plait.open(root / "text") as here:
                 texts = _texts()
                 here.search(texts[0])
@@ -347,6 +306,7 @@ def main() -> None:
     options.add_argument("--soak", type=float, default=0.0, metavar="MINUTES", help="mixed reads and writes instead")
     options.add_argument("--folder", type=Path, help="where collections are made; on the disk that shall be measured")
     options.add_argument("--floor", action="store_true", help="one caller alone, beside a bare grpcio handler")
+    options.add_argument("--peers", type=Path, help="a folder with qdrant-edge-py, which is measured beside plait")
     options.add_argument("--bare", action="store_true", help="a server without keys, log and metrics")
     options.add_argument("--json", action="store_true")
     chosen = options.parse_args()
