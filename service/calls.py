@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -25,24 +25,22 @@ class Gate:
 
     def __init__(self, workers: int, queue: int, streams: int):
         self._free, self._places, self._streams = _tokens(workers), _tokens(workers + queue), _tokens(streams)
-        self._queue, self._waiting = queue, 0
+        self._full = f"{queue} requests wait already, the limit (queue); try again later"
+        self._crowded = f"{streams} streams are open already, the limit (streams); try again later"
+        self._waiting = 0
         self._counting = threading.Lock()
 
-    @contextmanager
-    def place(self) -> Iterator[None]:
+    def place(self) -> AbstractContextManager[None]:
         """The right to be worked on or to wait for it. Its message is read inside, so that no other is kept in memory.
 
         Raises:
             Overloaded: too many wait already.
         """
-        with _taken(self._places, f"{self._queue} requests wait already, the limit (queue); try again later"):
-            yield
+        return _taken(self._places, self._full)
 
-    @contextmanager
-    def stream(self) -> Iterator[None]:
+    def stream(self) -> AbstractContextManager[None]:
         """The right to be an open stream. Overloaded: too many are."""
-        with _taken(self._streams, "as many streams are open as the server allows (streams); try again later"):
-            yield
+        return _taken(self._streams, self._crowded)
 
     @property
     def waiting(self) -> int:

@@ -49,9 +49,9 @@ def _unary(method: MethodDescriptor, answer: Callable, gate: Gate, settings: Set
         call, request = Call(context, gate, settings.deadline_s), None
         try:
             with gate.place():
-                data = _received(given)
                 if own_turns:
-                    return answer(request := _parsed(method, call, data), call)
+                    return answer(request := _parsed(method, call, _received(given)), call)
+                data = _received(given)
                 with call.turn():
                     return answer(request := _parsed(method, call, data), call)
         except Exception as error:
