@@ -285,6 +285,12 @@ class Snapshot:
         parts = self.parts(filter, exact)
         return [_mark(part, self._pending) for part in parts] if self._schema.vector else parts
 
+    @property
+    def _nothing_yet(self) -> bool:
+        """Whether documents wait for their tokens, and no other has any."""
+        empty = not any(len(part.segment.tokens.vectors) for part in self.state.parts)
+        return empty and self.view.count_pending() > 0
+
     @cached_property
     def _pending(self) -> np.ndarray:
         return self.view.pending()
@@ -306,6 +312,9 @@ class Snapshot:
 
     def _vectors(self, queries: Tokens) -> Tokens:
         self._schema.need_tokens()
+        if self._nothing_yet:
+            # Compared with nothing: not even a width is known before what reduces it was learned from documents.
+            queries = queries.with_vectors(np.zeros((len(queries.vectors), self._schema.dim), np.float32))
         return check(queries, self._schema.dim)
 
     def _whole(self, queries: np.ndarray) -> np.ndarray:

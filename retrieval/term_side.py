@@ -12,7 +12,7 @@ from ..index.errors import FailedPrecondition, InvalidArgument
 from ..index.representations import TermField
 from ..index.terms import TERMS, Terms
 from .analyzer import KEYS, Analyzer
-from .sparse import FAMILIES, SparseEncoder, SparseOptions, load_sparse_encoder
+from .sparse import BINARY, FAMILIES, SparseEncoder, SparseOptions, load_sparse_encoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +41,11 @@ class TermSide:
 
     def queries(self, texts: Sequence[str]) -> Terms:
         return self.encoder.encode_queries(texts)
+
+    @property
+    def model_free(self) -> bool:
+        """Whether no model sees documents: terms are their words, or their ids."""
+        return isinstance(self.encoder, Analyzer) or self.encoder.spec.family in (BINARY, "beta")
 
     @property
     def embed(self) -> Embed | None:
