@@ -58,7 +58,7 @@ def assert_equal(index: plait.Retriever, other: plait.Retriever, searches: list[
     for search in searches:
         wanted = found(other, **search)
         assert wanted and found(index, **search) == pytest.approx(wanted, rel=1e-5), search
-        for id in wanted:
+        for id in [*wanted][:2]:
             one, two = (i.explain(QUERY, id, 9, **search) for i in (index, other))
             assert one.score == pytest.approx(two.score, rel=1e-5) and [t.term for t in one.terms] == [
                 t.term for t in two.terms
@@ -76,8 +76,16 @@ def as_bulk(index: plait.Retriever) -> None:
     assert index.add(ROWS, defer=True) == 5
 
 
-@pytest.mark.parametrize("write", [as_upsert, as_bulk])
-@pytest.mark.parametrize("state", ["fresh", "sealed", "compacted", "reopened", "restored"])
+@pytest.mark.parametrize(
+    ("write", "state"),
+    [
+        (as_upsert, "fresh"),
+        (as_upsert, "sealed"),
+        (as_bulk, "compacted"),
+        (as_bulk, "reopened"),
+        (as_upsert, "restored"),
+    ],
+)
 def test_nothing_is_left_of_having_waited(tmp_path: Path, write: Callable[..., None], state: str) -> None:
     settings = {"reduce": ["idf:80%"], "dim": 24}
     index, whole = made(tmp_path / "c", **settings), made(tmp_path / "whole", **settings)
