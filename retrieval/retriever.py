@@ -33,7 +33,7 @@ from .recipe import parse as parse_recipe
 from .routes import Queries, Route, as_filter, find, route_of, terms_of
 from .sides import Batch, batches, of_queries
 from .systems import System, system_named
-from .term_side import TermSide, restored, stored_fields
+from .term_side import TermSide, model_free, restored, stored_fields
 
 
 class Retriever:
@@ -386,6 +386,8 @@ class Retriever:
 
     def route(self, search: dict[str, Any], k: int | None) -> Route:
         route = route_of(search, self.system, self.collection, k)
+        early = [field for field, stored in stored_fields(self.settings).items() if model_free(stored["name"])]
+        route = replace(route, late=tuple(lane for lane in route.lanes if lane not in early))
         if route.mode != "rerank":
             return route
         scorer = route.field if route.scorer == "tokens" and not self.has_tokens else route.scorer

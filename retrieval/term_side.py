@@ -44,8 +44,8 @@ class TermSide:
 
     @property
     def model_free(self) -> bool:
-        """Whether no model sees documents: terms are their words, or their ids."""
-        return isinstance(self.encoder, Analyzer) or self.encoder.spec.family in (BINARY, "beta")
+        """See the function."""
+        return model_free(self.name)
 
     @property
     def embed(self) -> Embed | None:
@@ -70,6 +70,11 @@ class TermSide:
             known = self.encoder.names(query)
             return [known.get(int(key), f"key {key}") for key in keys]
         return self.encoder.names(keys)
+
+
+def model_free(name: str) -> bool:
+    """Whether no model sees documents, by what `load_terms` takes: terms are their words, or their ids."""
+    return name == BINARY or name.partition(":")[0] in ("bm25", "beta")
 
 
 def named_fields(given: Sequence[str]) -> str | dict[str, str] | None:

@@ -135,6 +135,22 @@ def test_it_waits_at_the_end_of_what_late_interaction_ranks(tmp_path: Path) -> N
     assert [hit.id for hit in index.search(QUERY, 9, mode="rerank")] == [hit.id for hit in ranked]
 
 
+@pytest.mark.parametrize("fusion", ["rrf", "weighted"])
+def test_a_hybrid_search_does_not_hold_it_against_a_document(tmp_path: Path, fusion: str) -> None:
+    """Where it cannot be yet, it counts as it does elsewhere: the best by terms is not behind all that have embeddings."""
+    index = made(tmp_path / "c")
+    index.upsert(ROWS[1:])
+    index.upsert(ROWS[:1], defer=True)
+    lanes = [[hit.id for hit in index.search(QUERY, 9, field=field)] for field in FIELDS]
+    assert lanes[0][0] == lanes[1][0] == "a"
+    first, second, *_ = index.search(QUERY, 9, mode="hybrid", fusion=fusion)
+    assert first.id == "a" and first.score > second.score
+    assert first.score == pytest.approx(3 / 61 if fusion == "rrf" else 3)
+    assert index.explain(QUERY, "a", 9, mode="hybrid", fusion=fusion).stages[-1].score == first.score
+    assert index.search(QUERY, 9, lanes=("tokens", "bm25"), weights=(1, 3))[0].score == pytest.approx(4 / 61)
+    assert index.search(QUERY, 9, lanes=("sets", "bm25"))[0].score == pytest.approx(2 / 61)
+
+
 def test_it_is_left_alone_when_it_has_changed_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index, texts = made(tmp_path / "c"), dict(TEXTS)
     index.upsert(ROWS, defer=True)
