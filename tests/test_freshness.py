@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from plait.index.backup import create_snapshot, restore_snapshot
 from plait.index.checkup import check_collection
-from plait.index.errors import InvalidArgument, NotFound
+from plait.index.errors import FailedPrecondition, InvalidArgument, NotFound
 from plait.index.maintenance import Policy
 from plait.retrieval import freshness
 
@@ -271,16 +271,33 @@ def test_an_error_of_the_encoder_ends_the_background_and_nothing_else(
     assert index.encode_pending().count == 4
 
 
-def test_two_that_encode_do_it_once(tmp_path: Path) -> None:
+def test_an_interrupted_build_ends_no_background(tmp_path: Path) -> None:
     index = made(tmp_path / "c")
+    index.upsert(ROWS[:2], defer=True)
+    with index.collection.builder() as builder:
+        builder.add(*next(index.batches(ROWS[2:], defer=True)), defer=True)
+    assert not index.pending.step() and index.pending.problem is None
+    with pytest.raises(FailedPrecondition, match="an interrupted build has 3 documents"):
+        index.encode_pending()
+    with index.collection.builder() as builder:
+        builder.publish()
+    assert index.pending.step() and index.encode_pending().count == 3
+
+
+def test_two_that_encode_do_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index, seen = made(tmp_path / "c"), []
     index.upsert(ROWS, defer=True)
+    documents = type(index.encoding).documents
+    monkeypatch.setattr(
+        type(index.encoding), "documents", lambda self, texts: seen.extend(texts) or documents(self, texts)
+    )
     counts: list[int] = []
     threads = [threading.Thread(target=lambda: counts.append(index.encode_pending().count)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sum(counts) == 5 and len(index.pending) == 0
+    assert sum(counts) == len(seen) == 5 and len(index.pending) == 0
 
 
 def test_where_nothing_can_be_deferred_the_error_says_what_can(tmp_path: Path) -> None:
