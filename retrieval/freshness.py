@@ -76,7 +76,7 @@ class Pending:
 
     def step(self) -> bool:
         """Encodes the next batch, in the background; whether there was one. An error ends it, and nothing else."""
-        if self.problem:
+        if self.problem or self._retriever.collection.failure:
             return False
         try:
             with self._retriever.collection.catalog.reading() as view:
@@ -85,7 +85,7 @@ class Pending:
             with self._alone:
                 return self._batch(TOGETHER)[1] > 0
         except Unavailable:
-            return False
+            return False  # a bulk write has begun meanwhile
         except Exception as error:
             self.problem = f"{type(error).__name__}: {error}"
             return False

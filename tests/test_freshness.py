@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +13,8 @@ from typing import Any
 import pytest
 from plait.index.backup import create_snapshot, restore_snapshot
 from plait.index.checkup import check_collection
-from plait.index.errors import FailedPrecondition, InvalidArgument, NotFound
+from plait.index.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from plait.index.live import LiveWriter
 from plait.index.maintenance import Policy
 from plait.retrieval import freshness
 
@@ -271,7 +274,10 @@ def test_an_error_of_the_encoder_ends_the_background_and_nothing_else(
     assert index.encode_pending().count == 4
 
 
-def test_an_interrupted_build_ends_no_background(tmp_path: Path) -> None:
+def test_a_build_that_waits_ends_no_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> Any:
+        raise Unavailable("a bulk write is under way")
+
     index = made(tmp_path / "c")
     index.upsert(ROWS[:2], defer=True)
     with index.collection.builder() as builder:
@@ -281,7 +287,43 @@ def test_an_interrupted_build_ends_no_background(tmp_path: Path) -> None:
         index.encode_pending()
     with index.collection.builder() as builder:
         builder.publish()
+    # One that begins while texts are encoded is as little of a reason to end.
+    with monkeypatch.context() as patched:
+        patched.setattr(LiveWriter, "complete", refused)
+        assert not index.pending.step() and index.pending.problem is None
+    # After a write that failed on the disk there is nothing to encode for.
+    with monkeypatch.context() as patched:
+        patched.setattr(index.collection.catalog, "failure", "disk full")
+        patched.setattr(index, "batches", None)
+        assert not index.pending.step() and index.pending.problem is None
     assert index.pending.step() and index.encode_pending().count == 3
+
+
+CHILD = """
+import sys, plait
+from plait.retrieval import freshness
+freshness.TOGETHER = 1
+plait.open(sys.argv[1], policy=None).encode_pending(progress=lambda done, total: print(done, flush=True))
+"""
+
+
+def test_who_is_killed_while_it_encodes_has_lost_nothing(tmp_path: Path) -> None:
+    index, whole = made(tmp_path / "c"), made(tmp_path / "whole")
+    index.upsert(ROWS, defer=True)
+    whole.upsert(ROWS)
+    index.close()
+    for _ in range(2):
+        child = subprocess.Popen([sys.executable, "-c", CHILD, tmp_path / "c"], stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None and child.stdout.readline() == "1\n"
+        child.kill()
+        child.wait()
+        child.stdout.close()
+        assert check_collection(tmp_path / "c") == []
+    index = plait.open(tmp_path / "c", policy=None)
+    assert found(index, field="bm25") == found(whole, field="bm25")
+    assert len(index.pending) + len(found(index, mode="tokens")) == 5 and len(index.pending) <= 3
+    index.encode_pending()
+    assert_equal(index, whole)
 
 
 def test_two_that_encode_do_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
