@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .catalog import Catalog, allocate, next_segment, put_documents, put_meta, put_resource
+from .catalog import Catalog, allocate, next_segment, put_documents, put_meta, put_pending, put_resource
 from .errors import DataLoss, FailedPrecondition, InvalidArgument
 from .representations import Representations, Schema
 from .segment import SegmentWriter, seal, segment_folder, tidy
@@ -69,6 +69,7 @@ class Builder:
         payloads: Sequence[dict[str, Any]] | None = None,
         terms: Terms | Mapping[str, Terms] | None = None,
         encoded: bool = False,
+        defer: bool = False,
     ) -> None:
         """Adds a batch of documents; durable when it returns. A refused batch leaves everything as it was.
 
@@ -76,13 +77,14 @@ class Builder:
             tokens: None where the collection holds terms alone.
             terms: sparse rows, where the collection holds terms; by field where it holds several.
             encoded: the tokens' vectors are records of the collection's codec already (codecs.py), kept as they are.
+            defer: as in `LiveWriter.upsert`.
 
         Raises:
             AlreadyExists: an id occurs twice or is in the collection.
             InvalidArgument: NaN, wrong dimension, counts that differ, an id that is no non-empty string; terms or tokens
                 where the collection has none, or none where it has them.
         """
-        batch, payloads = checked(self._schema, ids, tokens, payloads, terms, encoded)
+        batch, payloads = checked(self._schema, ids, tokens, payloads, terms, encoded, defer)
         if not ids:
             return
         fresh = self._segment is None
@@ -93,8 +95,11 @@ class Builder:
             before = segment.sync()
         try:
             with self._catalog.writing() as view:
-                agree(view, batch.tokens)
                 numbers = allocate(view, len(ids))
+                if defer:
+                    put_pending(view, numbers)
+                else:
+                    agree(view, batch.tokens)
                 with self._catalog.files():
                     segment.append(np.array(numbers, np.int64), batch)
                     staged = segment.sync()
@@ -178,9 +183,12 @@ def checked(
     payloads: Sequence[dict[str, Any]] | None,
     terms: Terms | Mapping[str, Terms] | None,
     encoded: bool = False,
+    defer: bool = False,
 ) -> tuple[Representations, Sequence[dict[str, Any]]]:
     """Refuses a batch that this collection could not take."""
-    batch = schema.check(tokens, terms, len(ids), encoded)
+    if defer and tokens is not None:
+        raise InvalidArgument("defer leaves tokens out until later, and tokens are given; leave one of them out")
+    batch = schema.deferred(terms, len(ids)) if defer else schema.check(tokens, terms, len(ids), encoded)
     payloads = [{}] * len(ids) if payloads is None else payloads
     if not len(ids) == len(batch) == len(payloads):
         raise InvalidArgument(

@@ -37,6 +37,13 @@ CREATE TABLE growing (number INTEGER PRIMARY KEY, added REAL NOT NULL, length IN
 CREATE TABLE tombstones (number INTEGER PRIMARY KEY, seq INTEGER NOT NULL);
 CREATE INDEX tombstones_seq ON tombstones (seq);
 """
+_PENDING = (
+    "CREATE TABLE IF NOT EXISTS pending (number INTEGER PRIMARY KEY)",
+    # Not a line of `bury`: a plait that knows no such table keeps it right as well, so that the format need not rise.
+    "CREATE TRIGGER IF NOT EXISTS pending_gone AFTER DELETE ON documents "
+    "BEGIN DELETE FROM pending WHERE number = old.number; END",
+)
+"""Made by the first write that defers something: documents that wait for what a model computes of them."""
 # After one of these a later sync may claim success for pages that were lost: nothing more may be written.
 _POISON = (*DISK, "SQLITE_CORRUPT")
 
@@ -221,6 +228,13 @@ def put_payload(view: View, document: Document) -> None:
     payload = _json(document)
     crc = checksum(document.number, document.id, payload or "")
     view.db.execute("UPDATE documents SET payload = ?, crc = ? WHERE number = ?", (payload, crc, document.number))
+
+
+def put_pending(view: View, numbers: Iterable[int]) -> None:
+    """Documents wait from now on, until they are written again or deleted."""
+    for sql in _PENDING:
+        view.db.execute(sql)
+    view.db.executemany("INSERT INTO pending VALUES (?)", [(n,) for n in numbers])
 
 
 def allocate(view: View, count: int) -> range:

@@ -22,7 +22,8 @@ def check_collection(path: Path) -> list[str]:
     """What is wrong, in words; empty when all is well. Reads everything once; writes nothing.
 
     Invariants: SQLite's own; files as their manifests say; offsets rise, keys too; every document lives in exactly one place (a
-    segment, or among the fresh ones); what a segment holds beyond that has a tombstone; counts agree.
+    segment, or among the fresh ones); what a segment holds beyond that has a tombstone; counts agree; documents that wait
+    for their tokens have none.
     """
     try:
         catalog = Catalog(path)
@@ -52,6 +53,7 @@ def _problems(path: Path, view: View) -> list[str]:
         view.resource(row[0])
     schema = Schema.of(view)
     places: list[np.ndarray] = []
+    pending = view.pending()
     for row in view.segments():
         if not row.published:
             continue
@@ -61,6 +63,8 @@ def _problems(path: Path, view: View) -> list[str]:
             problems.append(str(error))
             continue
         places.append(segment.documents)
+        early = segment.documents[(segment.tokens.lengths > 0) & np.isin(segment.documents, pending)]
+        problems += [_early(view, number) for number in early.tolist()]
         problems += [f"{segment.folder}: {fault}" for fault in _faults(segment, row, schema)]
     problems += _documents(view, schema)
     if not problems:
@@ -141,14 +145,22 @@ def _documents(view: View, schema: Schema) -> list[str]:
             after = page[-1].id
     except (DataLoss, sqlite3.DatabaseError) as error:
         problems.append(str(error))
+    pending = set(view.pending().tolist())
     for number, blob in view.growing():
         try:
-            if (held := unpack(blob, schema.codec).terms).keys() != schema.terms.keys():
+            document = unpack(blob, schema.codec)
+            if number in pending and len(document.tokens.vectors):
+                problems.append(_early(view, number))
+            if (held := document.terms).keys() != schema.terms.keys():
                 said = f"has {_said(held)} and the collection {_said(schema.terms)}"
                 problems.append(f"{view.path}: document number {number} {said}")
         except DataLoss as error:
             problems.append(f"{view.path}: document number {number}: {error}")
     return problems
+
+
+def _early(view: View, number: int) -> str:
+    return f"{view.path}: document number {number} waits for its tokens and has some"
 
 
 def _balance(view: View, places: list[np.ndarray]) -> list[str]:
@@ -162,6 +174,8 @@ def _balance(view: View, places: list[np.ndarray]) -> list[str]:
         problems.append(f"{len(lost)} documents have no tokens anywhere, first number {lost[0]}")
     if len(extra := np.setdiff1d(np.setdiff1d(held, dead), living)):
         problems.append(f"{len(extra)} documents have tokens but no entry and no tombstone, first number {extra[0]}")
+    if len(gone := np.setdiff1d(view.pending(), living)):
+        problems.append(f"{len(gone)} documents wait for their tokens and are not there, first number {gone[0]}")
     if len(both := np.intersect1d(dead, living)):
         problems.append(f"{len(both)} documents are alive and dead, first number {both[0]}")
     return problems

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ class Collection:
         policy: Policy | None = None,
         verify: bool = True,
         place: Place | None = None,
+        chore: Callable[[], bool] | None = None,
     ):
         """
         Args:
@@ -64,13 +65,15 @@ class Collection:
             verify: compare every segment's checksums when it is opened. Reads all of it once; without, a damaged
                 file of the right size is found by `check` alone.
             place: puts segments elsewhere as they are opened (`plait.device.placement.Placement`).
+            chore: further work for the background, done whenever sealing and merging have nothing to do; it says whether it
+                did something. None: there is none.
         """
         self.path = Path(path)
         self.catalog = Catalog(self.path)
         with self.catalog.reading() as view:
             self.schema = Schema.of(view, kept_in(self.catalog))
             self.store = str(view.meta("store"))
-        self._device, self._threads, self._policy = device, threads, policy
+        self._device, self._threads, self._policy, self._chore = device, threads, policy, chore
         self._loader = Loader(self.path, self.schema.codec, device, threads, verify, place)
         self.maintenance = Maintenance(self.path, self.catalog, self.schema, self.store, device, threads)
         self._lock: weakref.finalize | None = None
@@ -220,15 +223,17 @@ class Collection:
 
     @property
     def live(self) -> LiveWriter:
-        """Upserts, deletes, payload updates. Takes the write lock until `close`; starts background work if there is a policy.
+        """Upserts, deletes, payload updates. Takes the write lock until `close`; starts background work if there is any.
 
         Raises:
             Unavailable: another process writes, or background work failed.
         """
         self._acquire()
         with self._locking:
-            if self._policy and self._background is None:
-                self._background = Background(self.maintenance, self._policy)
+            if self._background is None and (self._policy or self._chore):
+                steps = [partial(self.maintenance.step, self._policy)] if self._policy else []
+                look_s = min(1.0, self._policy.seal_age_s) if self._policy else 1.0
+                self._background = Background([*steps, *([self._chore] if self._chore else [])], look_s)
                 self._background.start()
             background = self._background
         if background:

@@ -25,6 +25,7 @@ def collection_stats(path: Path, snapshot: Snapshot, schema: Schema, store: str)
         "tokens": tokens,
         "fresh": fresh,
         "dead": len(view.tombstones()),
+        "pending": view.count_pending(),
         "seq": view.meta("seq"),
         "segments": [
             {

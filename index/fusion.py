@@ -1,6 +1,8 @@
 """Fusion: one ranking from several of the same query, token vectors and terms for instance.
 
-Pure functions on `Hits`. A result holds every document of any ranking, best first; ties by document number.
+Pure functions on `Hits`. A result holds every document of any ranking, best first; ties by document number. A ranking may be
+blind to documents: it cannot hold them, whatever they say. Such a document counts there as it does, on the weighted mean, in the
+others, for a lower score would say that it was looked at.
 """
 
 from __future__ import annotations
@@ -12,10 +14,14 @@ import numpy as np
 from .errors import InvalidArgument
 from .hits import Hits, best
 
+Blind = Sequence[np.ndarray]
+"""For each ranking (n,) int64 numbers of documents."""
 NORMALISE = ("minmax", "none", "zscore")
 
 
-def rrf(rankings: Sequence[Hits], k: float = 60, weights: Sequence[float] | None = None) -> Hits:
+def rrf(
+    rankings: Sequence[Hits], k: float = 60, weights: Sequence[float] | None = None, blind: Blind | None = None
+) -> Hits:
     """Reciprocal rank fusion: score(d) = sum_r w_r / (k + rank_r(d)), over the rankings that hold d; ranks from 1.
 
     Cormack, Clarke, Buettcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning methods",
@@ -24,6 +30,7 @@ def rrf(rankings: Sequence[Hits], k: float = 60, weights: Sequence[float] | None
     Args:
         k: larger: less between the first ranks, more for being in several rankings.
         weights: one for each ranking; None: all 1.
+        blind: for each ranking, the documents that it cannot hold.
 
     Raises:
         InvalidArgument: k below 0, a weight too many or too few or not finite.
@@ -31,10 +38,15 @@ def rrf(rankings: Sequence[Hits], k: float = 60, weights: Sequence[float] | None
     if not (np.isfinite(k) and k >= 0):
         raise InvalidArgument(f"k is {k}; it must be at least 0 (60 is usual)")
     values = [1 / (k + np.arange(1, len(r) + 1)) for r in rankings]
-    return _sum(rankings, values, [0.0] * len(rankings), weights)
+    return _sum(rankings, values, [0.0] * len(rankings), weights, blind)
 
 
-def weighted(rankings: Sequence[Hits], weights: Sequence[float] | None = None, normalise: str = "minmax") -> Hits:
+def weighted(
+    rankings: Sequence[Hits],
+    weights: Sequence[float] | None = None,
+    normalise: str = "minmax",
+    blind: Blind | None = None,
+) -> Hits:
     """A weighted sum of scores: score(d) = sum_r w_r n_r(d), with n_r a ranking's scores made comparable.
 
     `minmax`: (s - min) / (max - min) over the ranking's hits; all 1 where they are equal. `zscore`: (s - mean) / standard
@@ -44,6 +56,7 @@ def weighted(rankings: Sequence[Hits], weights: Sequence[float] | None = None, n
 
     Args:
         weights: one for each ranking; None: all 1.
+        blind: for each ranking, the documents that it cannot hold.
 
     Raises:
         InvalidArgument: another `normalise`, a weight too many or too few or not finite.
@@ -52,7 +65,7 @@ def weighted(rankings: Sequence[Hits], weights: Sequence[float] | None = None, n
         raise InvalidArgument(f"normalise is {normalise!r}; it must be one of {', '.join(NORMALISE)}")
     values = [_normalised(r.scores.astype(np.float64), normalise) for r in rankings]
     lowest = [float(v.min()) if normalise == "zscore" and len(v) else 0.0 for v in values]
-    return _sum(rankings, values, lowest, weights)
+    return _sum(rankings, values, lowest, weights, blind)
 
 
 def _normalised(scores: np.ndarray, how: str) -> np.ndarray:
@@ -65,16 +78,25 @@ def _normalised(scores: np.ndarray, how: str) -> np.ndarray:
 
 
 def _sum(
-    rankings: Sequence[Hits], values: Sequence[np.ndarray], lacking: Sequence[float], weights: Sequence[float] | None
+    rankings: Sequence[Hits],
+    values: Sequence[np.ndarray],
+    lacking: Sequence[float],
+    weights: Sequence[float] | None,
+    blind: Blind | None,
 ) -> Hits:
     factors = [1.0] * len(rankings) if weights is None else list(weights)
     if len(factors) != len(rankings) or not np.isfinite(factors).all():
         raise InvalidArgument(f"weights are {factors} for {len(rankings)} rankings; give one finite number for each")
     docs = np.unique(np.concatenate([np.zeros(0, np.int64), *(r.docs for r in rankings)]))
-    total = np.zeros(len(docs))
-    for ranking, value, rest, factor in zip(rankings, values, lacking, factors, strict=True):
+    total, seen, whole = np.zeros(len(docs)), np.zeros(len(docs)), 0.0
+    for r, (ranking, value, rest, factor) in enumerate(zip(rankings, values, lacking, factors, strict=True)):
         column = np.full(len(docs), rest)
         column[np.searchsorted(docs, ranking.docs)] = value
-        total += factor * column
+        sees = np.ones(len(docs), bool) if blind is None else ~np.isin(docs, blind[r])
+        total += factor * column * sees
+        seen += abs(factor) * sees
+        whole += abs(factor)
+    # Exactly 1 for a document that every ranking sees.
+    total *= np.divide(whole, seen, out=np.ones(len(docs)), where=seen > 0)
     # Rounded first: what differs only by the order of summation ties.
     return best(docs, total.astype(np.float32), len(docs))

@@ -119,8 +119,13 @@ def extend(chunks: list[Segment], rows: list[tuple[int, bytes]], codec: Codec) -
         return chunks
     numbers = np.array([n for n, _ in rows], np.int64)
     grown = [*chunks, in_memory(numbers, concatenate([unpack(blob, codec) for _, blob in rows]), codec)]
-    while len(grown) > 1 and grown[-2].contents.size < 2 * grown[-1].contents.size + 1:
+    while len(grown) > 1 and _moved(grown[-2]) < 2 * _moved(grown[-1]) + 1:
         a, b = grown[-2:]
         joined = concatenate([a.contents, b.contents])
         grown[-2:] = [in_memory(np.concatenate([a.documents, b.documents]), joined, codec)]
     return grown
+
+
+def _moved(chunk: Segment) -> int:
+    """What joining it moves. Documents that wait for their tokens have a size of 0, and are moved all the same."""
+    return len(chunk.documents) + chunk.contents.size

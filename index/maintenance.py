@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from .view import SegmentRow
 
 _BATCH = 4096
 _LULL_S = 0.05
+_WAITING = 64
+"""Tokens that a document counts for which has none yet: its terms are searched exactly until it is sealed."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ class Maintenance:
             rows, dead = [r for r in view.segments() if r.published], view.tombstones()
         tiers: dict[int, list[int]] = {}
         for row in rows:
-            tiers.setdefault(int(np.log(max(1, row.tokens)) / np.log(policy.fanout)), []).append(row.number)
+            size = max(1, row.tokens, row.documents)
+            tiers.setdefault(int(np.log(size) / np.log(policy.fanout)), []).append(row.number)
         for _, numbers in sorted(tiers.items()):
             if len(numbers) >= policy.fanout:
                 return numbers
@@ -137,6 +140,7 @@ class Maintenance:
                 if view.meta("next") > view.meta("visible"):
                     return False
                 _, tokens, oldest = view.growing_size()
+                tokens += _WAITING * view.count_pending(after=view.meta("sealed"))
             aged = oldest is not None and (time.time() if now is None else now) - oldest >= policy.seal_age_s
             if (tokens >= policy.seal_tokens or aged) and self.seal():
                 return True
@@ -203,11 +207,17 @@ class _Written:
 
 
 class Background(threading.Thread):
-    """Runs maintenance whenever it is due, until stopped. What goes wrong is kept in `error` and ends the thread."""
+    """Takes steps whenever one is due, until stopped. What goes wrong is kept in `error` and ends the thread."""
 
-    def __init__(self, maintenance: Maintenance, policy: Policy):
+    def __init__(self, steps: Sequence[Callable[[], bool]], look_s: float = 1.0):
+        """
+        Args:
+            steps: each does the next thing that is due, and says whether there was one. A later one is for when all before it
+                have nothing to do.
+            look_s: seconds after which it looks, though nobody told it to.
+        """
         super().__init__(name="plait-maintenance", daemon=True)
-        self._maintenance, self._policy = maintenance, policy
+        self._steps, self._look_s = steps, look_s
         self._wake, self._stop_now = threading.Event(), False
         self.error: Exception | None = None
 
@@ -217,12 +227,12 @@ class Background(threading.Thread):
 
     def run(self) -> None:
         while not self._stop_now:
-            self._wake.wait(min(1.0, self._policy.seal_age_s))
+            self._wake.wait(self._look_s)
             # A look takes milliseconds where many are dead: one answers for all writes of this time.
             time.sleep(_LULL_S)
             self._wake.clear()
             try:
-                while not self._stop_now and self._maintenance.step(self._policy):
+                while not self._stop_now and any(step() for step in self._steps):
                     pass
             except (PlaitError, OSError) as error:
                 self.error = error

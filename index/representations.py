@@ -129,6 +129,24 @@ class Schema:
         vectors = _no_tokens(count) if given is None else self._tokens(given, encoded)
         return Representations(vectors, {name: self._rows(name, by_name[name], count) for name in self.terms})
 
+    def deferred(self, terms: Terms | Mapping[str, Terms] | None, count: int) -> Representations:
+        """Documents of which these terms alone are there yet: no tokens, a global vector of zeros, no terms in the other fields.
+
+        Refuses as `check` does; InvalidArgument too where no field's terms are given, by which the documents could be found.
+        """
+        by_name = {} if terms is None else self._by_name(terms)
+        if not by_name:
+            raise InvalidArgument(
+                "defer leaves out what comes later; give terms of some field, to find the documents by"
+            )
+        whole = np.zeros((count, self.vector), np.float16) if self.vector else None
+        vectors = np.zeros((0, self.codec.width), self.codec.dtype)
+        rows = {
+            name: self._rows(name, by_name[name], count) if name in by_name else term_rows.none(count, field.per_token)
+            for name, field in self.terms.items()
+        }
+        return Representations(Tokens(vectors, np.zeros(count + 1, np.int64), globals_=whole), rows)
+
     def _by_name(self, terms: Terms | Mapping[str, Terms]) -> Mapping[str, Terms]:
         if isinstance(terms, Terms):
             first = self.need_terms()

@@ -153,6 +153,13 @@ def explain(parts: list[Part], query: np.ndarray, doc: int, scoring: Scoring, pa
     return Alignment(float(given.sum()), given, met, np.where(rows >= 0, rows - first, -1), document)
 
 
+def unmet(parts: list[Part], query: np.ndarray, doc: int) -> Alignment:
+    """That of a document whose tokens are still to come: nothing met, and nothing imputed."""
+    part, position = locate(parts, doc)
+    zeros = np.zeros(len(query), np.float32)
+    return Alignment(0.0, zeros, zeros, np.full(len(query), -1), part.segment.document(position))
+
+
 def locate(parts: list[Part], doc: int) -> tuple[Part, int]:
     """The segment that holds a document, and the document's position in it."""
     for part in parts:

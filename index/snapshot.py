@@ -23,7 +23,7 @@ from .hits import Hits
 from .kernels import widen
 from .representations import Schema
 from .scoring import Scoring, SearchParams, TermParams
-from .search import Alignment, Part, TokenStore, explain, locate, search
+from .search import Alignment, Part, TokenStore, explain, locate, search, unmet
 from .segment import Segment, segment_folder
 from .stores import open_codes, open_store, open_terms
 from .term_rows import TermRows, from_terms
@@ -140,9 +140,10 @@ class Snapshot:
         The filter is applied before anything is scored. `exact` compares with every stored token, whatever the store.
         """
         vectors = self._vectors(queries)
+        parts = self._embedded(filter, exact)
         if scoring.tokens == "same_id":
-            return same_id.search(self.parts(filter, exact), same_id.queries_of(vectors, self._schema.vector), k)
-        return search(self.parts(filter, exact), vectors, k, scoring, params)
+            return same_id.search(parts, same_id.queries_of(vectors, self._schema.vector), k)
+        return search(parts, vectors, k, scoring, params)
 
     def explain(
         self,
@@ -153,11 +154,16 @@ class Snapshot:
         filter: Filter | None = None,
         exact: bool = False,
     ) -> Alignment:
-        """Why document number `doc` has its score for one query. The filter counts: XTR's imputed values depend on it."""
+        """Why document number `doc` has its score for one query. The filter counts: XTR's imputed values depend on it.
+
+        Of a document that waits for its tokens nothing contributes.
+        """
         vectors = self._vectors(query)
         if scoring.tokens == "same_id":
             (one,) = same_id.queries_of(vectors, self._schema.vector)
             return same_id.explain(self.state.parts, one, doc)
+        if scoring.tokens == "all" and self.view.pending_among(np.array([doc])).any():
+            return unmet(self.state.parts, vectors.vectors, doc)
         return explain(self.parts(filter, exact), widen(vectors.vectors), doc, scoring, params)
 
     def score_tokens(
@@ -166,7 +172,7 @@ class Snapshot:
         """(docs,) float32: exact scores of one query with given documents, whatever found them, in their order.
 
         MaxSim: products and sums are float32 over the stored float16 rows, read in place; minus infinity for a document
-        without tokens. With tokens of `same_id` alone, where the scoring says so: as `same_id.py` has it.
+        without tokens, but 0 for one that waits for its tokens: what found it keeps it. With tokens of `same_id` alone, where the scoring says so: as `same_id.py` has it.
 
         Raises:
             InvalidArgument: not exactly one query, or it does not fit the collection.
@@ -176,7 +182,10 @@ class Snapshot:
         if scoring.tokens == "same_id":
             (one,) = same_id.queries_of(vectors, self._schema.vector)
             return same_id_scores(self.state.parts, one, numbers)
-        return token_scores(self.state.parts, widen(vectors.vectors), numbers, threads)
+        scores = token_scores(self.state.parts, widen(vectors.vectors), numbers, threads)
+        none = np.flatnonzero(scores == -np.inf)
+        scores[none[self.view.pending_among(numbers[none])]] = 0
+        return scores
 
     def search_vectors(
         self, queries: np.ndarray, k: int = 10, filter: Filter | None = None, exact: bool = False
@@ -185,7 +194,7 @@ class Snapshot:
 
         The filter is applied before anything is scored. `exact` reads every vector, where bounds would leave some out.
         """
-        return dense.search(self.parts(filter, exact), self._whole(queries), k)
+        return dense.search(self._embedded(filter, exact), self._whole(queries), k)
 
     def score_vectors(self, query: np.ndarray, docs: Sequence[int] | np.ndarray) -> np.ndarray:
         """(docs,) float32: the scores that `search_vectors` gives for one query (width,). Errors: `score_tokens`."""
@@ -203,7 +212,8 @@ class Snapshot:
     ) -> list[Hits]:
         """The k best documents of every query by the sum of `search_terms` and `search_vectors`, exactly (`added.py`)."""
         name = self._schema.need_terms(field)
-        return added.search(self.parts(filter, exact), name, self._rows(name, terms), self._whole(vectors), k)
+        parts = self._embedded(filter, exact)
+        return added.search(parts, name, self._rows(name, terms), self._whole(vectors), k)
 
     def search_terms(
         self,
@@ -270,6 +280,21 @@ class Snapshot:
             parts = [replace(p, allowed=np.isin(p.segment.documents, found, assume_unique=True)) for p in parts]
         return [replace(p, store=ExactStore(p.segment), codes=None) for p in parts] if exact else parts
 
+    def _embedded(self, filter: Filter | None, exact: bool) -> list[Part]:
+        """The parts without documents that wait, whose global vectors are zeros: without tokens they are not found anyway."""
+        parts = self.parts(filter, exact)
+        return [_mark(part, self._pending) for part in parts] if self._schema.vector else parts
+
+    @property
+    def _nothing_yet(self) -> bool:
+        """Whether documents wait for their tokens, and no other has any."""
+        empty = not any(len(part.segment.tokens.vectors) for part in self.state.parts)
+        return empty and self.view.count_pending() > 0
+
+    @cached_property
+    def _pending(self) -> np.ndarray:
+        return self.view.pending()
+
     def tokens(self, number: int) -> Tokens:
         """The stored tokens of one document, their vectors as float32."""
         part, position = locate(self.state.parts, number)
@@ -287,6 +312,9 @@ class Snapshot:
 
     def _vectors(self, queries: Tokens) -> Tokens:
         self._schema.need_tokens()
+        if self._nothing_yet:
+            # Compared with nothing: not even a width is known before what reduces it was learned from documents.
+            queries = queries.with_vectors(np.zeros((len(queries.vectors), self._schema.dim), np.float32))
         return check(queries, self._schema.dim)
 
     def _whole(self, queries: np.ndarray) -> np.ndarray:

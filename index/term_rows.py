@@ -57,6 +57,13 @@ class TermRows:
         return Terms(sparse.csr_array(parts, shape=shape), self.row_offsets)
 
 
+def none(documents: int, per_token: bool = False) -> TermRows:
+    """Documents without any weight."""
+    empty = np.zeros(documents + 1, np.int64)
+    offsets, row_offsets = (np.zeros(1, np.int64), empty) if per_token else (empty, None)
+    return TermRows(offsets, np.zeros(0, np.uint32), np.zeros(0, np.float32), row_offsets)
+
+
 def from_terms(terms: Terms, keys: int = KEYS) -> TermRows:
     """The rows as they are stored: keys rise, explicit zeros are left out, since they add nothing to any score.
 

@@ -145,6 +145,28 @@ class View:
         """(n,) int64 rising numbers of documents that died in a transaction later than `after`."""
         return self._integers("SELECT number FROM tombstones WHERE seq > ? ORDER BY number", (after,))
 
+    def pending(self, limit: int = -1) -> np.ndarray:
+        """(n,) int64 rising numbers of documents that wait for what a model computes of them; below 0: all of them."""
+        sql = "SELECT number FROM pending WHERE number < ? ORDER BY number LIMIT ?"
+        return self._integers(sql, (self.meta("visible"), limit)) if self._deferring else np.zeros(0, np.int64)
+
+    def pending_among(self, numbers: np.ndarray) -> np.ndarray:
+        """(n,) bool: which of the documents with these numbers wait."""
+        sql = "SELECT value FROM json_each(?) WHERE value IN (SELECT number FROM pending)"
+        found = self._integers(sql, (json.dumps(numbers.tolist()),)) if self._deferring else ()
+        return np.isin(numbers, found)
+
+    def count_pending(self, after: int = -1) -> int:
+        """Documents that wait, of those with greater numbers."""
+        sql = "SELECT count(*) FROM pending WHERE number > ? AND number < ?"
+        found = self.db.execute(sql, (after, self.meta("visible"))).fetchone() if self._deferring else (0,)
+        return int(found[0])
+
+    @property
+    def _deferring(self) -> bool:
+        """Whether anything was ever deferred."""
+        return self.db.execute("SELECT 1 FROM sqlite_master WHERE name = 'pending'").fetchone() is not None
+
     def _integers(self, sql: str, values: Sequence[Any]) -> np.ndarray:
         try:
             return np.array(self.db.execute(sql, values).fetchall(), np.int64).reshape(-1)

@@ -16,6 +16,8 @@ from . import projection
 from .encoder import Encoder
 from .recipe import Statistics, Step, count, needs_statistics, reduce, stop_ids
 
+SAMPLE = 2048
+"""Documents from which document frequencies and axes are learned."""
 _FIT_TOKENS = 1 << 16
 """Tokens encoded to fit a projection. More take longer; fewer let the axes depend on which documents were drawn."""
 

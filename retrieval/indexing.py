@@ -12,7 +12,8 @@ from ..index.builder import Builder
 from ..index.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from ..index.stores import Progress, token_bytes
 from .corpus import Corpus, Survey, document_text, survey
-from .retriever import SAMPLE, Retriever
+from .encoding import SAMPLE
+from .retriever import Retriever
 
 _TERM_BYTES = 8
 """A key and its weight."""

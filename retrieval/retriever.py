@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain, islice
@@ -13,32 +14,26 @@ from ..device.placement import placement
 from ..index.builder import Builder
 from ..index.calibration import DEPTHS, Calibration
 from ..index.collection import Collection
-from ..index.errors import FailedPrecondition, InvalidArgument
+from ..index.errors import FailedPrecondition, InvalidArgument, Unavailable
 from ..index.filters import compile
 from ..index.live import Written
 from ..index.maintenance import Policy
 from ..index.stores import Progress
-from ..index.terms import Terms
 from ..index.tokens import Tokens
 from ..index.view import View
 from .corpus import checked, document_text
 from .creation import prepare
+from .description import described
 from .encoder import EMBEDDED, EncoderOptions, load_encoder
-from .encoding import Encoding
+from .encoding import SAMPLE, Encoding
 from .explanation import Explanation, explained
+from .freshness import Pending, at_once
 from .hit import Hit
 from .recipe import parse as parse_recipe
 from .routes import Queries, Route, as_filter, find, route_of, terms_of
-from .sides import of_documents, of_queries
+from .sides import Batch, batches, of_queries
 from .systems import System, system_named
-from .term_side import TermSide, restored, stored_fields
-
-BATCH = 256
-"""Documents encoded, reduced and committed together."""
-SAMPLE = 2048
-"""Documents from which document frequencies and axes are learned."""
-
-Batch = tuple[list[str], Tokens | None, list[dict[str, Any]], dict[str, Terms]]
+from .term_side import TermSide, model_free, restored, stored_fields
 
 
 class Retriever:
@@ -54,6 +49,7 @@ class Retriever:
         policy: Policy | None = Policy(),
         verify: bool = True,
         device_memory: int | None = None,
+        encode_pending: bool = False,
     ):
         """
         Args:
@@ -63,13 +59,20 @@ class Retriever:
             policy: when fresh documents are sealed and segments merged in the background; None: only when told to.
             verify: compare the checksums of every segment when it is opened.
             device_memory: bytes that segments may take on the device; None: 0.8 of what is free (`device/placement.py`).
+            encode_pending: what `defer` left out is computed in the background, from the first write on; at once where documents
+                wait already and no other process writes.
         """
         self.device, self.threads, self._cache = device, threads, cache
         machine = {"device": device, "threads": threads, "place": placement(device, device_memory)}
-        self.collection = Collection(Path(path), policy=policy, verify=verify, **machine)
+        self.pending = Pending(self)
+        chore = self.pending.step if encode_pending else None
+        self.collection = Collection(Path(path), policy=policy, verify=verify, chore=chore, **machine)
         with self.collection.catalog.reading() as view:
             self.settings: dict[str, Any] = view.meta("retrieval")
         self.system: System = system_named(self.settings["system"])
+        if encode_pending and len(self.pending):
+            with suppress(Unavailable):
+                _ = self.collection.live
 
     @classmethod
     def create(
@@ -151,11 +154,11 @@ class Retriever:
         """What makes terms of texts, by field."""
         return restored(stored_fields(self.settings), device=self.device, threads=self.threads)
 
-    def add(self, documents: Iterable[dict[str, Any]], progress: Progress | None = None) -> int:
+    def add(self, documents: Iterable[dict[str, Any]], progress: Progress | None = None, defer: bool = False) -> int:
         """Encodes and adds documents in bulk: straight into a segment, visible all at once. Returns how many.
 
         Each is a dict with `id`, `text`, perhaps `title`, `vector` where this collection is given vectors, and any JSON
-        fields, which become its payload. The first call learns what the recipe needs from up to 2,048 documents.
+        fields, which become its payload. The first call learns what the recipe needs from up to 2,048 documents. `defer`: as in `upsert`.
 
         Raises:
             AlreadyExists: an id occurs twice (`upsert` replaces); nothing of this call is kept.
@@ -164,10 +167,11 @@ class Retriever:
         with self.collection.builder() as builder:
             builder.refuse_unfinished()
             head = list(islice(stream, SAMPLE))
-            self.fit(builder, head)
+            if not defer:
+                self.fit(builder, head)
             try:
-                for batch in self.batches(chain(head, stream)):
-                    builder.add(*batch)
+                for batch in self.batches(chain(head, stream), defer):
+                    builder.add(*batch, defer=defer)
             except BaseException:
                 builder.discard()
                 raise
@@ -180,20 +184,25 @@ class Retriever:
             builder.add(ids, tokens, payloads)
             return builder.publish()
 
-    def upsert(self, documents: Iterable[dict[str, Any]], durable: bool = True) -> Written:
+    def upsert(self, documents: Iterable[dict[str, Any]], durable: bool = True, defer: bool = False) -> Written:
         """Writes documents, searchable at once; one that is there under the same id is replaced.
 
         Args:
             documents: dicts as for `add`. They are committed in batches of 256, each all or nothing.
             durable: on the disk when this returns; otherwise the last writes may be lost if the machine dies.
+            defer: what a model computes comes later (`encode_pending`). Until then a document is found by the term fields that need
+                no model for documents (bm25, binary, beta); it scores 0 where `rerank` goes by what it lacks.
+
+        Raises:
+            InvalidArgument: `defer` where no term field does without a model, or nothing needs one.
         """
         stream, written = iter(documents), Written(self.seq, 0)
         head = list(islice(stream, SAMPLE))
-        if head and self.has_tokens and not self.encoding.fitted:
+        if head and not defer and self.has_tokens and not self.encoding.fitted:
             with self.collection.builder() as builder:
                 self.fit(builder, head)
-        for ids, tokens, payloads, terms in self.batches(chain(head, stream)):
-            done = self.collection.live.upsert(ids, tokens, payloads, durable, terms)
+        for ids, tokens, payloads, terms in self.batches(chain(head, stream), defer):
+            done = self.collection.live.upsert(ids, tokens, payloads, durable, terms, defer)
             written = Written(done.seq, written.count + done.count)
         return written
 
@@ -202,6 +211,17 @@ class Retriever:
     ) -> Written:
         """As `upsert`, with token vectors, in one transaction."""
         return self.collection.live.upsert(ids, tokens, payloads, durable)
+
+    def encode_pending(self, limit: int | None = None, progress: Callable[[int, int], None] | None = None) -> Written:
+        """Computes what `defer` left out, batch by batch, each durable and found by everything when it is written.
+
+        The longest waiting come first. A document that is replaced or deleted meanwhile is left alone.
+
+        Args:
+            limit: so many documents at most; None: until none waits.
+            progress: called as progress(done, total).
+        """
+        return self.pending.encode(limit, progress)
 
     def delete(
         self, ids: Sequence[str] | None = None, filter: Any = None, dry_run: bool = False, durable: bool = True
@@ -269,15 +289,13 @@ class Retriever:
         """Where global vectors come from: `encoder`, `terms` (what makes them makes these), `given`; None: there are none."""
         return self.settings.get("vector")
 
-    def batches(self, documents: Iterable[dict[str, Any]]) -> Iterator[Batch]:
-        """Documents as the writer takes them: ids, tokens, payloads, terms by field."""
-        stream = map(checked, documents)
-        while batch := list(islice(stream, BATCH)):
-            own = {"id", "vector"} if self.vector_source == "given" else {"id"}
-            payloads = [{k: v for k, v in d.items() if k not in own} for d in batch]
-            encode = self.encoding.documents if self.has_tokens else None
-            tokens, terms = of_documents(batch, encode, self.term_sides, self.vector_source, self.collection.vector)
-            yield [d["id"] for d in batch], tokens, payloads, terms
+    def batches(self, documents: Iterable[dict[str, Any]], defer: bool = False) -> Iterator[Batch]:
+        """Documents as the writer takes them; with `defer`, what of them needs no model."""
+        sides, source = self.term_sides, self.vector_source
+        if defer:
+            return batches(documents, None, at_once(sides, self.settings), None, 0)
+        encode = self.encoding.documents if self.has_tokens else None
+        return batches(documents, encode, sides, source, self.collection.vector)
 
     @overload
     def search(self, query: str, k: int = 10, **search: Any) -> list[Hit]: ...  # pyright: ignore[reportOverlappingOverload]
@@ -344,19 +362,7 @@ class Retriever:
 
     def info(self) -> dict[str, Any]:
         """What this collection is, holds, weighs and finds."""
-        measured, stats = self.collection.calibration, self.collection.stats()
-        makers = {field: stored["name"] for field, stored in stored_fields(self.settings).items()}
-        if "term_fields" in stats:
-            stats["term_fields"] = [{**field, "encoder": makers.get(field["name"])} for field in stats["term_fields"]]
-        return {
-            **stats,
-            "system": self.system.name,
-            "recipe": self.settings["recipe"],
-            "encoder": self.settings["encoder"],
-            "vector_source": self.vector_source,
-            "term_encoder": next(iter(makers.values()), None),
-            "recall": measured.to_json() if measured else None,
-        }
+        return described(self)
 
     def _encoded(self, texts: Sequence[str]) -> Tokens:
         for text in texts:
@@ -380,6 +386,8 @@ class Retriever:
 
     def route(self, search: dict[str, Any], k: int | None) -> Route:
         route = route_of(search, self.system, self.collection, k)
+        early = [field for field, stored in stored_fields(self.settings).items() if model_free(stored["name"])]
+        route = replace(route, late=tuple(lane for lane in route.lanes if lane not in early))
         if route.mode != "rerank":
             return route
         scorer = route.field if route.scorer == "tokens" and not self.has_tokens else route.scorer

@@ -81,6 +81,9 @@ class Route:
     """`terms`, `sum`: the term field; `rerank`: the one whose best are scored. By default the first."""
     scorer: str = "tokens"
     """`rerank`: what scores, `tokens`, `vector` or a term field (TILDEv2 over BM25): exactly, 0 where no term is shared."""
+    late: tuple[str, ...] = ()
+    """`hybrid`: the lanes that a document is not in while it waits for what a model computes of it (`freshness.py`). There it counts
+    as it does in the others."""
     embed: Embed | None = None
     """`rerank` by a term field of `beta:`: embeds the documents that were found (SVDR's late parametric)."""
 
@@ -220,7 +223,7 @@ def find(snapshot: Snapshot, route: Route, queries: Queries, k: int) -> list[Hit
     check_named(route, queries)
     if route.mode == "hybrid":
         found = [by_lane(snapshot, route, lane, queries, max(k, route.depth)) for lane in route.lanes]
-        joined = [fused(route, rankings) for rankings in zip(*found, strict=True)]
+        joined = [fused(snapshot, route, rankings) for rankings in zip(*found, strict=True)]
         return [Hits(hits.docs[:k], hits.scores[:k]) for hits in joined]
     if route.mode == "rerank":
         found = by_lane(snapshot, route, route.field, queries, max(k, route.depth))
@@ -242,10 +245,13 @@ def rescored(snapshot: Snapshot, route: Route, query: Queries, docs: np.ndarray)
     return snapshot.score_terms(terms, docs, route.bm25.get(route.scorer), route.scorer)
 
 
-def fused(route: Route, rankings: Sequence[Hits]) -> Hits:
+def fused(snapshot: Snapshot, route: Route, rankings: Sequence[Hits]) -> Hits:
+    docs = np.unique(np.concatenate([ranking.docs for ranking in rankings]))
+    waiting = docs[snapshot.view.pending_among(docs)]
+    blind = [waiting if lane in route.late else waiting[:0] for lane in route.lanes]
     if route.fusion == "rrf":
-        return rrf(rankings, route.fusion_k, route.weights)
-    return weighted(rankings, route.weights, route.normalise)
+        return rrf(rankings, route.fusion_k, route.weights, blind)
+    return weighted(rankings, route.weights, route.normalise, blind)
 
 
 def by_lane(snapshot: Snapshot, route: Route, lane: str, queries: Queries, k: int) -> list[Hits]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..index.errors import InvalidArgument
 from ..index.terms import Terms
 from ..index.tokens import Tokens, from_vectors
-from .corpus import document_text, given_vectors
+from .corpus import checked, document_text, given_vectors
 from .routes import Queries, Route
 from .term_side import TermSide
 
@@ -16,6 +17,26 @@ if TYPE_CHECKING:
     import numpy as np
 
 Encode = Callable[[Sequence[str]], Tokens]
+Batch = tuple[list[str], Tokens | None, list[dict[str, Any]], dict[str, Terms]]
+"""Ids, tokens, payloads, terms by field."""
+BATCH = 256
+"""Documents encoded, reduced and committed together."""
+
+
+def batches(
+    documents: Iterable[dict[str, Any]],
+    encode: Encode | None,
+    terms: Mapping[str, TermSide],
+    source: str | None,
+    width: int,
+) -> Iterator[Batch]:
+    """Documents as the writer takes them. Arguments: as of `of_documents`."""
+    stream = map(checked, documents)
+    while batch := list(islice(stream, BATCH)):
+        own = {"id", "vector"} if source == "given" else {"id"}
+        payloads = [{k: v for k, v in d.items() if k not in own} for d in batch]
+        tokens, rows = of_documents(batch, encode, terms, source, width)
+        yield [d["id"] for d in batch], tokens, payloads, rows
 
 
 def of_documents(

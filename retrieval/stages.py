@@ -64,7 +64,7 @@ def stages(snapshot: Snapshot, route: Route, query: Queries, number: int, k: int
         reranked = best(docs, rescored(snapshot, route, query, docs), len(docs))
         found.append(_placed("rerank", reranked, number, k))
     if route.mode == "hybrid":
-        found.append(_placed("fusion", fused(route, rankings), number, k))
+        found.append(_placed("fusion", fused(snapshot, route, rankings), number, k))
     return found
 
 

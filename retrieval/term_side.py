@@ -12,7 +12,7 @@ from ..index.errors import FailedPrecondition, InvalidArgument
 from ..index.representations import TermField
 from ..index.terms import TERMS, Terms
 from .analyzer import KEYS, Analyzer
-from .sparse import FAMILIES, SparseEncoder, SparseOptions, load_sparse_encoder
+from .sparse import BINARY, FAMILIES, SparseEncoder, SparseOptions, load_sparse_encoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +43,11 @@ class TermSide:
         return self.encoder.encode_queries(texts)
 
     @property
+    def model_free(self) -> bool:
+        """See the function."""
+        return model_free(self.name)
+
+    @property
     def embed(self) -> Embed | None:
         """Embeds documents that were found by their tokens (`beta.py`); None: what is kept of them is what is scored."""
         return getattr(self.encoder, "embed", None)
@@ -65,6 +70,11 @@ class TermSide:
             known = self.encoder.names(query)
             return [known.get(int(key), f"key {key}") for key in keys]
         return self.encoder.names(keys)
+
+
+def model_free(name: str) -> bool:
+    """Whether no model sees documents, by what `load_terms` takes: terms are their words, or their ids."""
+    return name == BINARY or name.partition(":")[0] in ("bm25", "beta")
 
 
 def named_fields(given: Sequence[str]) -> str | dict[str, str] | None:

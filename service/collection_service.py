@@ -113,6 +113,17 @@ class CollectionMethods:
 
         return wire.CheckCollectionResponse(operation=self._start("check", request.collection, work))
 
+    def encode_pending(self, request: wire.EncodePendingRequest, call: Call) -> wire.EncodePendingResponse:
+        if request.HasField("limit") and not request.limit:
+            raise BadField("limit", "limit is 0; it must be at least 1")
+
+        def work(opened: Opened, report: Report) -> dict[str, Any]:
+            limit = request.limit if request.HasField("limit") else None
+            done = opened.retriever.encode_pending(limit, report)
+            return {"count": done.count, "seq": done.seq}
+
+        return wire.EncodePendingResponse(operation=self._start("encode", request.collection, work))
+
     def calibrate_collection(
         self, request: wire.CalibrateCollectionRequest, call: Call
     ) -> wire.CalibrateCollectionResponse:
@@ -144,7 +155,7 @@ class CollectionMethods:
             info = opened.retriever.info()
         aliases = [alias for alias, stands in self._collections.aliases().items() if stands == opened.name]
         described = wire.Collection(name=opened.name, aliases=sorted(aliases), bytes=info["bytes"]["total"])
-        for field in ("documents", "tokens", "seq", "dim", "system", "store"):
+        for field in ("documents", "tokens", "pending", "seq", "dim", "system", "store"):
             setattr(described, field, info[field])
         write_payload(info, described.details)
         return described

@@ -226,7 +226,8 @@ class Collections:
         return Opened(name, retriever, Batcher(partial(_encode, retriever), lanes))
 
     def _machine(self) -> dict[str, Any]:
-        return {"device": self._settings.device, "threads": self._settings.threads}
+        encode = self._settings.encode_pending and not self._follows
+        return {"device": self._settings.device, "threads": self._settings.threads, "encode_pending": encode}
 
     def _write_aliases(self, aliases: dict[str, str]) -> None:
         part = self.root / f".{_ALIASES}"

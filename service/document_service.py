@@ -39,7 +39,7 @@ class DocumentMethods:
     def upsert_documents(self, request: wire.UpsertDocumentsRequest, call: Call) -> wire.UpsertDocumentsResponse:
         durable = _durable(request.durability)
         with self._collections.use(request.collection) as opened:
-            written = self._write(opened, request.documents, durable)
+            written = self._write(opened, request.documents, durable, request.defer)
         return wire.UpsertDocumentsResponse(seq=written.seq, count=written.count)
 
     def ingest_documents(self, requests: Iterator[Any], call: Call) -> Iterator[wire.IngestDocumentsResponse]:
@@ -50,17 +50,21 @@ class DocumentMethods:
             # An alias is followed once. While a stream waits for its client, the collection is not kept for it.
             name = opened.name
         given = _same_collection(first, requests)
-        yield from self._bulk(name, given, call) if first.bulk else self._ingest(name, given, call)
+        yield from (self._bulk if first.bulk else self._ingest)(name, given, call, first.defer)
 
-    def _ingest(self, name: str, requests: Iterable[Any], call: Call) -> Iterator[wire.IngestDocumentsResponse]:
+    def _ingest(
+        self, name: str, requests: Iterable[Any], call: Call, defer: bool
+    ) -> Iterator[wire.IngestDocumentsResponse]:
         count = 0
         for messages, request in enumerate(requests, 1):
             with call.turn(), self._collections.use(name) as opened:
-                written = self._write(opened, request.documents, durable=True)
+                written = self._write(opened, request.documents, True, defer)
             count += written.count
             yield wire.IngestDocumentsResponse(messages=messages, seq=written.seq, count=count)
 
-    def _bulk(self, name: str, requests: Iterable[Any], call: Call) -> Iterator[wire.IngestDocumentsResponse]:
+    def _bulk(
+        self, name: str, requests: Iterable[Any], call: Call, defer: bool
+    ) -> Iterator[wire.IngestDocumentsResponse]:
         """One bulk write. It shuts others out, so it begins when its last message has come: until then all wait in a file.
 
         It takes no turn, for it may be long; the collection lets one bulk write in at a time.
@@ -71,12 +75,14 @@ class DocumentMethods:
                 call.check()
                 self._limits.check("batch_documents", len(request.documents), "documents", least=1)
                 as_given = as_given if messages else _as_given(request.documents[0])
+                if as_given:
+                    _whole(defer)
                 self._refuse_now(name, request.documents, as_given)
                 _keep(request, file)
                 messages += 1
             file.seek(0)
             with self._collections.use(name) as opened:
-                count = self._add(opened.retriever, _kept(file, call))
+                count = self._add(opened.retriever, _kept(file, call), defer)
                 seq = opened.retriever.seq
         yield wire.IngestDocumentsResponse(messages=messages, seq=seq, count=count)
 
@@ -95,12 +101,11 @@ class DocumentMethods:
         if known:
             raise AlreadyExists(f"the id {min(known)!r} is there already; a bulk write only adds")
 
-    def _add(self, retriever: Retriever, batches: Iterator[Sequence[wire.Document]]) -> int:
+    def _add(self, retriever: Retriever, batches: Iterator[Sequence[wire.Document]], defer: bool) -> int:
         head = next(batches)
         if not _as_given(head[0]):
-            return retriever.add(
-                document for batch in chain([head], batches) for document in self._texts(retriever, batch)
-            )
+            texts = (document for batch in chain([head], batches) for document in self._texts(retriever, batch))
+            return retriever.add(texts, defer=defer)
         with retriever.collection.builder() as builder:
             builder.refuse_unfinished()
             try:
@@ -165,14 +170,15 @@ class DocumentMethods:
             written = opened.retriever.update_payload(request.id, patch, durable)
         return wire.UpdatePayloadResponse(seq=written.seq)
 
-    def _write(self, opened: Opened, documents: Sequence[wire.Document], durable: bool) -> Written:
+    def _write(self, opened: Opened, documents: Sequence[wire.Document], durable: bool, defer: bool) -> Written:
         """One transaction."""
         self._limits.check("batch_documents", len(documents), "documents", least=1)
         retriever = opened.retriever
         if _as_given(documents[0]):
+            _whole(defer)
             ids, tokens, payloads = self._given(documents)
             return retriever.upsert_tokens(ids, tokens, payloads, durable)
-        return retriever.upsert(self._texts(retriever, documents), durable)
+        return retriever.upsert(self._texts(retriever, documents), durable, defer)
 
     def _given(self, documents: Sequence[wire.Document]) -> tuple[list[str], Tokens, list[dict[str, Any]]]:
         vectors = [d.vector for d in documents if d.HasField("vector")]
@@ -210,6 +216,13 @@ class DocumentMethods:
 def _as_given(document: wire.Document) -> bool:
     """Whether its vectors are stored as they come; otherwise its text is encoded."""
     return document.HasField("tokens") or (document.HasField("vector") and "text" not in document.payload.fields)
+
+
+def _whole(defer: bool) -> None:
+    if defer:
+        raise BadField(
+            "defer", "defer is true, and tokens or vectors are given, so that nothing comes later; leave it out"
+        )
 
 
 def _durable(durability: int) -> bool:

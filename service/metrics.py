@@ -138,6 +138,7 @@ class _Collections(Collector):
             "bytes": "Bytes on disk.",
             "segments": "Sealed segments.",
             "fresh": "Fresh documents: in the log, not yet in a segment.",
+            "pending": "Documents that wait for what a model computes of them.",
             "dead": "Documents deleted or replaced, not yet merged away.",
             "seq": "The sequence number of the last write.",
         }

@@ -132,21 +132,26 @@ class Remote:
             parts += self._channel.call(self._search.Encode, request).queries
         return read_queries(parts, Limits(), "queries")
 
-    def add(self, documents: Iterable[dict[str, Any]], progress: Any = None) -> int:
+    def add(self, documents: Iterable[dict[str, Any]], progress: Any = None, defer: bool = False) -> int:
         """Adds documents in bulk: visible all at once. AlreadyExists: an id is there; nothing is kept."""
-        return self._bulk(self._written_out(documents))
+        return self._bulk(self._written_out(documents), defer)
 
     def add_tokens(self, ids: Sequence[str], tokens: Tokens, payloads: Sequence[dict[str, Any]] | None = None) -> int:
         return self._bulk(_with_tokens(ids, tokens, payloads))
 
-    def upsert(self, documents: Iterable[dict[str, Any]], durable: bool = True) -> Written:
+    def upsert(self, documents: Iterable[dict[str, Any]], durable: bool = True, defer: bool = False) -> Written:
         """Each message of at most 4 MiB and 256 documents is all or nothing."""
-        return self._upsert(self._written_out(documents), durable)
+        return self._upsert(self._written_out(documents), durable, defer)
 
     def upsert_tokens(
         self, ids: Sequence[str], tokens: Tokens, payloads: Sequence[dict[str, Any]] | None = None, durable: bool = True
     ) -> Written:
         return self._upsert(_with_tokens(ids, tokens, payloads), durable)
+
+    def encode_pending(self, limit: int | None = None, progress: Callable[[int, int], None] | None = None) -> Written:
+        request = collections_pb2.EncodePendingRequest(collection=self.name, limit=limit)
+        done = self._finished(self._channel.call(self._whole.EncodePending, request).operation, progress)
+        return Written(int(done["seq"]), int(done["count"]))
 
     def delete(
         self, ids: Sequence[str] | None = None, filter: Any = None, dry_run: bool = False, durable: bool = True
@@ -243,34 +248,34 @@ class Remote:
             raise PlaitError(f"{operation.kind} of {self.name} did not finish: {operation.error or 'cancelled'}")
         return read_payload(operation.result)
 
-    def _upsert(self, documents: Documents, durable: bool) -> Written:
+    def _upsert(self, documents: Documents, durable: bool, defer: bool = False) -> Written:
         batches = _split(documents, lambda document: document.ByteSize())
         first, second = next(batches, None), next(batches, None)
         if first is None:
             return Written(self.seq, 0)
         if second is None:
-            return self._write(first, durable)
+            return self._write(first, durable, defer)
         rest = chain([first, second], batches)
         if not durable:
-            done = [self._write(batch, durable) for batch in rest]
+            done = [self._write(batch, durable, defer) for batch in rest]
             return Written(done[-1].seq, sum(d.count for d in done))
-        requests = (documents_pb2.IngestDocumentsRequest(collection=self.name, documents=b) for b in rest)
+        requests = (documents_pb2.IngestDocumentsRequest(collection=self.name, documents=b, defer=defer) for b in rest)
         *_, last = self._channel.stream(self._documents.IngestDocuments, requests)
         return Written(last.seq, last.count)
 
-    def _write(self, documents: Sequence[documents_pb2.Document], durable: bool) -> Written:
+    def _write(self, documents: Sequence[documents_pb2.Document], durable: bool, defer: bool) -> Written:
         request = documents_pb2.UpsertDocumentsRequest(
-            collection=self.name, documents=documents, durability=_durability(durable)
+            collection=self.name, documents=documents, durability=_durability(durable), defer=defer
         )
         answer = self._channel.call(self._documents.UpsertDocuments, request)
         return Written(answer.seq, answer.count)
 
-    def _bulk(self, documents: Documents) -> int:
+    def _bulk(self, documents: Documents, defer: bool = False) -> int:
         batches = _split(documents, lambda document: document.ByteSize())
         if (first := next(batches, None)) is None:
             return 0
         requests = (
-            documents_pb2.IngestDocumentsRequest(collection=self.name, documents=batch, bulk=True)
+            documents_pb2.IngestDocumentsRequest(collection=self.name, documents=batch, bulk=True, defer=defer)
             for batch in chain([first], batches)
         )
         (answer,) = self._channel.stream(self._documents.IngestDocuments, requests)

@@ -108,6 +108,8 @@ class Settings(BaseSettings):
     """The least level that is logged; `info` has one line for every call, `warning` only those that failed."""
     encoders: tuple[str, ...] = ()
     """Checkpoints (folders, hub ids) that clients may make collections with, beside the embedded encoder and BM25."""
+    encode_pending: bool = True
+    """Whether what clients defer is computed in the background, by the process that writes."""
     limits: Limits = Limits()
     per_key: PerKey = PerKey()
     tls: Tls = Tls()

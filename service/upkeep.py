@@ -1,4 +1,4 @@
-"""Commands on a living collection: add, delete, fields, compact, calibrate, check, snapshot, stats."""
+"""Commands on a living collection: add, encode, delete, fields, compact, calibrate, check, snapshot, stats."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ snapshots = typer.Typer(no_args_is_help=True, help="Copy a collection while it i
 
 def register(app: typer.Typer) -> None:
     """Puts these commands on the command line."""
-    for command in (add, delete, fields, compact, calibrate, check, stats):
+    for command in (add, encode, delete, fields, compact, calibrate, check, stats):
         app.command(command.__name__)(command)
     app.add_typer(snapshots, name="snapshot")
 
@@ -32,6 +32,10 @@ def register(app: typer.Typer) -> None:
 def add(
     collection: Folder,
     data: Annotated[str, typer.Argument(help="Documents, as for build.")],
+    defer: Annotated[
+        bool,
+        typer.Option("--defer", help="Found by terms at once (bm25, binary, beta); `encode` computes the rest later."),
+    ] = False,
     server: OnServer = None,
     device: Device = "cpu",
     threads: Threads = None,
@@ -49,12 +53,33 @@ def add(
                 if number % 256 == 0 or number == total:
                     report("add", number, total)
 
-        done = retriever.upsert(counted()).count
+        done = retriever.upsert(counted(), defer=defer).count
         seq, count = retriever.seq, retriever.count()
     if as_json:
         print_json({"written": done, "documents": count, "seq": seq})
     else:
         out.print(f"{done:,} written, {count:,} documents")
+
+
+def encode(
+    collection: Folder,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="So many documents at most (default: all that wait).")
+    ] = None,
+    server: OnServer = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compute what `add --defer` left out, the longest waiting first. Each batch is durable: a run that was killed goes on."""
+    with open_index(collection, server, device=device, threads=threads) as retriever, progress(quiet) as report:
+        done = retriever.encode_pending(limit, partial(report, "encode"))
+        left = retriever.info()["pending"]
+    if as_json:
+        print_json({"encoded": done.count, "pending": left, "seq": done.seq})
+    else:
+        out.print(f"{done.count:,} encoded, {left:,} wait")
 
 
 def delete(

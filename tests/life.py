@@ -34,7 +34,7 @@ COIL = Scoring("same_id")
 KEYED_QUERY = replace(QUERY, ids=np.array([0, 2, 0], np.uint32), globals_=np.array([[0.5, -1, 2, 0.25]], np.float32))
 Operation = tuple[str, Any]
 Documents = dict[str, tuple[int, dict[str, Any]]]
-"""By id: the seed of the tokens, the payload."""
+"""By id: the seed of the tokens, the payload. ~seed: the tokens are still to come."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ class Contents:
 
 
 def document(seed: int) -> Tokens:
-    """One document of 0 to 4 tokens with exact float16 vectors."""
+    """One document of 0 to 4 tokens with exact float16 vectors; of none while they are still to come."""
+    if seed < 0:
+        return from_matrices([np.zeros((0, DIM), np.float16)], DIM)
     rng = np.random.default_rng(seed)
     return from_matrices([rng.standard_normal((seed % 5, DIM)).astype(np.float16)], DIM)
 
@@ -63,6 +65,7 @@ def keyed(seed: int, dim: int = DIM) -> Tokens:
 
 def sparse(seed: int, field: TermField) -> Terms:
     """The terms of one document: 0 to 3 weights of both signs, or as many in each of 0 to 2 token rows."""
+    seed = there(seed)
     rng = np.random.default_rng(seed + 1000)
     counts = [int(rng.integers(4)) for _ in range(seed % 3 if field.per_token else 1)]
     keys = [np.sort(rng.choice(KEYS, n, replace=False)) for n in counts]
@@ -72,6 +75,11 @@ def sparse(seed: int, field: TermField) -> Terms:
         shape=(len(counts), field.keys),
     )
     return Terms(rows, np.array([0, len(counts)]) if field.per_token else None)
+
+
+def there(seed: int) -> int:
+    """The seed of a document once its tokens have come."""
+    return seed if seed >= 0 else ~seed
 
 
 def terms_of(seeds: list[int], kept: Kept) -> Terms | dict[str, Terms] | None:
@@ -96,8 +104,14 @@ def joined(parts: list[Terms]) -> Terms:
     return Terms(rows, np.cumsum([0, *(p.rows.shape[0] for p in parts)]))
 
 
-def draw(rng: np.random.Generator, contents: Contents) -> Operation:
-    """An operation that the collection must accept."""
+def draw(rng: np.random.Generator, contents: Contents, defers: bool = False) -> Operation:
+    """An operation that the collection must accept. `defers`: it has terms, so that tokens may come later."""
+    if defers and not contents.staged and rng.integers(3) == 0:
+        ids = rng.choice([*contents.documents, *"abcdefghij"], 3)
+        waiting = {id: there(s) for id, (s, _) in contents.documents.items() if s < 0 and id != ids[0]}
+        if waiting and rng.integers(2):
+            return "complete", waiting
+        return "defer", {str(id): (int(rng.integers(997)), {"n": i, "id": str(id)}) for i, id in enumerate(ids)}
     if contents.staged:
         name = rng.choice(["add", "publish", "publish", "discard"])
     else:
@@ -123,6 +137,10 @@ def after(contents: Contents, operation: Operation) -> Contents:
     match name:
         case "upsert":
             return Contents({**documents, **value})
+        case "defer":
+            return Contents({**documents, **{id: (~seed, payload) for id, (seed, payload) in value.items()}})
+        case "complete":
+            return Contents({**documents, **{id: (seed, documents[id][1]) for id, seed in value.items()}})
         case "delete":
             return Contents({id: d for id, d in documents.items() if id not in value})
         case "delete_where":
@@ -145,6 +163,14 @@ def perform(collection: Collection, operation: Operation) -> None:
     match name:
         case "upsert":
             collection.live.upsert(**_batch(collection, value))
+        case "defer":
+            collection.live.upsert(**_batch(collection, value, defer=True))
+        case "complete":
+            with collection.catalog.reading() as view:
+                numbers = [view.by_id(id).number for id in value]
+            terms = terms_of([*value.values()], collection.schema.terms)
+            tokens = concatenate([document(seed) for seed in value.values()])
+            collection.live.complete(np.array(numbers, np.int64), tokens, terms)
         case "delete":
             collection.live.delete(value)
         case "delete_where":
@@ -173,14 +199,15 @@ def snapshot_folder(collection: Path, seed: int) -> Path:
     return collection.with_name(f"snapshot-{seed}")
 
 
-def _batch(collection: Collection, documents: Documents) -> dict[str, Any]:
+def _batch(collection: Collection, documents: Documents, defer: bool = False) -> dict[str, Any]:
     """What a write takes, with terms where the collection has them."""
     seeds = [seed for seed, _ in documents.values()]
     return {
         "ids": list(documents),
-        "tokens": concatenate([(keyed if collection.vector else document)(seed) for seed in seeds]),
+        "tokens": None if defer else concatenate([(keyed if collection.vector else document)(seed) for seed in seeds]),
         "payloads": [payload for _, payload in documents.values()],
         "terms": terms_of(seeds, collection.schema.terms),
+        **({"defer": True} if defer else {}),
     }
 
 

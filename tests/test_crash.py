@@ -57,12 +57,12 @@ def assert_snapshot_whole(path: Path, seed: int, contents: Contents) -> None:
     assert_holds(restored, [Contents(contents.documents)])
 
 
-def one_round(path: Path, contents: Contents, seed: int) -> Contents:
+def one_round(path: Path, contents: Contents, seed: int, defers: bool) -> Contents:
     """Random operations, a kill at a random moment, a look at what is left."""
     rng = np.random.default_rng(seed)
     operations, states = [], [contents]
     for _ in range(40):
-        operations.append(draw(rng, states[-1]))
+        operations.append(draw(rng, states[-1], defers))
         states.append(after(states[-1], operations[-1]))
     child, reports = start(crash_child.run, path, operations, bool(rng.integers(2)))
     seen = [reports.recv() for _ in range(rng.integers(0, 39))]
@@ -95,7 +95,7 @@ def test_killed_at_random(tmp_path: Path, store: str, terms: Kept, vector: int) 
     first = int(os.environ.get("PLAIT_CRASH_SEED", "1"))
     for seed in range(first, first + (ROUNDS or 12)):
         try:
-            contents = one_round(path, contents, seed)
+            contents = one_round(path, contents, seed, isinstance(terms, TermField))
         except BaseException as error:
             error.add_note(f"PLAIT_CRASH_SEED={first}, round {seed}")
             raise
@@ -117,6 +117,7 @@ def killed_at(whole: Path, operation: Operation, last: int, folder: Path) -> tup
         *((name, None, 0) for name in ("seal", "merge", "compact", "snapshot", "upsert", "add", "publish", "discard")),
         *((name, TermField(per_token=True), 0) for name in ("seal", "add")),
         ("publish", FIELDS, 0),
+        *((name, TermField(), 0) for name in ("defer", "complete")),
         *((name, None, VECTOR) for name in ("seal", "compact", "publish")),
     ],
 )
@@ -124,7 +125,13 @@ def test_killed_at_every_step(tmp_path: Path, name: str, store: str, terms: Kept
     chosen = "contextual" if vector else store
     contents = prepare(tmp_path / "whole", chosen, name in ("publish", "discard"), terms, vector)
     batch = {"a0": (91, {"n": 9}), "new": (92, {"n": 9})} if name == "upsert" else {"new": (92, {"n": 9})}
-    operation = (name, batch if name in ("upsert", "add") else 3)
+    if name == "complete":
+        with Collection(tmp_path / "whole", threads=1) as collection:
+            for earlier in (("defer", {"w0": (92, {"n": 9}), "a0": (93, {"n": 9})}), ("seal", None)):
+                perform(collection, earlier)
+                contents = after(contents, earlier)
+        batch = {"w0": 92, "a0": 93}
+    operation = (name, batch if name in ("upsert", "add", "defer", "complete") else 3)
     _, (steps,) = killed_at(tmp_path / "whole", operation, 0, tmp_path / "0")
     committed = []
     for last in range(1, steps + 1):

@@ -55,6 +55,27 @@ def test_weighted_sums(scores: list[dict[int, int]], how: str) -> None:
     assert_ranked(weighted([hits(s) for s in scores], weights, how), wanted)
 
 
+@given(RANKINGS, st.sampled_from(["minmax", "zscore", "none"]), st.sets(st.integers(0, 9)), st.integers(0, 15))
+def test_where_a_ranking_is_blind_a_document_counts_as_in_the_others(
+    scores: list[dict[int, int]], how: str, hidden: set[int], which: int
+) -> None:
+    blind = [hidden if which >> r & 1 else set() for r in range(len(scores))]
+    scores = [{d: s for d, s in own.items() if d not in unseen} for own, unseen in zip(scores, blind, strict=True)]
+    weights = [2.5 - r for r in range(len(scores))]
+    tables = [normal(s, how) for s in scores]
+    wanted, ranked = {}, {}
+    for doc in {d for s in scores for d in s}:
+        seeing = [r for r in range(len(scores)) if doc not in blind[r]]
+        share = sum(abs(weights[r]) for r in seeing) / sum(map(abs, weights))
+        wanted[doc] = sum(weights[r] * tables[r][0].get(doc, tables[r][1]) for r in seeing) / share
+        places = {r: sorted(scores[r], key=lambda d, r=r: (-scores[r][d], d)) for r in seeing}
+        ranks = {r: place.index(doc) + 1 for r, place in places.items() if doc in place}
+        ranked[doc] = sum(weights[r] / (60 + rank) for r, rank in ranks.items()) / share
+    lists, unseen = [hits(s) for s in scores], [np.array([*some], np.int64) for some in blind]
+    assert_ranked(weighted(lists, weights, how, unseen), wanted)
+    assert_ranked(rrf(lists, 60, weights, unseen), ranked)
+
+
 def test_the_order_of_rankings_breaks_no_tie() -> None:
     """Documents that stand on the same ranks, in whichever rankings, tie; the lower number comes first."""
     lists = [Hits(np.array(docs), np.array([3, 2, 1], np.float32)) for docs in ([5, 1, 3], [1, 3, 5], [3, 5, 1])]

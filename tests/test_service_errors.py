@@ -162,6 +162,8 @@ INVALID = [
     ("SetAlias", {"alias": "..", "collection": "c"}, "alias"),
     ("CalibrateCollection", {**C, "depths": [0]}, "depths"),
     ("CalibrateCollection", {**C, "texts": ["a"], "tokens": [Q["encoded"]["tokens"]]}, "texts"),
+    ("EncodePending", {**C, "limit": 0}, "limit"),
+    ("UpsertDocuments", {**C, "documents": [document("x")], "defer": True}, "defer"),
     ("CreateSnapshot", {**C, "name": "../s"}, "name"),
     ("DeleteSnapshot", {"name": "s", "confirm_name": ""}, "confirm_name"),
     ("ListCollections", {"page_size": 0}, "page_size"),

@@ -34,6 +34,7 @@ APPLIES = {
     "SetAlias": "INA",
     "CompactCollection": "IN",
     "CheckCollection": "IN",
+    "EncodePending": "IN",
     "CalibrateCollection": "IN",
     "UpsertDocuments": "INF",
     "IngestDocuments": "INAF",

@@ -26,7 +26,16 @@ from plait.service.metrics import Metrics
 from plait.service.recall_probe import WINDOW, RecallProbe, recall
 from prometheus_client.parser import text_string_to_metric_families
 
-STATS = {"documents": 5, "tokens": 40, "fresh": 2, "dead": 1, "seq": 9, "segments": [{}, {}], "bytes": {"total": 1234}}
+STATS = {
+    "documents": 5,
+    "tokens": 40,
+    "fresh": 2,
+    "dead": 1,
+    "pending": 3,
+    "seq": 9,
+    "segments": [{}, {}],
+    "bytes": {"total": 1234},
+}
 
 
 def get(address: str, path: str) -> tuple[int, str]:

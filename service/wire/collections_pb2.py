@@ -29,7 +29,7 @@ from . import operations_pb2 as plait_dot_v1_dot_operations__pb2
 from . import vectors_pb2 as plait_dot_v1_dot_vectors__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aplait/v1/collections.proto\x12\x08plait.v1\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x15plait/v1/access.proto\x1a\x19plait/v1/operations.proto\x1a\x16plait/v1/vectors.proto\",\n\rTermFieldSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05terms\x18\x02 \x01(\t\"\x83\x04\n\x17\x43reateCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x06system\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x14\n\x07\x65ncoder\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x19\n\x0cquery_length\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x1c\n\x0f\x64ocument_length\x18\x05 \x01(\rH\x04\x88\x01\x01\x12\x1c\n\x0fquery_expansion\x18\x06 \x01(\rH\x05\x88\x01\x01\x12\x0e\n\x06reduce\x18\x07 \x03(\t\x12\x10\n\x03\x64im\x18\x08 \x01(\rH\x06\x88\x01\x01\x12\x12\n\x05terms\x18\t \x01(\tH\x07\x88\x01\x01\x12\x12\n\x05store\x18\n \x01(\tH\x08\x88\x01\x01\x12\x0e\n\x06\x66ields\x18\x0b \x03(\t\x12\x16\n\tprecision\x18\x0c \x01(\tH\t\x88\x01\x01\x12\x14\n\nvector_dim\x18\r \x01(\rH\x00\x12\x18\n\x0e\x65ncoder_vector\x18\x0e \x01(\x08H\x00\x12,\n\x0bterm_fields\x18\x0f \x03(\x0b\x32\x17.plait.v1.TermFieldSpecB\x08\n\x06vectorB\t\n\x07_systemB\n\n\x08_encoderB\x0f\n\r_query_lengthB\x12\n\x10_document_lengthB\x12\n\x10_query_expansionB\x06\n\x04_dimB\x08\n\x06_termsB\x08\n\x06_storeB\x0c\n\n_precision\"D\n\x18\x43reateCollectionResponse\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.plait.v1.Collection\"\xd1\x01\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\x11\n\tdocuments\x18\x03 \x01(\x04\x12\x0e\n\x06tokens\x18\x04 \x01(\x04\x12\x0b\n\x03seq\x18\x05 \x01(\x04\x12\x0b\n\x03\x64im\x18\x06 \x01(\r\x12\x0e\n\x06system\x18\x07 \x01(\t\x12\r\n\x05store\x18\x08 \x01(\t\x12\r\n\x05\x62ytes\x18\t \x01(\x04\x12(\n\x07\x64\x65tails\x18\n \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0f\n\x07problem\x18\x0b \x01(\t\"*\n\x14GetCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"A\n\x15GetCollectionResponse\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.plait.v1.Collection\"R\n\x16ListCollectionsRequest\x12\x16\n\tpage_size\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x02 \x01(\tB\x0c\n\n_page_size\"]\n\x17ListCollectionsResponse\x12)\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x14.plait.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"n\n\x17UpdateCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06\x66ields\x18\x02 \x03(\t\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"D\n\x18UpdateCollectionResponse\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.plait.v1.Collection\"C\n\x17\x44\x65leteCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x14\n\x0c\x63onfirm_name\x18\x02 \x01(\t\"\x1a\n\x18\x44\x65leteCollectionResponse\"4\n\x0fSetAliasRequest\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\"\"\n\x10SetAliasResponse\x12\x0e\n\x06\x62\x65\x66ore\x18\x01 \x01(\t\"?\n\x18\x43ompactCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07retrain\x18\x02 \x01(\x08\"C\n\x19\x43ompactCollectionResponse\x12&\n\toperation\x18\x01 \x01(\x0b\x32\x13.plait.v1.Operation\",\n\x16\x43heckCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"A\n\x17\x43heckCollectionResponse\x12&\n\toperation\x18\x01 \x01(\x0b\x32\x13.plait.v1.Operation\"w\n\x1a\x43\x61librateCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05texts\x18\x02 \x03(\t\x12&\n\x06tokens\x18\x03 \x03(\x0b\x32\x16.plait.v1.TokenVectors\x12\x0e\n\x06\x64\x65pths\x18\x04 \x03(\r\"E\n\x1b\x43\x61librateCollectionResponse\x12&\n\toperation\x18\x01 \x01(\x0b\x32\x13.plait.v1.Operation2\xe1\x06\n\x11\x43ollectionService\x12_\n\x10\x43reateCollection\x12!.plait.v1.CreateCollectionRequest\x1a\".plait.v1.CreateCollectionResponse\"\x04\xc8\xdb\x18\x03\x12V\n\rGetCollection\x12\x1e.plait.v1.GetCollectionRequest\x1a\x1f.plait.v1.GetCollectionResponse\"\x04\xc8\xdb\x18\x01\x12\\\n\x0fListCollections\x12 .plait.v1.ListCollectionsRequest\x1a!.plait.v1.ListCollectionsResponse\"\x04\xc8\xdb\x18\x01\x12_\n\x10UpdateCollection\x12!.plait.v1.UpdateCollectionRequest\x1a\".plait.v1.UpdateCollectionResponse\"\x04\xc8\xdb\x18\x03\x12_\n\x10\x44\x65leteCollection\x12!.plait.v1.DeleteCollectionRequest\x1a\".plait.v1.DeleteCollectionResponse\"\x04\xc8\xdb\x18\x03\x12G\n\x08SetAlias\x12\x19.plait.v1.SetAliasRequest\x1a\x1a.plait.v1.SetAliasResponse\"\x04\xc8\xdb\x18\x03\x12\x62\n\x11\x43ompactCollection\x12\".plait.v1.CompactCollectionRequest\x1a#.plait.v1.CompactCollectionResponse\"\x04\xc8\xdb\x18\x03\x12\\\n\x0f\x43heckCollection\x12 .plait.v1.CheckCollectionRequest\x1a!.plait.v1.CheckCollectionResponse\"\x04\xc8\xdb\x18\x03\x12h\n\x13\x43\x61librateCollection\x12$.plait.v1.CalibrateCollectionRequest\x1a%.plait.v1.CalibrateCollectionResponse\"\x04\xc8\xdb\x18\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aplait/v1/collections.proto\x12\x08plait.v1\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x15plait/v1/access.proto\x1a\x19plait/v1/operations.proto\x1a\x16plait/v1/vectors.proto\",\n\rTermFieldSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05terms\x18\x02 \x01(\t\"\x83\x04\n\x17\x43reateCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x06system\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x14\n\x07\x65ncoder\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x19\n\x0cquery_length\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x1c\n\x0f\x64ocument_length\x18\x05 \x01(\rH\x04\x88\x01\x01\x12\x1c\n\x0fquery_expansion\x18\x06 \x01(\rH\x05\x88\x01\x01\x12\x0e\n\x06reduce\x18\x07 \x03(\t\x12\x10\n\x03\x64im\x18\x08 \x01(\rH\x06\x88\x01\x01\x12\x12\n\x05terms\x18\t \x01(\tH\x07\x88\x01\x01\x12\x12\n\x05store\x18\n \x01(\tH\x08\x88\x01\x01\x12\x0e\n\x06\x66ields\x18\x0b \x03(\t\x12\x16\n\tprecision\x18\x0c \x01(\tH\t\x88\x01\x01\x12\x14\n\nvector_dim\x18\r \x01(\rH\x00\x12\x18\n\x0e\x65ncoder_vector\x18\x0e \x01(\x08H\x00\x12,\n\x0bterm_fields\x18\x0f \x03(\x0b\x32\x17.plait.v1.TermFieldSpecB\x08\n\x06vectorB\t\n\x07_systemB\n\n\x08_encoderB\x0f\n\r_query_lengthB\x12\n\x10_document_lengthB\x12\n\x10_query_expansionB\x06\n\x04_dimB\x08\n\x06_termsB\x08\n\x06_storeB\x0c\n\n_precision\"D\n\x18\x43reateCollectionResponse\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.plait.v1.Collection\"\xe2\x01\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\x11\n\tdocuments\x18\x03 \x01(\x04\x12\x0e\n\x06tokens\x18\x04 \x01(\x04\x12\x0b\n\x03seq\x18\x05 \x01(\x04\x12\x0b\n\x03\x64im\x18\x06 \x01(\r\x12\x0e\n\x06system\x18\x07 \x01(\t\x12\r\n\x05store\x18\x08 \x01(\t\x12\r\n\x05\x62ytes\x18\t \x01(\x04\x12(\n\x07\x64\x65tails\x18\n \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0f\n\x07problem\x18\x0b \x01(\t\x12\x0f\n\x07pending\x18\x0c \x01(\x04\"*\n\x14GetCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"A\n\x15GetCollectionResponse\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.plait.v1.Collection\"R\n\x16ListCollectionsRequest\x12\x16\n\tpage_size\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x02 \x01(\tB\x0c\n\n_page_size\"]\n\x17ListCollectionsResponse\x12)\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x14.plait.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"n\n\x17UpdateCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06\x66ields\x18\x02 \x03(\t\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"D\n\x18UpdateCollectionResponse\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.plait.v1.Collection\"C\n\x17\x44\x65leteCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x14\n\x0c\x63onfirm_name\x18\x02 \x01(\t\"\x1a\n\x18\x44\x65leteCollectionResponse\"4\n\x0fSetAliasRequest\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\"\"\n\x10SetAliasResponse\x12\x0e\n\x06\x62\x65\x66ore\x18\x01 \x01(\t\"?\n\x18\x43ompactCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07retrain\x18\x02 \x01(\x08\"C\n\x19\x43ompactCollectionResponse\x12&\n\toperation\x18\x01 \x01(\x0b\x32\x13.plait.v1.Operation\",\n\x16\x43heckCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"A\n\x17\x43heckCollectionResponse\x12&\n\toperation\x18\x01 \x01(\x0b\x32\x13.plait.v1.Operation\"H\n\x14\x45ncodePendingRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\x05limit\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x08\n\x06_limit\"?\n\x15\x45ncodePendingResponse\x12&\n\toperation\x18\x01 \x01(\x0b\x32\x13.plait.v1.Operation\"w\n\x1a\x43\x61librateCollectionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05texts\x18\x02 \x03(\t\x12&\n\x06tokens\x18\x03 \x03(\x0b\x32\x16.plait.v1.TokenVectors\x12\x0e\n\x06\x64\x65pths\x18\x04 \x03(\r\"E\n\x1b\x43\x61librateCollectionResponse\x12&\n\toperation\x18\x01 \x01(\x0b\x32\x13.plait.v1.Operation2\xb9\x07\n\x11\x43ollectionService\x12_\n\x10\x43reateCollection\x12!.plait.v1.CreateCollectionRequest\x1a\".plait.v1.CreateCollectionResponse\"\x04\xc8\xdb\x18\x03\x12V\n\rGetCollection\x12\x1e.plait.v1.GetCollectionRequest\x1a\x1f.plait.v1.GetCollectionResponse\"\x04\xc8\xdb\x18\x01\x12\\\n\x0fListCollections\x12 .plait.v1.ListCollectionsRequest\x1a!.plait.v1.ListCollectionsResponse\"\x04\xc8\xdb\x18\x01\x12_\n\x10UpdateCollection\x12!.plait.v1.UpdateCollectionRequest\x1a\".plait.v1.UpdateCollectionResponse\"\x04\xc8\xdb\x18\x03\x12_\n\x10\x44\x65leteCollection\x12!.plait.v1.DeleteCollectionRequest\x1a\".plait.v1.DeleteCollectionResponse\"\x04\xc8\xdb\x18\x03\x12G\n\x08SetAlias\x12\x19.plait.v1.SetAliasRequest\x1a\x1a.plait.v1.SetAliasResponse\"\x04\xc8\xdb\x18\x03\x12\x62\n\x11\x43ompactCollection\x12\".plait.v1.CompactCollectionRequest\x1a#.plait.v1.CompactCollectionResponse\"\x04\xc8\xdb\x18\x03\x12\\\n\x0f\x43heckCollection\x12 .plait.v1.CheckCollectionRequest\x1a!.plait.v1.CheckCollectionResponse\"\x04\xc8\xdb\x18\x03\x12V\n\rEncodePending\x12\x1e.plait.v1.EncodePendingRequest\x1a\x1f.plait.v1.EncodePendingResponse\"\x04\xc8\xdb\x18\x03\x12h\n\x13\x43\x61librateCollection\x12$.plait.v1.CalibrateCollectionRequest\x1a%.plait.v1.CalibrateCollectionResponse\"\x04\xc8\xdb\x18\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,6 +52,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COLLECTIONSERVICE'].methods_by_name['CompactCollection']._serialized_options = b'\310\333\030\003'
   _globals['_COLLECTIONSERVICE'].methods_by_name['CheckCollection']._loaded_options = None
   _globals['_COLLECTIONSERVICE'].methods_by_name['CheckCollection']._serialized_options = b'\310\333\030\003'
+  _globals['_COLLECTIONSERVICE'].methods_by_name['EncodePending']._loaded_options = None
+  _globals['_COLLECTIONSERVICE'].methods_by_name['EncodePending']._serialized_options = b'\310\333\030\003'
   _globals['_COLLECTIONSERVICE'].methods_by_name['CalibrateCollection']._loaded_options = None
   _globals['_COLLECTIONSERVICE'].methods_by_name['CalibrateCollection']._serialized_options = b'\310\333\030\003'
   _globals['_TERMFIELDSPEC']._serialized_start=178
@@ -61,39 +63,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=742
   _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=810
   _globals['_COLLECTION']._serialized_start=813
-  _globals['_COLLECTION']._serialized_end=1022
-  _globals['_GETCOLLECTIONREQUEST']._serialized_start=1024
-  _globals['_GETCOLLECTIONREQUEST']._serialized_end=1066
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=1068
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=1133
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=1135
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1217
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1219
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1312
-  _globals['_UPDATECOLLECTIONREQUEST']._serialized_start=1314
-  _globals['_UPDATECOLLECTIONREQUEST']._serialized_end=1424
-  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_start=1426
-  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_end=1494
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1496
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1563
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1565
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1591
-  _globals['_SETALIASREQUEST']._serialized_start=1593
-  _globals['_SETALIASREQUEST']._serialized_end=1645
-  _globals['_SETALIASRESPONSE']._serialized_start=1647
-  _globals['_SETALIASRESPONSE']._serialized_end=1681
-  _globals['_COMPACTCOLLECTIONREQUEST']._serialized_start=1683
-  _globals['_COMPACTCOLLECTIONREQUEST']._serialized_end=1746
-  _globals['_COMPACTCOLLECTIONRESPONSE']._serialized_start=1748
-  _globals['_COMPACTCOLLECTIONRESPONSE']._serialized_end=1815
-  _globals['_CHECKCOLLECTIONREQUEST']._serialized_start=1817
-  _globals['_CHECKCOLLECTIONREQUEST']._serialized_end=1861
-  _globals['_CHECKCOLLECTIONRESPONSE']._serialized_start=1863
-  _globals['_CHECKCOLLECTIONRESPONSE']._serialized_end=1928
-  _globals['_CALIBRATECOLLECTIONREQUEST']._serialized_start=1930
-  _globals['_CALIBRATECOLLECTIONREQUEST']._serialized_end=2049
-  _globals['_CALIBRATECOLLECTIONRESPONSE']._serialized_start=2051
-  _globals['_CALIBRATECOLLECTIONRESPONSE']._serialized_end=2120
-  _globals['_COLLECTIONSERVICE']._serialized_start=2123
-  _globals['_COLLECTIONSERVICE']._serialized_end=2988
+  _globals['_COLLECTION']._serialized_end=1039
+  _globals['_GETCOLLECTIONREQUEST']._serialized_start=1041
+  _globals['_GETCOLLECTIONREQUEST']._serialized_end=1083
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=1085
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=1150
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=1152
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1234
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1236
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1329
+  _globals['_UPDATECOLLECTIONREQUEST']._serialized_start=1331
+  _globals['_UPDATECOLLECTIONREQUEST']._serialized_end=1441
+  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_start=1443
+  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_end=1511
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1513
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1580
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1582
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1608
+  _globals['_SETALIASREQUEST']._serialized_start=1610
+  _globals['_SETALIASREQUEST']._serialized_end=1662
+  _globals['_SETALIASRESPONSE']._serialized_start=1664
+  _globals['_SETALIASRESPONSE']._serialized_end=1698
+  _globals['_COMPACTCOLLECTIONREQUEST']._serialized_start=1700
+  _globals['_COMPACTCOLLECTIONREQUEST']._serialized_end=1763
+  _globals['_COMPACTCOLLECTIONRESPONSE']._serialized_start=1765
+  _globals['_COMPACTCOLLECTIONRESPONSE']._serialized_end=1832
+  _globals['_CHECKCOLLECTIONREQUEST']._serialized_start=1834
+  _globals['_CHECKCOLLECTIONREQUEST']._serialized_end=1878
+  _globals['_CHECKCOLLECTIONRESPONSE']._serialized_start=1880
+  _globals['_CHECKCOLLECTIONRESPONSE']._serialized_end=1945
+  _globals['_ENCODEPENDINGREQUEST']._serialized_start=1947
+  _globals['_ENCODEPENDINGREQUEST']._serialized_end=2019
+  _globals['_ENCODEPENDINGRESPONSE']._serialized_start=2021
+  _globals['_ENCODEPENDINGRESPONSE']._serialized_end=2084
+  _globals['_CALIBRATECOLLECTIONREQUEST']._serialized_start=2086
+  _globals['_CALIBRATECOLLECTIONREQUEST']._serialized_end=2205
+  _globals['_CALIBRATECOLLECTIONRESPONSE']._serialized_start=2207
+  _globals['_CALIBRATECOLLECTIONRESPONSE']._serialized_end=2276
+  _globals['_COLLECTIONSERVICE']._serialized_start=2279
+  _globals['_COLLECTIONSERVICE']._serialized_end=3232
 # @@protoc_insertion_point(module_scope)

@@ -60,7 +60,7 @@ class CreateCollectionResponse(_message.Message):
     def __init__(self, collection: _Optional[_Union[Collection, _Mapping]] = ...) -> None: ...
 
 class Collection(_message.Message):
-    __slots__ = ("name", "aliases", "documents", "tokens", "seq", "dim", "system", "store", "bytes", "details", "problem")
+    __slots__ = ("name", "aliases", "documents", "tokens", "seq", "dim", "system", "store", "bytes", "details", "problem", "pending")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ALIASES_FIELD_NUMBER: _ClassVar[int]
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
@@ -72,6 +72,7 @@ class Collection(_message.Message):
     BYTES_FIELD_NUMBER: _ClassVar[int]
     DETAILS_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
     name: str
     aliases: _containers.RepeatedScalarFieldContainer[str]
     documents: int
@@ -83,7 +84,8 @@ class Collection(_message.Message):
     bytes: int
     details: _struct_pb2.Struct
     problem: str
-    def __init__(self, name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., documents: _Optional[int] = ..., tokens: _Optional[int] = ..., seq: _Optional[int] = ..., dim: _Optional[int] = ..., system: _Optional[str] = ..., store: _Optional[str] = ..., bytes: _Optional[int] = ..., details: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., problem: _Optional[str] = ...) -> None: ...
+    pending: int
+    def __init__(self, name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., documents: _Optional[int] = ..., tokens: _Optional[int] = ..., seq: _Optional[int] = ..., dim: _Optional[int] = ..., system: _Optional[str] = ..., store: _Optional[str] = ..., bytes: _Optional[int] = ..., details: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., problem: _Optional[str] = ..., pending: _Optional[int] = ...) -> None: ...
 
 class GetCollectionRequest(_message.Message):
     __slots__ = ("collection",)
@@ -176,6 +178,20 @@ class CheckCollectionRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ...) -> None: ...
 
 class CheckCollectionResponse(_message.Message):
+    __slots__ = ("operation",)
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    operation: _operations_pb2.Operation
+    def __init__(self, operation: _Optional[_Union[_operations_pb2.Operation, _Mapping]] = ...) -> None: ...
+
+class EncodePendingRequest(_message.Message):
+    __slots__ = ("collection", "limit")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    limit: int
+    def __init__(self, collection: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class EncodePendingResponse(_message.Message):
     __slots__ = ("operation",)
     OPERATION_FIELD_NUMBER: _ClassVar[int]
     operation: _operations_pb2.Operation

@@ -75,6 +75,11 @@ class CollectionServiceStub:
                 request_serializer=plait_dot_v1_dot_collections__pb2.CheckCollectionRequest.SerializeToString,
                 response_deserializer=plait_dot_v1_dot_collections__pb2.CheckCollectionResponse.FromString,
                 _registered_method=True)
+        self.EncodePending = channel.unary_unary(
+                '/plait.v1.CollectionService/EncodePending',
+                request_serializer=plait_dot_v1_dot_collections__pb2.EncodePendingRequest.SerializeToString,
+                response_deserializer=plait_dot_v1_dot_collections__pb2.EncodePendingResponse.FromString,
+                _registered_method=True)
         self.CalibrateCollection = channel.unary_unary(
                 '/plait.v1.CollectionService/CalibrateCollection',
                 request_serializer=plait_dot_v1_dot_collections__pb2.CalibrateCollectionRequest.SerializeToString,
@@ -142,6 +147,13 @@ class CollectionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EncodePending(self, request, context):
+        """Computes what writes with `defer` left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CalibrateCollection(self, request, context):
         """Measures recall and time of search parameters, for searches that ask for a recall.
         """
@@ -191,6 +203,11 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     servicer.CheckCollection,
                     request_deserializer=plait_dot_v1_dot_collections__pb2.CheckCollectionRequest.FromString,
                     response_serializer=plait_dot_v1_dot_collections__pb2.CheckCollectionResponse.SerializeToString,
+            ),
+            'EncodePending': grpc.unary_unary_rpc_method_handler(
+                    servicer.EncodePending,
+                    request_deserializer=plait_dot_v1_dot_collections__pb2.EncodePendingRequest.FromString,
+                    response_serializer=plait_dot_v1_dot_collections__pb2.EncodePendingResponse.SerializeToString,
             ),
             'CalibrateCollection': grpc.unary_unary_rpc_method_handler(
                     servicer.CalibrateCollection,
@@ -415,6 +432,33 @@ class CollectionService:
             '/plait.v1.CollectionService/CheckCollection',
             plait_dot_v1_dot_collections__pb2.CheckCollectionRequest.SerializeToString,
             plait_dot_v1_dot_collections__pb2.CheckCollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EncodePending(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plait.v1.CollectionService/EncodePending',
+            plait_dot_v1_dot_collections__pb2.EncodePendingRequest.SerializeToString,
+            plait_dot_v1_dot_collections__pb2.EncodePendingResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,116 @@
+"""The freshness tier: documents are found by their terms at once, and what a model computes of them comes later.
+
+SVDR's binary index as a live one (Zhou et al. 2024, arXiv 2405.01924, section 4.2, has it for a corpus): which ids or words a
+text has is known in microseconds, embeddings take a model. Until they are there, searches by terms and hybrid ones find a
+document, those by token vectors, by vector or by terms of a model do not.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..index.errors import InvalidArgument, Unavailable
+from ..index.live import Written
+from .encoding import SAMPLE
+from .term_side import TermSide
+
+if TYPE_CHECKING:
+    from .retriever import Retriever
+
+TOGETHER = 32
+"""Documents encoded and committed together. More: fewer commits; a killed process has more to do again."""
+
+
+def at_once(sides: Mapping[str, TermSide], settings: Mapping[str, Any]) -> dict[str, TermSide]:
+    """The term fields by which a document is found before a model has seen it, of a collection with these settings.
+
+    Raises:
+        InvalidArgument: there is no such field, or nothing would come later.
+    """
+    encoder = settings["encoder"] is not None
+    if settings.get("vector") == "given" or (settings.get("dim") and not encoder):
+        raise InvalidArgument("defer is True, and the vectors of this collection are given, not computed; leave it out")
+    free = {name: side for name, side in sides.items() if side.model_free}
+    if not free:
+        held = ", ".join(f"{name} ({side.name})" for name, side in sides.items()) or "no terms"
+        raise InvalidArgument(
+            f"defer is True, and this collection has {held}: nothing finds a document before a model has seen it; "
+            "create one with terms that need none: binary, beta:CHECKPOINT or bm25"
+        )
+    if not encoder and len(free) == len(sides):
+        raise InvalidArgument(f"defer is True, and {', '.join(free)} of this collection need no model; leave it out")
+    return free
+
+
+class Pending:
+    """The documents of a collection that wait for what a model computes of them. One thread encodes at a time."""
+
+    def __init__(self, retriever: Retriever):
+        self._retriever, self._alone = retriever, threading.Lock()
+        self.problem: str | None = None
+        """What has ended encoding in the background."""
+
+    def __len__(self) -> int:
+        with self._retriever.collection.catalog.reading() as view:
+            return view.count_pending()
+
+    def encode(self, limit: int | None = None, progress: Callable[[int, int], None] | None = None) -> Written:
+        """See `Retriever.encode_pending`."""
+        if limit is not None and limit < 1:
+            raise InvalidArgument(f"limit is {limit}; it must be at least 1")
+        seen, written = 0, Written(self._retriever.seq, 0)
+        while limit is None or seen < limit:
+            with self._alone:
+                done, count = self._batch(TOGETHER if limit is None else min(TOGETHER, limit - seen))
+            if not count:
+                break
+            seen, written = seen + count, Written(done.seq, written.count + done.count)
+            if progress:
+                total = seen + len(self)
+                progress(seen, total if limit is None else min(limit, total))
+        return written
+
+    def step(self) -> bool:
+        """Encodes the next batch, in the background; whether there was one. An error ends it, and nothing else."""
+        if self.problem or self._retriever.collection.failure:
+            return False
+        try:
+            with self._retriever.collection.catalog.reading() as view:
+                if view.staged:
+                    return False  # a bulk write is under way, or waits to be finished
+            with self._alone:
+                return self._batch(TOGETHER)[1] > 0
+        except Unavailable:
+            return False  # a bulk write has begun meanwhile
+        except Exception as error:
+            self.problem = f"{type(error).__name__}: {error}"
+            return False
+
+    def _batch(self, size: int) -> tuple[Written, int]:
+        """What was written, and how many documents no longer wait: those that went meanwhile among them."""
+        retriever = self._retriever
+        numbers, documents = self._oldest(size)
+        if not documents:
+            return Written(0, 0), 0
+        self._fit()
+        ((_, tokens, _, terms),) = retriever.batches(documents)
+        return retriever.collection.live.complete(numbers, tokens, terms), len(documents)
+
+    def _fit(self) -> None:
+        """The recipe is learned from the documents that have waited longest, as `upsert` would have from the same."""
+        retriever = self._retriever
+        if not retriever.has_tokens or retriever.encoding.fitted:
+            return
+        _, sample = self._oldest(SAMPLE)
+        with retriever.collection.builder() as builder:
+            retriever.fit(builder, sample)
+
+    def _oldest(self, count: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
+        """Numbers of those that have waited longest, and the documents."""
+        with self._retriever.collection.catalog.reading() as view:
+            numbers = view.pending(count)
+            return numbers, [{**d.payload, "id": d.id} for d in view.by_number(numbers)]
