@@ -55,7 +55,7 @@ def plait_engines(documents: Any, queries: Any, k: int, window: int, presence: b
     return out
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=200)
@@ -69,7 +69,11 @@ def main() -> None:
     parser.add_argument("--without", default="", help=", ".join(PEERS))
     parser.add_argument("--peers", type=Path)
     parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
     if options.peers:
         sys.path.append(str(options.peers))
     mixture = Mixture(options.seed)
