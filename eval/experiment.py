@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ..index.errors import InvalidArgument
+from ..index.hits import Hits
 from ..index.kernels import simd_level
+from ..index.term_rows import from_terms
 from ..retrieval.analyzer import words
 from ..retrieval.corpus import document_text
 from ..retrieval.retriever import Retriever
+from ..retrieval.term_side import load_terms
 from . import bm25, lucene
 from .dataset import Dataset
 from .measure import Run, evaluate, parse_measures, write_run
@@ -94,8 +98,7 @@ def evaluate_bm25(
     """The lexical baseline on the same dataset: by bm25s (`bm25`), or by Lucene over the same terms (`lucene-bm25`)."""
     names = list(measures) or list(dataset.measures)
     depth = _depth(names)
-    documents = [(d["id"], document_text(d)) for d in dataset.corpus]
-    texts, asked = [text for _, text in documents], list(dataset.queries.values())
+    texts, asked = [document_text(d) for d in dataset.corpus], list(dataset.queries.values())
     start = time.process_time()
     if engine == "bm25":
         index = bm25.build(texts, k1=k1, b=b)
@@ -106,11 +109,56 @@ def evaluate_bm25(
         built = time.process_time()
         hits = lucene.bm25(terms, words(asked), depth, k1=k1, b=b)
     cpu = {"build": built - start, "search": time.process_time() - built}
-    run = {
-        query: [(documents[doc][0], float(score)) for doc, score in zip(h.docs, h.scores, strict=True)]
-        for query, h in zip(dataset.queries, hits, strict=True)
+    system = {"system": engine, "k1": k1, "b": b, "k": depth}
+    return _report(dataset, names, _named(dataset, hits), run_file, system, cpu, None, None)
+
+
+def evaluate_lucene_impacts(
+    dataset: Dataset,
+    terms: str,
+    measures: Sequence[str] = (),
+    run_file: Path | None = None,
+    *,
+    query_length: int | None = None,
+    document_length: int | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> Report:
+    """A sparse encoder's weights as impacts of eight bits, ranked by Lucene.
+
+    Args:
+        terms: what makes them, as in `load_terms`; one row of positive weights for each text.
+        query_length, document_length, device, threads: as in `load_terms`.
+
+    Raises:
+        InvalidArgument: `bm25`, whose stored weights are counts; an encoder with a row per token.
+        FailedPrecondition: as in `lucene.bm25`.
+    """
+    names = list(measures) or list(dataset.measures)
+    depth = _depth(names)
+    side = load_terms(terms, query_length, document_length, device=device, threads=threads)
+    if side.bm25:
+        raise InvalidArgument(f"{terms} counts words; --system lucene-bm25 ranks by it")
+    start = time.process_time()
+    # Queries first: a row per token is refused before the corpus is encoded.
+    queries = lucene.quantised(from_terms(side.queries(list(dataset.queries.values()))), each=True)
+    encoded = time.process_time()
+    documents = lucene.quantised(from_terms(side.documents([document_text(d) for d in dataset.corpus])))
+    built = time.process_time()
+    hits = lucene.impacts(documents, queries, depth)
+    cpu = {"build": built - encoded, "encode": encoded - start, "search": time.process_time() - built}
+    system = {"system": "lucene-impact", "term_encoder": terms, "levels": lucene.LEVELS, "k": depth}
+    system |= {"query_length": query_length, "document_length": document_length}
+    return _report(dataset, names, _named(dataset, hits), run_file, system, cpu, None, None)
+
+
+def _named(dataset: Dataset, hits: Iterable[Hits]) -> Run:
+    """Documents found by position, by their ids."""
+    ids = [document["id"] for document in dataset.corpus]
+    return {
+        query: [(ids[doc], float(score)) for doc, score in zip(found.docs, found.scores, strict=True)]
+        for query, found in zip(dataset.queries, hits, strict=True)
     }
-    return _report(dataset, names, run, run_file, {"system": engine, "k1": k1, "b": b, "k": depth}, cpu, None, None)
 
 
 def _report(

@@ -24,6 +24,8 @@ from ..index.hits import Hits
 from ..index.term_rows import TermRows
 
 HEAP = "2g"
+LEVELS = 255
+"""The greatest impact that `quantised` makes: eight bits, as impact indexes are customarily built."""
 
 
 def bm25(
@@ -73,6 +75,26 @@ def impacts(documents: TermRows, queries: TermRows, k: int) -> list[Hits]:
 
     kinds = "-collection", "JsonVectorCollection", "-impact", "-pretokenized"
     return _search(lines, kinds, opened, (_vector(queries, i) for i in range(len(queries))))
+
+
+def quantised(rows: TermRows, *, each: bool = False) -> TermRows:
+    """Impacts of 1 to `LEVELS` in proportion to positive weights, rounded; what would round to 0 is 1.
+
+    Args:
+        rows: one row each.
+        each: every row is scaled by its own greatest weight, which leaves a query's ranking as it is; otherwise all by the
+            greatest of all, as documents must be.
+
+    Raises:
+        InvalidArgument: a row per token, or a weight that is not positive.
+    """
+    if rows.row_offsets is not None or (rows.weights <= 0).any():
+        raise InvalidArgument("Lucene's impacts are one row of positive weights; rows per token (SLIM) have none")
+    owners = np.repeat(np.arange(len(rows)), np.diff(rows.offsets)) if each else np.zeros(len(rows.weights), np.int64)
+    greatest = np.zeros(max(1, len(rows)), np.float32)
+    np.maximum.at(greatest, owners, rows.weights)
+    impacts = np.maximum(1, np.rint(rows.weights / greatest[owners] * LEVELS))
+    return TermRows(rows.offsets, rows.keys, impacts.astype(np.float32))
 
 
 def _vector(rows: TermRows, row: int) -> dict[str, int]:

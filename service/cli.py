@@ -244,7 +244,10 @@ def eval_command(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure a system on a test collection. --system bm25 gives the lexical baseline, lucene-bm25 Lucene's."""
+    """Measure a system on a test collection. --system bm25 gives the lexical baseline, lucene-bm25 Lucene's.
+
+    lucene-impact has Lucene rank by the weights of what --terms names, in eight bits.
+    """
     dataset = open_dataset(data, split)
     names = [m.strip() for m in measures.split(",")] if measures else []
     machine = {"device": device, "threads": threads, "cache": cache}
@@ -254,6 +257,11 @@ def eval_command(
     )
     if system in ("bm25", "lucene-bm25"):
         report = experiment.evaluate_bm25(dataset, names, run, engine=system).as_json()
+    elif system == "lucene-impact":
+        if terms is None or len(terms) != 1:
+            raise InvalidArgument("--system lucene-impact needs one sparse encoder: add --terms CHECKPOINT")
+        place = {"device": device, "threads": threads, "query_length": query_length, "document_length": document_length}
+        report = experiment.evaluate_lucene_impacts(dataset, terms[0], names, run, **place).as_json()
     elif collection is not None:
         report = _evaluate(dataset, Retriever(collection, **machine), names, run, search, quiet)
     else:

