@@ -218,7 +218,8 @@ class Collections:
         return Opened(name, retriever, Batcher(partial(_encode, retriever), lanes))
 
     def _machine(self) -> dict[str, Any]:
-        return {"device": self._settings.device, "threads": self._settings.threads}
+        settings = self._settings
+        return {"device": settings.device, "device_memory": settings.device_memory, "threads": settings.threads}
 
     def _write_aliases(self, aliases: dict[str, str]) -> None:
         part = self.root / f".{_ALIASES}"
