@@ -17,7 +17,11 @@ from plait.device.maxsim import maxsim
 from plait.device.placement import Placement
 from plait.device.records import greatest
 from plait.index import pq4
+from plait.retrieval.checkpoint import load_checkpoint
+from plait.retrieval.encoder import EncoderOptions
+from test_checkpoint import stanford  # noqa: F401
 from test_device import collection, found, inverted, made
+from test_encoder_dtype import NEAR
 from test_maxsim import EDGES, TYPES, case, same
 from test_triton_kernels import coded, drawn
 
@@ -165,3 +169,18 @@ def test_torch_alone_gives_the_same_on_the_device() -> None:
     wanted = case(EDGES, [(5, [*range(len(EDGES))])], 48, torch.float16, torch.float32, 6)
     scores, matches = reference.maxsim(*on_device(wanted.arguments), width=wanted.width)
     same(wanted, (scores.cpu(), matches.cpu()), 48)
+
+
+@pytest.mark.parametrize("dtype", [None, "float32", "bfloat16"])
+def test_encoders_give_nearly_the_cpus_vectors(dtype: str | None, request: pytest.FixtureRequest) -> None:
+    """None: float16 here."""
+    folder = str(request.getfixturevalue("stanford").folder)
+    texts = ["the cat sat", "on the mat", "a much longer text about nothing at all " * 3] * 9
+    whole, half = (
+        load_checkpoint(folder, EncoderOptions(dtype=dtype if device == DEVICE else None), device=device)
+        for device in ("cpu", DEVICE)
+    )
+    a, b = whole.encode_documents(texts), half.encode_documents(texts)
+    np.testing.assert_array_equal(a.ids, b.ids)
+    apart = np.linalg.norm(a.vectors - b.vectors, axis=1)
+    assert np.sqrt((apart**2).mean()) < NEAR.get(dtype or "float16", 1e-4)
