@@ -19,21 +19,22 @@ REPEATS = 30
 
 def model() -> list[dict[str, Any]]:
     """The share of the roofline to hope for, by kernel and machine, and the limit that decides it."""
-    from plait.device.code_kernel import CODES
+    from plait.device.code_kernel import tiles_for
     from plait.device.compiled import compile_for
     from plait.device.row_kernel import ROWS
     from plait.device.traffic import A100, H100, codes_work, rates, roofline, rows_work, share
 
     documents, rows = [LENGTH] * 1600, []
-    work = {
-        "float16 x1": (rows_work(documents, QUERY, DIM, 2), ROWS.warps),
-        "float16 x2": (rows_work(documents, QUERY, DIM, 2, 2), ROWS.warps),
-        "bfloat16 x1": (rows_work(documents, QUERY, DIM, 2), ROWS.warps),
-        "int8 x2": (rows_work(documents, QUERY, DIM, 1, 2, scaled=True), ROWS.warps),
-        "codes 16": (codes_work(documents, QUERY, 16), CODES.warps),
-        "codes 64": (codes_work(documents, QUERY, 64), CODES.warps),
-    }
     for machine in (H100, A100):
+        tiles = tiles_for(machine.architecture)
+        work = {
+            "float16 x1": (rows_work(documents, QUERY, DIM, 2), ROWS.warps),
+            "float16 x2": (rows_work(documents, QUERY, DIM, 2, 2), ROWS.warps),
+            "bfloat16 x1": (rows_work(documents, QUERY, DIM, 2), ROWS.warps),
+            "int8 x2": (rows_work(documents, QUERY, DIM, 1, 2, scaled=True), ROWS.warps),
+            "codes 16": (codes_work(documents, QUERY, DIM, 16, tiles), tiles.warps),
+            "codes 64": (codes_work(documents, QUERY, DIM, 64, tiles), tiles.warps),
+        }
         for name, (one, warps) in work.items():
             made = compile_for(name, machine.architecture)
             part, limit = share(one, made, machine, warps)
@@ -56,7 +57,8 @@ def model() -> list[dict[str, Any]]:
 def measure(documents: int) -> list[dict[str, Any]]:
     """Tokens a second of every kernel on cuda:0."""
     import torch
-    from plait.device.code_kernel import code_losses
+    from plait.device.codes import ask
+    from plait.device.flat import document_scores
     from plait.device.maxsim import maxsim
 
     torch.manual_seed(0)
@@ -68,13 +70,19 @@ def measure(documents: int) -> list[dict[str, Any]]:
     every = torch.arange(documents, device="cuda:0")
     scales = rows.abs().amax(1).float() / 127
     bytes_ = (rows / scales[:, None]).round().to(torch.int8)
-    losses = torch.randint(0, 60, (QUERY, 32, 16), dtype=torch.uint8, device="cuda:0")
-    codes = torch.randint(0, 256, (-(-tokens // 32), 16, 32), dtype=torch.uint8, device="cuda:0")
+    blocks = -(-LENGTH // 8) * documents
+    bounds = torch.arange(0, blocks + 1, blocks // documents, device="cuda:0")
+    scanned = {}
+    for size in (16, 64):
+        book, asked = random_book(size), torch.randn(QUERY, DIM, device="cuda:0")
+        words = torch.randint(-(1 << 31), 1 << 31, (blocks, 2 * size), device="cuda:0").int()
+        scanned[size] = book, ask(book, asked), words, bounds
     sides: dict[str, tuple[Callable[[], Any], float]] = {
         "plait float16": (lambda: maxsim(query, rows, offsets, every), 2 * DIM),
         "plait float16, float32 query": (lambda: maxsim(query.float(), rows, offsets, every), 2 * DIM),
         "plait int8": (lambda: maxsim(query, bytes_, offsets, every, scales=scales), DIM + 4),
-        "plait codes 16": (lambda: code_losses(codes, offsets, losses), 16),
+        "plait codes 16": (lambda: document_scores(*scanned[16]), 16),
+        "plait codes 64": (lambda: document_scores(*scanned[64]), 64),
         "torch einsum": (
             lambda: torch.einsum("qd,ntd->nqt", query, rows.view(documents, LENGTH, DIM)).amax(2).float().sum(1),
             2 * DIM,
@@ -105,6 +113,18 @@ def measure(documents: int) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def random_book(size: int) -> Any:
+    """A codebook of `size` bytes on the device."""
+    import numpy as np
+    import torch
+    from plait.device.codes import book
+    from plait.index.pq4 import Codebook
+
+    rng, width = np.random.default_rng(0), DIM // (2 * size)
+    centroids = rng.standard_normal((2 * size, 16, width)).astype(np.float32)
+    return book(Codebook(np.eye(DIM, dtype=np.float32), centroids), torch.device("cuda:0"))
 
 
 def copy_rate() -> float:

@@ -48,8 +48,10 @@ class Compiled:
     """Instructions of a warp in one turn of each loop of the deepest nest, innermost first, without loops inside it."""
 
 
-def variants() -> dict[str, tuple[Any, dict[str, str], dict[str, Any], Any]]:
-    """Kernels by name: function, types of its arguments, constants, tiles. `x2`: a float32 query in two parts."""
+def variants(architecture: int) -> dict[str, tuple[Any, dict[str, str], dict[str, Any], Any]]:
+    """Kernels by name: function, types of its arguments, constants, tiles. `x2`: a float32 query in two parts; `codes 16`: codes
+    of 16 bytes, `lists 16`: the same by list.
+    """
     rows = {"query_offsets": "*i64", "scales": "*fp32", "offsets": "*i64", "candidates": "*i64"}
     rows |= {"candidate_offsets": "*i64", "scores": "*fp32", "matches": "*i32"}
     rows |= {"queries": "i32", "part": "i64", "width": "i32"}
@@ -66,10 +68,15 @@ def variants() -> dict[str, tuple[Any, dict[str, str], dict[str, Any], Any]]:
         constants = row_kernel.constants(DIM, kind, parts, matches) | {"INTERPRETED": False}
         label = f"{name} x{parts}{' matches' if matches else ''}"
         found[label] = row_kernel.rows_kernel, types, constants, row_kernel.ROWS
-    types = {"codes": "*u8", "offsets": "*i64", "allowed": "*u8", "table": "*i32", "losses": "*i32", "documents": "i32"}
+    tiles, by_list = (code_kernel.tiles_for(architecture, lists) for lists in (False, True))
+    shared = {"query": "*fp16", "bias": "*fp32", "words": "*i32", "bounds": "*i64"}
+    whole = {"allowed": "*u8", "entries": "*i32", "scores": "*fp32", "documents": "i32", "groups": "i32"}
+    lists = {"owners": "*i32", "probed": "*u8", "order": "*i64", "entries": "*i32", "board": "*i32", "length": "i32"}
     for size in (16, 64):
-        constants = code_kernel.constants(2 * size, masked=True)
-        found[f"codes {size}"] = code_kernel.codes_kernel, types, constants, code_kernel.CODES
+        documents = code_kernel.of_documents(2 * size, DIM, tiles, masked=True) | {"INTERPRETED": False}
+        found[f"codes {size}"] = code_kernel.documents_kernel, shared | whole, documents, tiles
+        probed = code_kernel.of_lists(2 * size, DIM, by_list) | {"INTERPRETED": False}
+        found[f"lists {size}"] = code_kernel.lists_kernel, shared | lists, probed, by_list
     return found
 
 
@@ -77,7 +84,7 @@ def compile_for(name: str, architecture: int) -> Compiled:
     """Compiles one of the variants. FailedPrecondition: this process runs kernels in the interpreter."""
     if row_kernel.INTERPRETED:
         raise FailedPrecondition("kernels are interpreted in this process; unset TRITON_INTERPRET to compile them")
-    function, types, constants, tiles = variants()[name]
+    function, types, constants, tiles = variants(architecture)[name]
     names = function.arg_names
     # torch aligns what it allocates; every pointer is to the beginning of a tensor, and parts are whole rows.
     aligned = {
@@ -129,7 +136,7 @@ def _run(tool: str, *arguments: str) -> str:
 
 
 def main() -> None:
-    found = [compile_for(name, architecture) for name in variants() for architecture in ARCHITECTURES]
+    found = [compile_for(name, architecture) for architecture in ARCHITECTURES for name in variants(architecture)]
     json.dump([asdict(one) for one in found], sys.stdout, indent=1)
 
 

@@ -1,22 +1,20 @@
-"""Which segments lie on a device: coded ones while they fit into its budget; the CPU serves the rest, as one collection."""
+"""Which segments lie on a device: while they fit into its budget; the CPU serves the rest, as one collection."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import Any
 from weakref import WeakSet
 
 import numpy as np
 
 from ..index.coded import CodedStore, load_flat, load_lists
 from ..index.errors import FailedPrecondition, InvalidArgument
+from ..index.exact import ExactStore
 from ..index.hits import Hits
 from ..index.scoring import SearchParams
 from ..index.search import TokenStore
 from ..index.segment import Segment
-
-if TYPE_CHECKING:
-    from .flat import DeviceFlat
 
 _SHARE = 0.8
 """Of the memory that is free when the first segment comes; the rest is for queries, scores and encoders."""
@@ -24,7 +22,7 @@ _SHARE = 0.8
 
 class Placement:
     """Takes the place of segments' stores as they are opened, in that order, as long as there is room. A query reads every
-    coded segment, so a segment is as hot as it is large, and which of them lie on the device matters little.
+    segment, so a segment is as hot as it is large, and which of them lie on the device matters little.
     """
 
     def __init__(self, device: str, memory: int | None = None):
@@ -40,12 +38,12 @@ class Placement:
         if memory is not None and memory < 0:
             raise InvalidArgument(f"device memory is {memory} bytes; it must be at least 0, and 0 places nothing")
         self.device, self._memory = device, memory
-        self._placed: WeakSet[DeviceFlat] = WeakSet()
+        self._placed: WeakSet[Any] = WeakSet()
 
     @property
     def used(self) -> int:
         """Bytes that segments take on the device now."""
-        return sum(flat.bytes for flat in self._placed)
+        return sum(placed.bytes for placed in self._placed)
 
     def __call__(self, segment: Segment, store: TokenStore) -> TokenStore:
         """The store of a segment that was just opened: on the device, or the one given.
@@ -53,28 +51,46 @@ class Placement:
         Raises:
             FailedPrecondition: there is no such device, or torch is missing.
         """
-        if not isinstance(store, CodedStore) or segment.folder is None:
+        if segment.folder is None or not (isinstance(store, CodedStore) or type(store) is ExactStore):
             return store
         torch = _torch(self.device)
-        from .flat import DeviceFlat, in_document_order, size
-
-        flat = in_document_order(load_lists(segment)) if store.probes else load_flat(segment)
         if self._memory is None:
             self._memory = int(_SHARE * torch.cuda.mem_get_info(self.device)[0]) if self.device != "cpu" else 1 << 62
         room = self._memory - self.used
-        if size(flat, rows=False) > room:
-            return store
-        try:
-            placed = DeviceFlat(flat, self.device, rows=size(flat, rows=True) <= room)
-        except torch.OutOfMemoryError:
-            # Others use the device too: what fits by the budget may not fit in fact.
-            return store
-        self._placed.add(placed)
+        for made, size, source, rows in _ways(segment, store):
+            if size(source, rows) > room:
+                continue
+            try:
+                placed = made(source, self.device, rows)
+            except torch.OutOfMemoryError:
+                # Others use the device too: what fits by the budget may not fit in fact.
+                return store
+            self._placed.add(placed)
+            return _seen(segment, store, placed)
+        return store
 
-        def plan(query: np.ndarray, k: int, params: SearchParams, allowed: np.ndarray | None) -> Hits:
-            return placed.search(query, k, max(params.candidates, 4 * k), allowed=allowed, threads=store.threads)
 
-        return CodedStore(segment, plan, probes=False, threads=store.threads)
+def _ways(segment: Segment, store: CodedStore | ExactStore) -> list[tuple[Any, Any, Any, bool]]:
+    """How a segment may lie on a device, best first: class, its size, what it is made of, whether rows come too."""
+    from . import exact, flat, lists
+
+    if isinstance(store, ExactStore):
+        fits = segment.codec.precision in ("float16", "int8")
+        return [(exact.DeviceExact, exact.size, segment, True)] if fits else []
+    if store.probes:
+        source = load_lists(segment)
+        return [(lists.DeviceLists, lists.size, source, rows) for rows in (True, False)]
+    source = load_flat(segment)
+    return [(flat.DeviceFlat, flat.size, source, rows) for rows in (True, False)]
+
+
+def _seen(segment: Segment, store: CodedStore | ExactStore, placed: Any) -> CodedStore:
+    threads = store.threads if isinstance(store, CodedStore) else 1
+
+    def plan(query: np.ndarray, k: int, params: SearchParams, allowed: np.ndarray | None) -> Hits:
+        return placed.plan(query, k, params, allowed, threads)
+
+    return CodedStore(segment, plan, probes=store.probes, threads=threads)
 
 
 def placement(device: str, memory: int | None = None) -> Placement | None:

@@ -1,9 +1,14 @@
-"""MaxSim and the scan of codes in plain torch: on any device, for checking the kernels and in their place."""
+"""MaxSim and the scans of codes in plain torch: on any device, for checking the kernels and in their place."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from .codes import Asked, Book
 
 _TOKENS = 1 << 16
 """Tokens whose products are held at a time."""
@@ -53,26 +58,56 @@ def maxsim(
     return scores, matches
 
 
-def code_losses(codes: Tensor, offsets: Tensor, losses: Tensor) -> Tensor:
-    """(documents,) int64: sum_i min_j sum_m losses[i, m, code of token j in sub-space m]; 0 for a document without tokens.
+def decoded(entries: Tensor, words: Tensor) -> Tensor:
+    """(8 * blocks, dim) float32 of words (blocks, subs): 1024 and the byte that every code stands for."""
+    bytes_ = entries[:4].T.contiguous().view(torch.uint8)
+    blocks, subs = words.shape
+    numbers = (words[:, None, :] >> (4 * torch.arange(8, device=words.device))[:, None]) & 15
+    each = numbers.reshape(8 * blocks, subs).repeat_interleave(len(bytes_) // subs, 1).long()
+    return 1024 + bytes_.T.gather(0, each).float()
+
+
+def document_scores(book: Book, asked: Asked, words: Tensor, bounds: Tensor) -> Tensor:
+    """(groups, documents) float32 by the codes, in the unit of `asked`: sums of a group's row maxima.
+
+    Minus infinity for a document without tokens.
 
     Args:
-        codes: (blocks, bytes, 32) uint8, in the layout of `index/native/pq4.h`.
-        offsets: (documents + 1,) int64.
-        losses: (q, subs, 16) uint8, as in `pq4.Table`.
+        words: (blocks, subs) int32.
+        bounds: (documents + 1,) int64: document d is blocks bounds[d] to bounds[d + 1] - 1.
     """
-    blocks, size, _ = codes.shape
-    both = torch.stack([codes & 15, codes >> 4]).reshape(2, blocks, size, 16, 2)
-    numbers = both.permute(2, 0, 1, 4, 3).reshape(2 * size, blocks * 32).long()
-    lengths, found = offsets[1:] - offsets[:-1], torch.zeros(len(offsets) - 1, dtype=torch.int64, device=codes.device)
-    for first, last in _blocks(lengths):
-        at, owners, _ = _ragged(offsets[first:last], lengths[first:last])
-        for row in losses.int():
-            token = row.gather(1, numbers[:, at]).sum(0)  # int64
-            least = token.new_full((last - first,), _NOWHERE)
-            least.scatter_reduce_(0, owners, token, "amin")
-            found[first:last] += torch.where(lengths[first:last] > 0, least, 0)
-    return found
+    lengths, rows = bounds[1:] - bounds[:-1], asked.rows.float()
+    best = rows.new_full((len(lengths), len(rows)), -torch.inf)
+    for first, last in _blocks(8 * lengths):
+        at, owners, _ = _ragged(bounds[first:last], lengths[first:last])
+        products = decoded(book.entries, words[at]) @ rows.T
+        owners = owners.repeat_interleave(8)[:, None].expand_as(products)
+        best[first:last].scatter_reduce_(0, owners, products, "amax")
+    return (best + asked.bias).reshape(len(lengths), -1, 32).sum(2).T.contiguous()
+
+
+def list_gains(
+    book: Book, asked: Asked, words: Tensor, bounds: Tensor, owners: Tensor, probed: Tensor, documents: int
+) -> Tensor:
+    """(documents, q) float32 in the unit of `asked`: the greatest product of a query row with the tokens of a document that
+    lie in lists which it probes, and 0 where that is less.
+
+    Args:
+        bounds: (lists + 1,) int64: list l is blocks bounds[l] to bounds[l + 1] - 1.
+        owners: (8 * blocks,) int32 document positions; `documents` where a block is filled up.
+        probed: (lists, q) bool.
+    """
+    rows, q = asked.rows.float(), probed.shape[1]
+    board = rows.new_zeros((documents + 1, q))
+    read = probed.any(1).nonzero()[:, 0]
+    lengths = (bounds[1:] - bounds[:-1])[read]
+    for first, last in _blocks(8 * lengths):
+        at, lists, _ = _ragged(bounds[read[first:last]], lengths[first:last])
+        products = (decoded(book.entries, words[at]) @ rows.T + asked.bias)[:, :q]
+        gains = products.clamp_min(0) * probed[read[first:last]][lists.repeat_interleave(8)]
+        mine = owners.reshape(-1, 8)[at].reshape(-1, 1).long().expand_as(gains)
+        board.scatter_reduce_(0, mine, gains, "amax")
+    return board[:documents]
 
 
 def _blocks(lengths: Tensor) -> list[tuple[int, int]]:

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from .code_kernel import CODES, CodeTiles
+from .code_kernel import CodeTiles
 from .compiled import Compiled
 from .row_kernel import ROWS, Tiles
 
 LINE = 128
-"""Bytes that a multiprocessor's first-level cache delivers in a cycle."""
+"""Bytes that a multiprocessor's first-level cache, which is its shared memory too, moves in a cycle."""
 ISSUED = 0.6
 """The share of issue slots that a kernel is expected to fill: waits and dependencies leave the rest empty."""
 LATENCY = 1e-6
@@ -59,8 +57,8 @@ class Work:
     """Bytes that memory has to deliver."""
     cached: int
     """Bytes that the second-level cache has to deliver."""
-    looked_up: float
-    """Cycles of one multiprocessor's first-level cache for table look-ups."""
+    shared: int
+    """Bytes that go through the multiprocessors' first-level caches and shared memory, one after the other there."""
     products: float
     """Operations of the tensor cores, padding included."""
     turns: tuple[int, ...]
@@ -94,53 +92,44 @@ def rows_work(
         # A score is written for each document; the query stays in the second-level cache.
         memory=own + loads["candidates"] + loads["offsets"] + 4 * len(lengths),
         cached=sum(loads.values()),
-        looked_up=0,
+        # Rows are copied to shared memory and read as a factor, with the query.
+        shared=2 * own + turns * parts * tiles.query * padded * max(bytes, 2),
         products=2.0 * turns * tiles.tokens * tiles.query * padded * parts,
         turns=(turns, passes * len(lengths), busy * passes),
         flight=min(tiles.tokens, max(lengths)) * dim * bytes,
     )
 
 
-def codes_work(lengths: Sequence[int], query: int, bytes: int, tiles: CodeTiles = CODES) -> Work:
-    """A scan of codes of so many bytes a token over neighbouring documents of these lengths, by `codes_kernel`."""
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).tolist()
-    passes = -(-query // tiles.query)
-    blocks = turns = 0
-    for first in range(0, len(lengths), tiles.documents):
-        start, end = offsets[first] // 32, offsets[min(first + tiles.documents, len(lengths))]
-        own = max(0, -(-end // 32) - start)
-        blocks, turns = blocks + own, turns + -(-own * 32 // tiles.tokens)
-    programs = -(-len(lengths) // tiles.documents)
-    scored = turns * tiles.tokens
+def codes_work(
+    lengths: Sequence[int], query: int, dim: int, bytes: int, tiles: CodeTiles, masked: bool = False
+) -> Work:
+    """A scan of codes of so many bytes a token over neighbouring documents of these lengths, by `documents_kernel`."""
+    subs, rows = 2 * bytes, -(-query // tiles.query) * tiles.query
+    passes, programs = rows // tiles.query, -(-len(lengths) // tiles.documents)
+    blocks = sum(-(-n // 8) for n in lengths)
+    turns = passes * sum(-(-n // (8 * tiles.blocks)) for n in lengths)
+    # A word is asked for once for each of its sub-space's dimensions; together they are one transaction.
     loads = {
-        "codes": passes * blocks * 32 * bytes,
-        "table": passes * scored * 2 * bytes * tiles.query,
-        "offsets": passes * 8 * (3 * programs + len(lengths)),
+        "words": turns * tiles.blocks * 4 * dim,
+        "entries": 6 * 4 * passes * programs * dim,
+        "query": 2 * programs * rows * dim,
+        "bounds": 8 * passes * (programs + len(lengths)),
+        "allowed": passes * len(lengths) if masked else 0,
     }
+    tokens, own = sum(lengths), turns * tiles.blocks * 4 * subs
+    tile = tiles.blocks * 8
     return Work(
-        tokens=offsets[-1],
+        tokens=tokens,
         loads=loads,
-        stored=offsets[-1] * bytes,
-        memory=loads["codes"] + 8 * len(lengths) + 4 * passes * len(lengths),
-        cached=loads["codes"] + loads["offsets"],
-        looked_up=loads["table"] / LINE * conflicts(tiles.query),
-        products=0,
-        turns=(passes * len(lengths), passes * turns),
-        flight=tiles.tokens * bytes,
+        stored=tokens * bytes,
+        memory=blocks * 4 * subs + (8 + 4 * passes) * len(lengths),
+        cached=own + sum(loads.values()) - loads["words"],
+        # Decoded tokens are put down in two bytes a dimension and read as a factor, with the query.
+        shared=turns * (own // turns + 2 * dim * (2 * tile + tiles.query)),
+        products=2.0 * turns * tile * tiles.query * dim,
+        turns=(turns, passes * len(lengths)),
+        flight=min(tile, max(lengths)) * bytes,
     )
-
-
-def conflicts(row: int) -> float:
-    """Cycles for a line's worth of look-ups in tables of 16 rows of `row` bytes, where codes are evenly spread.
-
-    A cycle serves every bank once, and a bank serves one address: of the rows that lie in the same banks, one at a time.
-    """
-    together = max(1, LINE // row)
-    codes = np.indices((16,) * together).reshape(together, -1)
-    banks = np.zeros((together, codes.shape[1]), int)
-    for code in range(16):
-        banks[code % together] += (codes == code).any(axis=0)
-    return float(banks.max(axis=0).mean())
 
 
 def rates(work: Work, made: Compiled, machine: Machine, warps: int) -> dict[str, float]:
@@ -154,7 +143,7 @@ def rates(work: Work, made: Compiled, machine: Machine, warps: int) -> dict[str,
     seconds = {
         "memory": work.memory / machine.memory,
         "second-level cache": work.cached / machine.cache,
-        "first-level cache": work.looked_up / cycles,
+        "shared memory": work.shared / (LINE * cycles),
         "tensor cores": work.products / machine.products,
         "instructions": instructions / (4 * ISSUED * cycles),
         "latency": work.memory * LATENCY / (work.flight * resident * machine.multiprocessors),

@@ -21,7 +21,7 @@ _OTHER_RUNTIMES = ("onnx", "openvino")
 
 
 def load_checkpoint(name: str, options: EncoderOptions, *, device: str = "cpu", threads: int | None = None) -> Encoder:
-    """The encoder of a checkpoint folder or hub id; weights run in float32, never unpickled, and no code is downloaded.
+    """The encoder of a checkpoint folder or hub id; weights are never unpickled, and no code is downloaded.
 
     Args:
         device: where the model runs, `cpu` or `cuda[:n]`.

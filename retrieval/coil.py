@@ -17,7 +17,7 @@ from torch.nn.functional import layer_norm
 from ..index.errors import InvalidArgument
 from ..index.tokens import Role, Tokens, concatenate
 from .encoder import EncoderOptions, EncoderSpec
-from .forward import Model, batches
+from .forward import Model, batches, precision
 from .vocabulary import read_vocabulary
 from .weights import bert, longest, projection, read_weights
 
@@ -41,10 +41,10 @@ class Coil:
             raise InvalidArgument("COIL has neither query_expansion nor attention; leave both out")
         extra, weights = read_weights(folder, extra=True), read_weights(folder)
         prefix = "bert." if any(key.startswith("bert.") for key in weights) else ""
-        encoder = bert(folder, weights, prefix).to(device)
+        encoder = bert(folder, weights, prefix).to(device, precision(options.dtype, device, "bert"))
         width = encoder.config.hidden_size
         self._model = Model(
-            lambda ids, mask: encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state,
+            lambda ids, mask: encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state.float(),
             device,
             encoder.config.pad_token_id or 0,
             _BUDGET,

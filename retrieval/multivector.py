@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
-from sentence_transformers.util import batch_to_device
 from torch.nn.functional import normalize
 
 from ..index.tokens import Role, Tokens, concatenate
 from .encoder import EncoderOptions, EncoderSpec
+from .forward import moved
 from .layout import open_model, settle
 
 # Padded tokens of one batch. Larger: fewer calls; memory grows with it.
@@ -33,7 +33,7 @@ class CheckpointEncoder:
     def __init__(
         self, folder: Path, *, name: str, family: str, options: EncoderOptions, device: str, fingerprint: str
     ) -> None:
-        self._model = open_model(folder, family, device=device, attention=options.attention)
+        self._model = open_model(folder, family, device=device, options=options)
         self._transformer: Any = self._model[0]
         query, document, fill = settle(self._transformer, family, options)
         tokenizer: Any = self._model.tokenizer
@@ -110,7 +110,9 @@ class CheckpointEncoder:
         return next((prompts[name] or "" for name in _PROMPTS[task] if name in prompts), "")
 
     def _forward(self, features: dict[str, Any], task: str) -> dict[str, Any]:
-        return self._model(batch_to_device(features, self._model.device), task=task)
+        device = self._model.device
+        placed = {name: moved(one, device) if isinstance(one, torch.Tensor) else one for name, one in features.items()}
+        return self._model(placed, task=task)
 
     def _mask(self, features: dict[str, Any], task: str) -> dict[str, Any]:
         for module in self._model:

@@ -30,9 +30,11 @@ from .options import (
     Candidates,
     Depth,
     Device,
+    DeviceMemory,
     Dim,
     DocumentLength,
     Encoder,
+    EncoderType,
     Exact,
     Expansion,
     Field,
@@ -97,6 +99,7 @@ def build_command(
     query_length: QueryLength = None,
     document_length: DocumentLength = None,
     query_expansion: Expansion = None,
+    dtype: EncoderType = None,
     device: Device = "cpu",
     threads: Threads = None,
     cache: Cache = None,
@@ -119,6 +122,7 @@ def build_command(
         query_length,
         document_length,
         query_expansion,
+        dtype,
     )
     machine = {"device": device, "threads": threads, "cache": cache}
     _, done = _build(data, collection, settings, machine, quiet, restart)
@@ -160,11 +164,12 @@ def search_command(
     filter: Filter = None,
     server: OnServer = None,
     device: Device = "cpu",
+    device_memory: DeviceMemory = None,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Search a collection."""
-    retriever = open_index(collection, server, device=device, threads=threads)
+    retriever = open_index(collection, server, device=device, device_memory=device_memory, threads=threads)
     choices = search_parameters(
         *(missing, exact, k_token, nprobe, candidates, target_recall, mode, depth, fusion, read_weights(weights)),
         *(read_lanes(lanes), field, scorer, term_candidates, query_terms, min_idf, alpha),
@@ -221,6 +226,7 @@ def eval_command(
     query_length: QueryLength = None,
     document_length: DocumentLength = None,
     query_expansion: Expansion = None,
+    dtype: EncoderType = None,
     k_token: KToken = None,
     nprobe: Nprobe = None,
     candidates: Candidates = None,
@@ -239,6 +245,7 @@ def eval_command(
     alpha: Alpha = None,
     exact: Exact = False,
     device: Device = "cpu",
+    device_memory: DeviceMemory = None,
     threads: Threads = None,
     cache: Cache = None,
     as_json: Json = False,
@@ -250,7 +257,7 @@ def eval_command(
     """
     dataset = open_dataset(data, split)
     names = [m.strip() for m in measures.split(",")] if measures else []
-    machine = {"device": device, "threads": threads, "cache": cache}
+    machine = {"device": device, "device_memory": device_memory, "threads": threads, "cache": cache}
     search = search_parameters(
         *(missing, exact, k_token, nprobe, candidates, target_recall, mode, depth, fusion, read_weights(weights)),
         *(read_lanes(lanes), field, scorer, term_candidates, query_terms, min_idf, alpha),
@@ -279,6 +286,7 @@ def eval_command(
             query_length,
             document_length,
             query_expansion,
+            dtype,
         )
         with tempfile.TemporaryDirectory(prefix="plait-eval-") as folder:
             retriever, built = _build(
@@ -328,9 +336,10 @@ def _settings(
     query_length: int | None,
     document_length: int | None,
     query_expansion: int | None,
+    dtype: str | None,
 ) -> dict[str, Any]:
     steps = [*(reduce or []), *(prune or []), *([f"pool:{pool}"] if pool and pool != "1" else [])]
-    options = EncoderOptions(query_length, document_length, query_expansion)
+    options = EncoderOptions(query_length, document_length, query_expansion, dtype=dtype)
     named = None if encoder == "none" else encoder
     sides = {"encoder": named, "options": options, "reduce": steps, "dim": dim, "terms": named_fields(terms or [])}
     return {"system": system, **sides, "vector": vector or None, "store": store, "precision": precision}

@@ -226,8 +226,9 @@ class Collections:
         return Opened(name, retriever, Batcher(partial(_encode, retriever), lanes))
 
     def _machine(self) -> dict[str, Any]:
-        encode = self._settings.encode_pending and not self._follows
-        return {"device": self._settings.device, "threads": self._settings.threads, "encode_pending": encode}
+        s = self._settings
+        encode = s.encode_pending and not self._follows
+        return {"device": s.device, "device_memory": s.device_memory, "threads": s.threads, "encode_pending": encode}
 
     def _write_aliases(self, aliases: dict[str, str]) -> None:
         part = self.root / f".{_ALIASES}"

@@ -21,6 +21,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads (default: the libraries' own choice).")]
 Device = Annotated[str, typer.Option(help="Where encoder and FAISS run: cpu, or cuda[:N].")]
+DeviceMemory = Annotated[
+    int | None,
+    typer.Option(min=0, help="Bytes that a collection may take on the device (default: 0.8 of what is free there)."),
+]
 SystemName = Annotated[
     str | None,
     typer.Option(
@@ -55,6 +59,13 @@ QueryLength = Annotated[int | None, typer.Option(help="Query tokens kept (defaul
 DocumentLength = Annotated[int | None, typer.Option(help="Document tokens kept (default: the checkpoint's).")]
 Expansion = Annotated[
     int | None, typer.Option(help="Fill queries with [MASK] to this length, 0 to 128 (default: the checkpoint's).")
+]
+EncoderType = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        help="What a checkpoint runs in: float32, float16 or bfloat16 (default: float32 on a CPU, half precision on a GPU).",
+    ),
 ]
 Cache = Annotated[Path | None, typer.Option(help="Folder that keeps encoder output, for repeated builds.")]
 KToken = Annotated[int | None, typer.Option(help="Tokens retrieved per query token (k').")]

@@ -43,6 +43,9 @@ def serve(
     device: Annotated[
         str | None, typer.Option(help="Where encoders and FAISS run: cpu (default), or cuda[:N].")
     ] = None,
+    device_memory: Annotated[
+        int | None, typer.Option(help="Bytes that each collection may take on the device (0.8 of what is free).")
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(help="CPU threads of each search (default: the cores shared among the workers).")
     ] = None,
@@ -71,7 +74,7 @@ def serve(
         raise FailedPrecondition(f"serving needs {error.name}: pip install 'plait[service]'") from None
     files = {"tls.cert": tls_cert, "tls.key": tls_key, "tls.client_ca": tls_client_ca, "keys": keys}
     plain = {"listen": listen, "insecure": insecure, "admin.listen": admin, "device": device, "threads": threads}
-    plain["processes"] = processes
+    plain |= {"device_memory": device_memory, "processes": processes}
     given = {name: value for name, value in {**files, **plain}.items() if value is not None}
     settings, origins = load(config, {"root": root, **given, **_assignments(set or [])})
     if print_config and as_json:

@@ -99,7 +99,10 @@ class Settings(BaseSettings):
     grace_s: float = Field(default=30, ge=0, le=3_600)
     """How long requests under way may go on when the server is told to stop."""
     device: str = "cpu"
-    """Where encoders and FAISS run: cpu, or cuda[:N]."""
+    """Where encoders and FAISS run and segments lie: cpu, or cuda[:N]."""
+    device_memory: int | None = Field(default=None, ge=0)
+    """Bytes that each collection may take on the device, in each process; what does not fit is searched by the CPU. None: 0.8
+    of what is free when the collection is opened, which leaves little to the next one."""
     threads: int | None = Field(default=None, ge=1, le=1_024)
     """CPU threads of each search and of an encoder; None: searches share the cores among the workers, encoders choose."""
     reflection: bool = True

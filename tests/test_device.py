@@ -1,21 +1,24 @@
 """The flat plan on a device, here torch's CPU: the same documents and scores as the CPU's plan, wherever segments lie."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import oracle
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("torch")
 
 import torch
-from plait.device import flat as device_flat
-from plait.device.flat import DeviceFlat, in_document_order, least
+from plait.device import codes, records
+from plait.device.flat import DeviceFlat, document_scores
+from plait.device.lists import DeviceLists
 from plait.device.placement import Placement, placement
-from plait.index import clustering, lists, pq4
-from plait.index.codecs import codec
+from plait.device.records import greatest
+from plait.index import clustering, kernels, lists, pq4
+from plait.index.codecs import codec, rerank
 from plait.index.collection import Collection
 from plait.index.errors import FailedPrecondition, InvalidArgument
 from plait.index.filters import parse as parse_filter
@@ -44,9 +47,59 @@ def same(a: Hits, b: Hits) -> None:
     np.testing.assert_array_equal(a.scores, b.scores)
 
 
+def products(book: codes.Book, asked: codes.Asked, numbers: np.ndarray) -> np.ndarray:
+    """(rows, tokens) float64 of the codes (subs, tokens) as a device decodes them, in the unit of `asked`."""
+    bytes_ = book.entries[:4].T.contiguous().numpy().view(np.uint8)
+    each = np.repeat(numbers, len(bytes_) // len(numbers), axis=0)
+    decoded = 1024.0 + np.take_along_axis(bytes_, each, 1)
+    return asked.rows.double().numpy() @ decoded + asked.bias.double().numpy()[:, None]
+
+
+def maxima(products: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """(documents,) sums of row maxima; minus infinity without tokens."""
+    spans = pairwise(offsets.tolist())
+    return np.array([products[:, a:b].max(1).sum() if b > a else -np.inf for a, b in spans])
+
+
+def asked(flat: Flat | lists.Lists, query: np.ndarray) -> tuple[codes.Book, codes.Asked]:
+    book = codes.book(flat.codebook, torch.device("cpu"))
+    return book, codes.ask(book, torch.from_numpy(query))
+
+
+LENGTHS = st.lists(st.one_of(st.sampled_from([0, 1, 7, 8, 9]), st.integers(0, 70)), min_size=1, max_size=30)
+
+
+@settings(max_examples=40, deadline=None)
+@given(LENGTHS, st.sampled_from([3, 16, 20]), st.integers(1, 70), st.integers(0, 2**31))
+@example([3], 16, 1, 0)
+def test_scores_by_codes_are_those_of_decoded_vectors(lengths: list[int], dim: int, q: int, seed: int) -> None:
+    flat, rng = made(lengths, dim, seed), np.random.default_rng(seed)
+    query = rng.standard_normal((q, dim)).astype(np.float32) * np.float32(10.0 ** rng.integers(-3, 4))
+    book, ready = asked(flat, query)
+    placed = DeviceFlat(flat, "cpu")
+    scores = document_scores(placed.book, ready, placed.words, placed.bounds)
+    decoded = pq4.decode(flat.codebook, flat.codes, len(flat.records)).astype(np.float64)
+    wanted, full = maxima(query @ decoded.T, flat.offsets), np.diff(flat.offsets) > 0
+    got = scores.sum(0).double().numpy() * float(ready.unit)
+    allowed = float(codes.bound(book, torch.from_numpy(query)).sum()) + 1e-4 * np.abs(query).sum()
+    assert (np.abs(got[full] - wanted[full]) <= allowed).all()
+    assert (got[~full] == -np.inf).all()
+
+
+def test_bytes_lose_little_beside_what_codes_lose() -> None:
+    flat = made([9] * 40, 128, 1)
+    query = np.random.default_rng(1).standard_normal((32, 128)).astype(np.float32)
+    book, ready = asked(flat, query)
+    decoded = pq4.decode(flat.codebook, flat.codes, 360)
+    got = products(book, ready, pq4.unpack(flat.codes)[:, :360]) * float(ready.unit)
+    assert (
+        np.abs(got - query @ decoded.T).mean() < 0.01 * np.abs(query @ (decoded - kernels.widen(flat.records)).T).mean()
+    )
+
+
 @settings(max_examples=40, deadline=None)
 @given(
-    st.lists(st.one_of(st.just(0), st.integers(0, 70)), min_size=1, max_size=30),
+    LENGTHS,
     st.sampled_from([3, 16]),
     st.integers(1, 35),
     st.integers(1, 6),
@@ -58,51 +111,101 @@ def same(a: Hits, b: Hits) -> None:
 )
 # No rows, and a dimension that puts the scales off the boundary of a float.
 @example([0], 3, 1, 1, 0, False, True, "int8", 0)
-def test_the_device_finds_what_the_cpu_finds(
+def test_the_best_by_their_codes_are_reranked(
     lengths: list[int], dim: int, q: int, k: int, more: int, masked: bool, rows: bool, precision: str, seed: int
 ) -> None:
     flat, rng = made(lengths, dim, seed, precision), np.random.default_rng(seed)
     query = rng.standard_normal((q, dim)).astype(np.float32)
-    allowed = rng.random(len(lengths)) < 0.5 if masked else None
-    found = DeviceFlat(flat, "cpu", rows).search(query, k, k + more, allowed=allowed)
-    same(found, flat.search(query, k, k + more, leaders=max(len(lengths), k + more), allowed=allowed))
+    allowed = rng.random(len(lengths)) < 0.5 if masked else np.ones(len(lengths), bool)
+    numbers = pq4.unpack(flat.codes)[:, : len(flat.records)]
+    scores = np.where(allowed, maxima(products(*asked(flat, query), numbers), flat.offsets), -np.inf)
+    order = np.argsort(-scores, kind="stable")[: int((scores > -np.inf).sum())]
+    if len(order) > k + more:
+        # Sums in float32 tell no closer scores apart.
+        assume(scores[order[k + more - 1]] - scores[order[k + more]] > 1e-3)
+    found = DeviceFlat(flat, "cpu", rows).search(query, k, k + more, allowed=allowed if masked else None)
+    same(found, rerank(flat.codec, flat.records, flat.offsets, np.sort(order[: k + more]), query, k))
 
 
-def test_the_kernel_finds_what_the_cpu_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scan by Triton, interpreted, in the place of torch's."""
-    code_kernel = pytest.importorskip("plait.device.code_kernel")
-    flat, rng = made([0, 40, 3, 0, 33, 65, 1, 20] * 3, 16, 4), np.random.default_rng(4)
-    monkeypatch.setattr(device_flat, "code_losses", code_kernel.code_losses)
-    for allowed in (None, rng.random(24) < 0.3):
-        query = rng.standard_normal((7, 16)).astype(np.float32)
-        found = DeviceFlat(flat, "cpu").search(query, 3, 5, allowed=allowed)
-        same(found, flat.search(query, 3, 5, leaders=24, allowed=allowed))
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.lists(st.integers(0, 40), min_size=1, max_size=30), st.integers(1, 5), st.booleans(), st.integers(0, 2**31))
-def test_codes_of_lists_are_scanned_as_if_all_were_probed(lengths: list[int], k: int, masked: bool, seed: int) -> None:
-    flat, rng = made(lengths, 16, seed), np.random.default_rng(seed)
-    vectors = flat.records
-    if not len(vectors):
-        return
-    number = min(4, len(vectors))
-    centroids = clustering.fit(vectors.astype(np.float32), number)
+def inverted(flat: Flat, number: int) -> lists.Lists:
+    vectors = kernels.widen(flat.records)
+    centroids = clustering.fit(vectors, number)
     postings = lists.build(flat.codebook, centroids, vectors, flat.offsets)
-    inverted = lists.Lists(flat.codebook, centroids, postings, flat.offsets, flat.codec, flat.records)
+    return lists.Lists(flat.codebook, centroids, postings, flat.offsets, flat.codec, flat.records)
+
+
+SOME = st.lists(st.integers(0, 40), min_size=1, max_size=30).filter(any)
+
+
+@settings(max_examples=30, deadline=None)
+@given(SOME, st.integers(1, 40), st.integers(1, 5), st.integers(0, 2**31))
+def test_gains_are_what_lies_above_the_last_list_probed(lengths: list[int], q: int, nprobe: int, seed: int) -> None:
+    """By loops over lists, rows and tokens; and the CPU's, but for the rounding of its table and ours."""
+    source = inverted(made(lengths, 16, seed), min(4, sum(lengths)))
+    query = np.random.default_rng(seed).standard_normal((q, 16)).astype(np.float32)
+    placed, nprobe = DeviceLists(source, "cpu"), min(nprobe, len(source.centroids))
+    book, ready = asked(source, query)
+    unit, near = float(ready.unit), query @ source.centroids.T
+    scores = products(book, ready, pq4.unpack(source.postings.codes)) * unit
+    wanted, floors = np.zeros((q, len(lengths))), -np.sort(-near, axis=1)[:, nprobe - 1]
+    if nprobe == len(source.centroids):
+        floors = np.full(q, -np.inf)
+    for row in range(q):
+        for one in np.argsort(-near[row], kind="stable")[:nprobe]:
+            for at in range(*(source.postings.bounds[one : one + 2] * pq4.BLOCK)):
+                if (document := source.postings.documents[at]) < len(lengths):
+                    wanted[row, document] = max(wanted[row, document], scores[row, at] - max(floors[row], -1e3))
+    got = placed.gains(torch.from_numpy(query), nprobe).double().numpy() * unit
+    full = np.array(lengths) > 0
+    if nprobe == len(source.centroids):
+        # The floor is some number below everything: differences between documents are what counts.
+        got, wanted = got[full] - got[full][0], wanted.sum(0)[full] - wanted.sum(0)[full][0]
+        np.testing.assert_allclose(got, wanted, atol=2e-3 * q)
+        return
+    np.testing.assert_allclose(got, wanted.sum(0), rtol=1e-4, atol=1e-3 * q)
+    table = pq4.table(source.codebook, query)
+    apart = table.bound + q * table.scale + float(codes.bound(book, torch.from_numpy(query)).sum()) + 1e-3 * q
+    np.testing.assert_allclose(got, source.gains(query, nprobe) * float(table.scale), atol=apart)
+
+
+@settings(max_examples=30, deadline=None)
+@given(SOME, st.integers(1, 5), st.booleans(), st.booleans(), st.integers(0, 2**31))
+def test_lists_find_what_the_cpu_finds(lengths: list[int], k: int, masked: bool, rows: bool, seed: int) -> None:
+    """With every document a candidate, whatever was probed."""
+    source, rng = inverted(made(lengths, 16, seed), min(4, sum(lengths))), np.random.default_rng(seed)
     query = rng.standard_normal((4, 16)).astype(np.float32)
     allowed = rng.random(len(lengths)) < 0.5 if masked else None
-    found = DeviceFlat(in_document_order(inverted), "cpu").search(query, k, 2 * k, allowed=allowed)
-    same(found, inverted.search(query, k, 2 * k, nprobe=number, allowed=allowed))
+    most = max(k, len(lengths))
+    found = DeviceLists(source, "cpu", rows).search(query, k, most, nprobe=2, allowed=allowed)
+    same(found, source.search(query, k, most, nprobe=2, allowed=allowed))
+
+
+def test_kernels_find_what_torch_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scans by Triton, interpreted, in the place of torch's."""
+    pytest.importorskip("plait.device.code_kernel")
+    flat, rng = made([0, 40, 3, 0, 33, 65, 1, 20] * 3, 16, 4), np.random.default_rng(4)
+    by_list = inverted(flat, 4)
+    for allowed in (None, rng.random(24) < 0.3):
+        query = rng.standard_normal((7, 16)).astype(np.float32)
+        found = []
+        for kernel in (False, True):
+            monkeypatch.setattr(codes, "compiled", lambda _, kernel=kernel: kernel)
+            found.append(DeviceFlat(flat, "cpu").search(query, 3, 5, allowed=allowed))
+            found.append(DeviceLists(by_list, "cpu").search(query, 3, 5, nprobe=2, allowed=allowed))
+        same(found[0], found[2])
+        same(found[1], found[3])
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=20), st.integers(1, 25))
-def test_the_least_are_the_first_of_a_sorted_list(entries: list[tuple[int, bool]], k: int) -> None:
-    wanted = sorted(sorted((loss, at) for at, (loss, open_) in enumerate(entries) if open_)[:k], key=lambda e: e[1])
-    losses, open_ = torch.tensor([e[0] for e in entries]), torch.tensor([e[1] for e in entries])
-    places, counted = least(losses, open_, k)
-    assert places[counted].tolist() == [at for _, at in wanted]
+@given(
+    st.lists(st.tuples(st.sampled_from([-np.inf, -2.5, -0.0, 0.0, 1.5, 3e38]), st.booleans()), min_size=1, max_size=20),
+    st.integers(1, 25),
+)
+def test_the_greatest_are_the_first_of_a_sorted_list(entries: list[tuple[float, bool]], k: int) -> None:
+    some = [(-score, np.signbit(score), at) for at, (score, open_) in enumerate(entries) if open_]
+    scores, open_ = torch.tensor([e[0] for e in entries]), torch.tensor([e[1] for e in entries])
+    places, counted = greatest(scores, open_, k)
+    assert places[counted].tolist() == sorted(at for *_, at in sorted(some)[:k])
 
 
 PARAMS = SearchParams(candidates=20)
@@ -141,6 +244,17 @@ def test_collections_answer_alike_wherever_their_segments_lie(tmp_path: Path, st
         place = Placement("cpu", memory)
         for a, b in zip(found(tmp_path, queries, place), wanted, strict=True):
             same(a, b)
+
+
+def test_exact_segments_answer_alike_wherever_they_lie(tmp_path: Path) -> None:
+    queries = collection(tmp_path, "exact")
+    wanted = found(tmp_path, queries, None)
+    whole = Placement("cpu")
+    assert stores(tmp_path, whole)[0] == [True] * 3
+    for place in (whole, Placement("cpu", 0), Placement("cpu", 9000)):
+        for a, b in zip(found(tmp_path, queries, place), wanted, strict=True):
+            np.testing.assert_array_equal(a.docs, b.docs)
+            np.testing.assert_allclose(a.scores, b.scores, rtol=1e-5)
 
 
 def stores(path: Path, place: Placement) -> tuple[list[bool], int]:
@@ -188,7 +302,7 @@ def test_a_full_device_leaves_the_segment_to_the_cpu(tmp_path: Path, monkeypatch
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(device_flat, "_upload", full)
+    monkeypatch.setattr(records, "upload", full)
     place = Placement("cpu")
     for a, b in zip(found(tmp_path, queries, place), wanted, strict=True):
         same(a, b)

@@ -1,5 +1,6 @@
 """On a CUDA device (`make test-gpu`): the kernels as compiled, against the oracle of every backend and at size."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,19 @@ pytest.importorskip("torch")
 
 import torch
 from plait.device import reference
-from plait.device.flat import DeviceFlat, code_losses, least
+from plait.device.flat import DeviceFlat, document_scores
+from plait.device.lists import DeviceLists, list_gains
 from plait.device.maxsim import maxsim
 from plait.device.placement import Placement
+from plait.device.records import greatest
 from plait.index import pq4
-from test_device import collection, found, made
+from plait.retrieval.checkpoint import load_checkpoint
+from plait.retrieval.encoder import EncoderOptions
+from test_checkpoint import stanford  # noqa: F401
+from test_device import collection, found, inverted, made
+from test_encoder_dtype import NEAR
 from test_maxsim import EDGES, TYPES, case, same
-from test_triton_kernels import extreme, losses_by_loops
+from test_triton_kernels import coded, drawn
 
 pytestmark = [
     pytest.mark.gpu,
@@ -25,8 +32,8 @@ pytestmark = [
 DEVICE = "cuda:0"
 
 
-def on_device(arguments: tuple) -> list[Any]:
-    return [None if t is None else t.to(DEVICE) for t in arguments]
+def on_device(arguments: Iterable[Any]) -> list[Any]:
+    return [t.to(DEVICE) if isinstance(t, torch.Tensor) else t for t in arguments]
 
 
 @pytest.mark.parametrize("rows", TYPES, ids=str)
@@ -48,30 +55,39 @@ def test_the_operation_passes_opcheck() -> None:
 
 
 @pytest.mark.parametrize("size", pq4.BYTES)
-@pytest.mark.parametrize("q", [1, 32, 33])
-def test_the_scan_of_codes_is_its_definition(q: int, size: int) -> None:
+@pytest.mark.parametrize("q", [1, 32, 33, 65])
+def test_scans_of_codes_are_torchs(q: int, size: int) -> None:
     rng = np.random.default_rng(q)
-    lengths = [*EDGES, *rng.integers(0, 90, 40).tolist()]
-    numbers, losses = rng.integers(0, 16, (2 * size, sum(lengths))).astype(np.uint8), extreme(rng, q, 2 * size)
-    offsets = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]))
-    arguments = on_device((torch.from_numpy(pq4.pack(numbers)), offsets, torch.from_numpy(losses)))
-    full = np.array(lengths) > 0
-    got = code_losses(*arguments).cpu().numpy()
-    np.testing.assert_array_equal(got[full], losses_by_loops(losses, numbers, lengths)[full])
+    lengths = [*EDGES, *rng.integers(0, 12, 400).tolist()]
+    book, asked = coded(rng, 128, size, q)
+    words, bounds = drawn(rng, sum(lengths), 2 * size), torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]))
+    owners = torch.from_numpy(rng.integers(0, 50, 8 * len(words)).astype(np.int32))
+    probed = torch.from_numpy(rng.random((len(lengths), q)) < 0.1)
+    atol = 2.0**-21 * 1279 * float(asked.rows.float().abs().sum(1).max()) * 32
+    placed = [type(one)(*on_device(vars(one).values())) for one in (book, asked)]
+    arguments: list[Any] = [*placed, *on_device((words, bounds))]
+    wanted = reference.document_scores(book, asked, words, bounds)
+    torch.testing.assert_close(document_scores(*arguments).cpu(), wanted, rtol=0, atol=atol)
+    wanted = reference.list_gains(book, asked, words, bounds, owners, probed, 50)
+    arguments += [*on_device((owners, probed)), int(probed.any(1).sum()), 50]
+    got = list_gains(*arguments)
+    torch.testing.assert_close(got.cpu(), wanted, rtol=0, atol=atol)
 
 
-def test_the_plan_finds_what_the_cpu_finds() -> None:
+def test_plans_find_what_torch_finds() -> None:
+    """Nearly: at the last candidate a difference in the last place decides."""
     rng = np.random.default_rng(0)
     flat = made(rng.integers(0, 200, 3000).tolist(), 128, 0)
-    placed = DeviceFlat(flat, DEVICE), DeviceFlat(flat, DEVICE, rows=False)
+    by_list = inverted(flat, 256)
     for share in (None, 0.02, 0.6):
         query = rng.standard_normal((32, 128)).astype(np.float32)
         allowed = None if share is None else rng.random(3000) < share
-        wanted = flat.search(query, 10, 100, leaders=3000, allowed=allowed)
-        for one in placed:
-            hits = one.search(query, 10, 100, allowed=allowed)
-            np.testing.assert_array_equal(hits.docs, wanted.docs)
-            np.testing.assert_allclose(hits.scores, wanted.scores, rtol=1e-5)
+        for rows in (True, False):
+            scanned = [DeviceFlat(flat, d, rows).search(query, 10, 100, allowed=allowed) for d in (DEVICE, "cpu")]
+            probed = [DeviceLists(by_list, d, rows).search(query, 10, 100, allowed=allowed) for d in (DEVICE, "cpu")]
+            for hits, wanted in (scanned, probed):
+                np.testing.assert_array_equal(hits.docs, wanted.docs)
+                np.testing.assert_allclose(hits.scores, wanted.scores, rtol=1e-5)
 
 
 def test_rows_beyond_32_bit_offsets() -> None:
@@ -92,15 +108,16 @@ def test_streams_do_not_meet() -> None:
     placed = DeviceFlat(flat, DEVICE)
     queries = [torch.from_numpy(rng.standard_normal((32, 128)).astype(np.float32)).to(DEVICE) for _ in range(8)]
     every = torch.arange(2000, device=DEVICE)
-    assert placed.rows is not None
-    wanted = [maxsim(q, placed.rows, placed.offsets, every) for q in queries]
+    rows, offsets = placed.records.rows, placed.records.offsets
+    assert rows is not None
+    wanted = [maxsim(q, rows, offsets, every) for q in queries]
     torch.cuda.synchronize()
     streams = [torch.cuda.Stream() for _ in queries]
     for _ in range(100):
         got = []
         for query, stream in zip(queries, streams, strict=True):
             with torch.cuda.stream(stream):
-                got.append(maxsim(query, placed.rows, placed.offsets, every))
+                got.append(maxsim(query, rows, offsets, every))
         torch.cuda.synchronize()
         assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True))
 
@@ -141,10 +158,10 @@ def test_a_full_device_leaves_segments_to_the_cpu(tmp_path: Path) -> None:
         torch.cuda.set_per_process_memory_fraction(1.0)
 
 
-def test_least_agrees_with_the_cpu_at_size() -> None:
-    losses = torch.randint(0, 1 << 16, (2_000_000,))
-    open_ = torch.rand(len(losses)) < 0.5
-    wanted, got = least(losses, open_, 1000), least(losses.to(DEVICE), open_.to(DEVICE), 1000)
+def test_the_greatest_agree_with_the_cpu_at_size() -> None:
+    scores = torch.randint(0, 1 << 16, (2_000_000,)).float()
+    open_ = torch.rand(len(scores)) < 0.5
+    wanted, got = greatest(scores, open_, 1000), greatest(scores.to(DEVICE), open_.to(DEVICE), 1000)
     assert torch.equal(wanted[0], got[0].cpu()) and torch.equal(wanted[1], got[1].cpu())
 
 
@@ -152,3 +169,18 @@ def test_torch_alone_gives_the_same_on_the_device() -> None:
     wanted = case(EDGES, [(5, [*range(len(EDGES))])], 48, torch.float16, torch.float32, 6)
     scores, matches = reference.maxsim(*on_device(wanted.arguments), width=wanted.width)
     same(wanted, (scores.cpu(), matches.cpu()), 48)
+
+
+@pytest.mark.parametrize("dtype", [None, "float32", "bfloat16"])
+def test_encoders_give_nearly_the_cpus_vectors(dtype: str | None, request: pytest.FixtureRequest) -> None:
+    """None: float16 here."""
+    folder = str(request.getfixturevalue("stanford").folder)
+    texts = ["the cat sat", "on the mat", "a much longer text about nothing at all " * 3] * 9
+    whole, half = (
+        load_checkpoint(folder, EncoderOptions(dtype=dtype if device == DEVICE else None), device=device)
+        for device in ("cpu", DEVICE)
+    )
+    a, b = whole.encode_documents(texts), half.encode_documents(texts)
+    np.testing.assert_array_equal(a.ids, b.ids)
+    apart = np.linalg.norm(a.vectors - b.vectors, axis=1)
+    assert np.sqrt((apart**2).mean()) < NEAR.get(dtype or "float16", 1e-4)

@@ -37,7 +37,11 @@ ADAPTERS = {
         # The room of devices.
         "device/maxsim.py",
         "device/reference.py",
+        "device/codes.py",
         "device/flat.py",
+        "device/lists.py",
+        "device/exact.py",
+        "device/records.py",
         "device/placement.py",
         "device/row_kernel.py",
         "device/code_kernel.py",

@@ -8,6 +8,8 @@ import pytest
 
 pytest.importorskip("pydantic_settings", reason="the extra `service` is not installed")
 from plait.index.errors import InvalidArgument, NotFound
+from plait.retrieval import retriever
+from plait.service.collections import Collections
 from plait.service.configuration import load, shown
 from plait.service.limits import Limits, PerKey
 from plait.service.settings import Admin, Settings, Tls, Tracing
@@ -56,6 +58,7 @@ def test_a_section_may_be_one_variable(config: Path, monkeypatch: pytest.MonkeyP
         ({"tls.cert": "only.pem"}, "belong together"),
         ({"tls.client_ca": "ca.pem"}, "belong together"),
         ({"log": "chatty"}, "log is 'chatty'"),
+        ({"device_memory": "-1"}, r"device_memory is '-1' \(flag\): .*greater than or equal to 0"),
     ],
 )
 def test_a_bad_flag_is_named(flags: dict[str, str], said: str) -> None:
@@ -118,3 +121,13 @@ def test_limits_hold_at_their_bounds(name: str) -> None:
     for value in (bounds["Ge"] - 1, bounds["Le"] + 1):
         with pytest.raises(InvalidArgument, match=f"limits.{name} is {value}"):
             load(None, {f"limits.{name}": value})
+
+
+def test_a_collection_is_told_what_it_may_take_of_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    monkeypatch.setattr(retriever, "placement", lambda *given: told.append(given))
+    settings, origins = load(None, {"root": tmp_path, "device_memory": 5})
+    collections = Collections(settings)
+    collections.create("some", dim=4)
+    collections.close()
+    assert (set(told), origins["device_memory"]) == ({("cpu", 5)}, "flag")

@@ -2,14 +2,16 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("torch")
 pytest.importorskip("triton")
 
 import torch
-from plait.device import code_kernel, reference, row_kernel
+import triton
+import triton.language as tl
+from plait.device import code_kernel, codes, reference, row_kernel
 from plait.index import pq4
 from test_maxsim import EDGES, TYPES, Case, case, cases, same
 
@@ -47,38 +49,78 @@ def test_rows_equal_two_loops(drawn: tuple[Case, int]) -> None:
     same(made, row_kernel.maxsim(*made.arguments), dim)
 
 
-def losses_by_loops(losses: np.ndarray, numbers: np.ndarray, lengths: list[int]) -> np.ndarray:
-    """sum_i min_j sum_m losses[i, m, code], token by token; 0 without tokens."""
-    sums = losses[:, np.arange(len(numbers))[:, None], numbers].astype(int).sum(axis=1)
-    ends = np.cumsum(lengths)
-    return np.array(
-        [sums[:, end - n : end].min(axis=1).sum() if n else 0 for n, end in zip(lengths, ends, strict=True)]
-    )
+def coded(rng: np.random.Generator, dim: int, size: int, q: int) -> tuple[codes.Book, codes.Asked]:
+    """A codebook of random centroids, and a query."""
+    width = -(-dim // (2 * size))
+    rotation = np.zeros((dim, 2 * size * width), np.float32)
+    rotation[:, :dim] = np.linalg.qr(rng.standard_normal((dim, dim)))[0]
+    centroids = rng.standard_normal((2 * size, 16, width)).astype(np.float32)
+    book = codes.book(pq4.Codebook(rotation, centroids), torch.device("cpu"))
+    return book, codes.ask(book, torch.from_numpy(rng.standard_normal((q, dim)).astype(np.float32)))
 
 
-def extreme(rng: np.random.Generator, q: int, subs: int) -> np.ndarray:
-    """Tables that go to the limit of what a byte may sum to: 255 over four sub-spaces."""
-    losses = rng.choice([0, 1, 63], (q, subs, 16)).astype(np.uint8)
-    losses[:, ::4] = np.where(losses[:, ::4] == 63, 66, losses[:, ::4])
-    return losses
+def drawn(rng: np.random.Generator, blocks: int, subs: int) -> torch.Tensor:
+    """Words (blocks, subs) of any codes."""
+    return torch.from_numpy(rng.integers(-(1 << 31), 1 << 31, (blocks, subs)).astype(np.int32))
+
+
+KINDS = [(3, 8, 1), (20, 8, 5), (48, 16, 32), (64, 16, 33), (128, 64, 2), (300, 16, 65)]
+"""Dimensions, bytes of a code, query rows: fewer dimensions than sub-spaces, as many, and more than one step's."""
+BLOCKS = st.lists(
+    st.one_of(st.sampled_from([0, 1, 3, 4, 5, 7, 8, 9, 16, 17]), st.integers(0, 5)), min_size=1, max_size=20
+)
+JUNK = 3
+"""Blocks of other tokens around those that are meant."""
 
 
 @settings(max_examples=12, deadline=None)
-@given(
-    st.lists(st.one_of(st.sampled_from(EDGES), st.integers(0, 40)), min_size=1, max_size=20),
-    st.sampled_from([(1, 8), (5, 16), (32, 8), (33, 8), (2, 64)]),
-    st.booleans(),
-    st.integers(0, 2**31),
-)
-def test_the_scan_of_codes_is_its_definition(
-    lengths: list[int], kind: tuple[int, int], masked: bool, seed: int
+@given(BLOCKS, st.sampled_from(KINDS), st.booleans(), st.integers(0, 2**31))
+@example([1] * 17, (16, 8, 64), True, 0)
+def test_the_scan_of_documents_is_torchs(
+    lengths: list[int], kind: tuple[int, int, int], masked: bool, seed: int
 ) -> None:
-    rng, (q, size) = np.random.default_rng(seed), kind
-    numbers = rng.integers(0, 16, (2 * size, sum(lengths))).astype(np.uint8)
-    offsets, losses = np.concatenate([[0], np.cumsum(lengths)]), extreme(rng, q, 2 * size)
-    allowed = rng.random(len(lengths)) < 0.3 if masked else np.ones(len(lengths), bool)
-    wanted, full = losses_by_loops(losses, numbers, lengths), np.array(lengths) > 0
-    arguments = torch.from_numpy(pq4.pack(numbers)), torch.from_numpy(offsets), torch.from_numpy(losses)
-    np.testing.assert_array_equal(reference.code_losses(*arguments), wanted)
-    got = code_kernel.code_losses(*arguments, torch.from_numpy(allowed) if masked else None).numpy()
-    np.testing.assert_array_equal(got[full & allowed], wanted[full & allowed])
+    rng, (dim, size, q) = np.random.default_rng(seed), kind
+    book, asked = coded(rng, dim, size, q)
+    words = drawn(rng, sum(lengths) + 2 * JUNK, 2 * size)
+    bounds = torch.from_numpy(JUNK + np.concatenate([[0], np.cumsum(lengths)]))
+    allowed = torch.from_numpy(rng.random(len(lengths)) < 0.5 if masked else np.ones(len(lengths), bool))
+    wanted = reference.document_scores(book, asked, words, bounds)
+    got = code_kernel.document_scores(book, asked, words, bounds, allowed if masked else None)
+    # A product sums up to 1279 times the entries of a row.
+    atol = 2.0**-22 * 1279 * float(asked.rows.float().abs().sum(1).max()) * 32
+    torch.testing.assert_close(got[:, allowed], wanted[:, allowed], rtol=0, atol=atol)
+
+
+@settings(max_examples=12, deadline=None)
+@given(BLOCKS, st.sampled_from(KINDS), st.floats(0, 1), st.integers(0, 2**31))
+def test_the_scan_of_lists_is_torchs(lengths: list[int], kind: tuple[int, int, int], share: float, seed: int) -> None:
+    rng, (dim, size, q) = np.random.default_rng(seed), kind
+    book, asked = coded(rng, dim, size, q)
+    words = drawn(rng, sum(lengths) + 2 * JUNK, 2 * size)
+    bounds = torch.from_numpy(JUNK + np.concatenate([[0], np.cumsum(lengths)]))
+    owners = torch.from_numpy(rng.integers(0, 8, 8 * len(words)).astype(np.int32))
+    probed = torch.from_numpy(rng.random((len(lengths), q)) < share)
+    most = int(probed.any(1).sum())
+    wanted = reference.list_gains(book, asked, words, bounds, owners, probed, 7)
+    got = code_kernel.list_gains(book, asked, words, bounds, owners, probed, most, 7)
+    atol = 2.0**-22 * 1279 * float(asked.rows.float().abs().sum(1).max())
+    torch.testing.assert_close(got, wanted, rtol=0, atol=atol)
+    # Seven documents, and an eighth for what fills blocks up.
+    assert got.shape == (7, q)
+
+
+def test_bytes_are_permuted_as_the_instruction_permutes() -> None:
+    """`prmt` of the PTX manual, without its sign mode: what the interpreter runs in its place."""
+
+    @triton.jit
+    def run(a, b, selector, out):
+        at = tl.arange(0, 64)
+        tl.store(out + at, code_kernel._permuted(tl.load(a + at), tl.load(b + at), tl.load(selector + at), True))  # pyright: ignore[reportGeneralTypeIssues]
+
+    rng = np.random.default_rng(2)
+    a, b = (drawn(rng, 1, 64)[0] for _ in range(2))
+    selector, out = drawn(rng, 1, 64)[0] & 0x77777777, torch.empty(64, dtype=torch.int32)
+    run[(1,)](a, b, selector, out)
+    for x, y, s, got in zip(*(t.numpy().view("<u4").tolist() for t in (a, b, selector, out)), strict=True):
+        pool = x.to_bytes(4, "little") + y.to_bytes(4, "little")
+        assert got.to_bytes(4, "little") == bytes(pool[s >> 4 * i & 7] for i in range(4))

@@ -1,0 +1,139 @@
+"""4-bit codes as they lie on a device, and a query made ready for them: eight tokens to a word, so that one instruction looks
+up four.
+
+A code of a sub-space stands for a centroid, whose coordinates are kept as bytes: entry u of dimension d stands for
+low[d] + step[d] * u. A device decodes to 1024 + u, whose float16 is the byte behind a constant one, and multiplies with
+query rows that have the steps in them; what the 1024 and the lows add is the same for every token, a row's `bias`. So a
+similarity is the float product with the decoded code, but for half a step of every dimension and the query's rounding to
+float16: no more than `bound`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..index import pq4
+from ..index.errors import InvalidArgument
+
+EIGHT = 8
+"""Tokens of a word."""
+GROUP = 32
+"""Query rows that are summed up together; a longer query is several groups."""
+_CHUNK = 1 << 18
+"""Words of a sub-space made at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Book:
+    """A codebook on a device. Dimensions are those of the rotated space, every sub-space filled up to a power of two."""
+
+    rotation: Tensor
+    """(vectors' dim, dim) float32."""
+    entries: Tensor
+    """(6, dim) int32: the sixteen bytes of every dimension, and two constants of the kernel."""
+    low: Tensor
+    step: Tensor
+    """(dim,) float32."""
+    subs: int
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Queries as groups of 32 rows, filled up with zeros, which add nothing to any score."""
+
+    rows: Tensor
+    """(32 * groups, dim) float16, of values up to 1."""
+    bias: Tensor
+    """(32 * groups,) float32: what a row adds to each of its products."""
+    unit: Tensor
+    """() float32: products are similarities in this unit."""
+
+
+def book(codebook: pq4.Codebook, device: torch.device) -> Book:
+    """Centroids as bytes, and what they are bytes of."""
+    subs, entries, width = codebook.centroids.shape
+    wide = 1 << (width - 1).bit_length()
+    centroids = np.zeros((subs, wide, entries), np.float32)
+    centroids[:, :width] = codebook.centroids.transpose(0, 2, 1)
+    centroids = centroids.reshape(subs * wide, entries)
+    low = centroids.min(axis=1)
+    step = (centroids.max(axis=1) - low) / np.float32(255)
+    numbers = np.rint((centroids - low[:, None]) / np.where(step > 0, step, 1)[:, None]).astype(np.uint8)
+    words = numbers.view("<i4").T
+    constants = np.broadcast_to(np.array([[0x64646464], [0x32103210]], np.int32), (2, words.shape[1]))
+    rotation = np.zeros((codebook.dim, subs, wide), np.float32)
+    rotation[:, :, :width] = codebook.rotation.reshape(codebook.dim, subs, width)
+    placed = [
+        torch.from_numpy(np.ascontiguousarray(array)).to(device)
+        for array in (rotation.reshape(codebook.dim, -1), np.concatenate([words, constants]), low, step)
+    ]
+    return Book(placed[0], placed[1], placed[2], placed[3], subs)
+
+
+def ask(book: Book, query: Tensor) -> Asked:
+    """One query (q, dim) float32 on the book's device."""
+    if query.ndim != 2 or query.shape[1] != len(book.rotation):
+        raise InvalidArgument(
+            f"the query has shape {tuple(query.shape)}; this codebook takes (q, {len(book.rotation)})"
+        )
+    turned = query @ book.rotation
+    steps = turned * book.step
+    unit = steps.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
+    filled = -(-len(query) // GROUP) * GROUP
+    rows = steps.new_zeros((filled, steps.shape[1]), dtype=torch.float16)
+    rows[: len(query)] = steps / unit
+    bias = -1024 * rows.float().sum(1)
+    bias[: len(query)] += (turned @ book.low) / unit
+    return Asked(rows, bias, unit)
+
+
+def bound(book: Book, query: Tensor) -> Tensor:
+    """(q,) float32: how far a similarity may lie from the product with the decoded code, but for float32 sums."""
+    turned = (query @ book.rotation).abs()
+    # Half a step, and half of float16's last place of what a row's largest entry is, times the largest byte.
+    rounded = 255 * (turned * book.step + (turned * book.step).max() * 2.0**-13) * 2.0**-11
+    return (turned * book.step / 2 + rounded).sum(1)
+
+
+def words(codes: np.ndarray, tokens: np.ndarray, device: torch.device) -> Tensor:
+    """(blocks, subs) int32 of the tokens (blocks, 8) int64, rising: nibble i of a word is the code of its token i.
+
+    Args:
+        codes: (blocks of 32, bytes, 32) uint8, as `pq4.encode` returns them.
+    """
+    out = torch.empty((len(tokens), 2 * codes.shape[1]), dtype=torch.int32, device=device)
+    for start in range(0, len(tokens), _CHUNK):
+        some = tokens[start : start + _CHUNK]
+        first, last = int(some[0, 0]) // pq4.BLOCK, int(some[-1, -1]) // pq4.BLOCK
+        raw = torch.from_numpy(np.array(codes[first : last + 1])).to(device)
+        at = torch.from_numpy(some).to(device) - first * pq4.BLOCK
+        inside = at % pq4.BLOCK
+        # Byte 2j + h of a block's row belongs to token 16h + j.
+        bytes_ = raw[at // pq4.BLOCK, :, inside % 16 * 2 + inside // 16].int()
+        shifts = 4 * torch.arange(EIGHT, device=device, dtype=torch.int32)[:, None]
+        pairs = torch.stack([bytes_ & 15, bytes_ >> 4], 3).flatten(2)
+        out[start : start + len(some)] = (pairs << shifts).sum(1, dtype=torch.int32)
+    return out
+
+
+def by_document(offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Documents as blocks of eight tokens, their last one repeated: (blocks, 8) int64 tokens, (documents + 1,) int64 bounds.
+
+    A token twice moves no maximum, and a kernel has no end of a document to look out for.
+    """
+    lengths = np.diff(offsets)
+    blocks = -(-lengths // EIGHT)
+    bounds = np.concatenate([[0], np.cumsum(blocks)])
+    first = EIGHT * (np.arange(bounds[-1]) - np.repeat(bounds[:-1], blocks)) + np.repeat(offsets[:-1], blocks)
+    last = np.repeat(offsets[1:], blocks) - 1
+    return np.minimum(first[:, None] + np.arange(EIGHT), last[:, None]), bounds
+
+
+def compiled(tensor: Tensor) -> bool:
+    """Whether kernels take this tensor: it is on a GPU, and Triton is there."""
+    return tensor.is_cuda and find_spec("triton") is not None
