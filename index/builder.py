@@ -141,12 +141,14 @@ class Builder:
 
     def discard(self) -> None:
         """Drops everything that was added and not published."""
+        self._catalog.discarding = self._segment is not None
         if self._segment is None:
             return
         with self._catalog.writing() as view:
             view.db.execute("DELETE FROM documents WHERE number >= ?", (view.meta("visible"),))
             view.db.execute("DELETE FROM segments WHERE number = ?", (self._number,))
             put_meta(view, "visible", view.meta("next"))
+        self._catalog.discarding = False
         self._segment.close()
         self._segment = None
         shutil.rmtree(self._folder, ignore_errors=True)

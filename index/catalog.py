@@ -70,6 +70,8 @@ class Catalog:
         """Why this process may write no more; None: it may."""
         self.building = False
         """Whether a bulk write of this process is under way."""
+        self.discarding = False
+        """Whether what a bulk write staged was discarded, and the disk has not taken that yet."""
         with self.reading() as view:
             stored = view.meta("format")
         if stored > FORMAT:

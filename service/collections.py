@@ -181,9 +181,12 @@ class Collections:
         """Lets those write again where what made writes fail is gone."""
         with self._lock:
             opened = [o for o in self._open.values() if isinstance(o, Opened) and o.retriever.collection.failure]
-        for one in opened:
+        for collection in (one.retriever.collection for one in opened):
             with suppress(PlaitError):
-                one.retriever.collection.recover()
+                collection.recover()
+                if collection.catalog.discarding:
+                    with collection.builder() as builder:
+                        builder.discard()
 
     def close(self) -> None:
         with self._lock:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from plait.index.checkup import check_collection
-from served import Server, Wire, method, services, tensor
+from served import Server, Wire, code, method, services, tensor
 
 STATES = health_pb2.HealthCheckResponse
 WRITING = "plait.v1.DocumentService"
@@ -73,6 +76,40 @@ def test_a_full_disk_ends_writing_and_reading_goes_on(tmp_path: Path) -> None:
         and "writing works again" in said
         and not check_collection(tmp_path / "c")
     )
+
+
+def test_what_a_bulk_write_left_on_a_full_disk_is_dropped_when_it_recovers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from plait.index.segment import SegmentWriter
+    from plait.service import health
+    from plait.service.server import build_server
+    from plait.service.settings import Settings
+
+    monkeypatch.setattr(health, "_EVERY_S", 0.01)
+    plait.create(tmp_path / "c", encoder=None, dim=4).close()
+    service = build_server(Settings(root=tmp_path, listen="127.0.0.1:0"))
+    service.grpc.start()
+    calls, real = iter(range(99)), SegmentWriter.append
+
+    def append(self: Any, *given: Any) -> None:
+        if next(calls) == 1:  # the second batch
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(self, *given)
+
+    monkeypatch.setattr(SegmentWriter, "append", append)
+    wire = Wire(f"127.0.0.1:{service.port}")
+    batches = [{"collection": "c", "bulk": True, "documents": [document(id)]} for id in "ab"]
+    assert code(lambda: list(wire.stream("IngestDocuments", batches))) == "UNAVAILABLE" and next(calls) == 2
+    ends = time.monotonic() + 60
+    while (status := code(lambda: wire("UpsertDocuments", collection="c", documents=[document("c")]))) != "OK":
+        assert status in ("UNAVAILABLE", "FAILED_PRECONDITION") and time.monotonic() < ends, status
+    (again,) = wire.stream("IngestDocuments", batches)
+    assert again.count == 2
+    assert [d.id for d in wire("ListDocuments", collection="c").documents] == ["a", "b", "c"]
+    wire.close()
+    service.stop(5)
+    assert not check_collection(tmp_path / "c")
 
 
 def test_little_room_ends_writing_until_there_is_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

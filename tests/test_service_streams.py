@@ -208,7 +208,7 @@ from plait.service.wire.documents_pb2 import IngestDocumentsRequest
 from plait.service.wire.documents_pb2_grpc import DocumentServiceStub
 
 def sent():
-    yield IngestDocumentsRequest(collection="c", bulk=True, documents=[{"id": "a"}])
+    yield IngestDocumentsRequest(collection="c", bulk=True, documents=[{"id": "a", "payload": {"text": "moon"}}])
     print("sent", flush=True)
     time.sleep(600)
 
@@ -218,14 +218,14 @@ list(DocumentServiceStub(connect(sys.argv[1])._channel.grpc).IngestDocuments(sen
 
 def test_a_client_that_vanished_is_noticed(tmp_path: Path) -> None:
     """Stopped, its connection stays open, as that of a machine without power does, and nobody answers on it."""
-    plait.create(tmp_path / "c", encoder=None, dim=DIM).close()
+    plait.create(tmp_path / "c", encoder=None, terms="bm25").close()
     with serving(tmp_path, streams=1, keepalive_s=0.5) as server:
         run = [sys.executable, "-c", VANISHES, server.target]
         with subprocess.Popen(run, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent) as client:
             try:
                 assert client.stdout and client.stdout.readline() == "sent\n"
                 wire, ends = Wire(server.target), time.monotonic() + 60
-                one = {**C, "documents": [document("b")]}
+                one = {**C, "documents": [text("b")]}
                 assert code(lambda: list(wire.stream("IngestDocuments", [one]))) == "RESOURCE_EXHAUSTED"
                 client.send_signal(signal.SIGSTOP)
                 while (status := code(lambda: list(wire.stream("IngestDocuments", [one])))) != "OK":
