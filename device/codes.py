@@ -100,18 +100,20 @@ def bound(book: Book, query: Tensor) -> Tensor:
     return (turned * book.step / 2 + rounded).sum(1)
 
 
-def words(codes: np.ndarray, tokens: np.ndarray, device: torch.device) -> Tensor:
-    """(blocks, subs) int32 of the tokens (blocks, 8) int64, rising: nibble i of a word is the code of its token i.
+def words(codes: np.ndarray, first: np.ndarray, last: np.ndarray, device: torch.device) -> Tensor:
+    """(blocks, subs) int32: nibble i of a block's words is the code of token first + i, or of the `last` where that is less.
 
     Args:
         codes: (blocks of 32, bytes, 32) uint8, as `pq4.encode` returns them.
+        first, last: (blocks,) int64, rising.
     """
-    out = torch.empty((len(tokens), 2 * codes.shape[1]), dtype=torch.int32, device=device)
-    for start in range(0, len(tokens), _CHUNK):
-        some = tokens[start : start + _CHUNK]
-        first, last = int(some[0, 0]) // pq4.BLOCK, int(some[-1, -1]) // pq4.BLOCK
-        raw = torch.from_numpy(np.array(codes[first : last + 1])).to(device)
-        at = torch.from_numpy(some).to(device) - first * pq4.BLOCK
+    out = torch.empty((len(first), 2 * codes.shape[1]), dtype=torch.int32, device=device)
+    for start in range(0, len(first), _CHUNK):
+        mine = slice(start, start + _CHUNK)
+        some = np.minimum(first[mine, None] + np.arange(EIGHT), last[mine, None])
+        begin, end = int(some[0, 0]) // pq4.BLOCK, int(some[-1, -1]) // pq4.BLOCK
+        raw = torch.from_numpy(np.array(codes[begin : end + 1])).to(device)
+        at = torch.from_numpy(some).to(device) - begin * pq4.BLOCK
         inside = at % pq4.BLOCK
         # Byte 2j + h of a block's row belongs to token 16h + j.
         bytes_ = raw[at // pq4.BLOCK, :, inside % 16 * 2 + inside // 16].int()
@@ -121,17 +123,16 @@ def words(codes: np.ndarray, tokens: np.ndarray, device: torch.device) -> Tensor
     return out
 
 
-def by_document(offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Documents as blocks of eight tokens, their last one repeated: (blocks, 8) int64 tokens, (documents + 1,) int64 bounds.
+def by_document(offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Documents as blocks of eight tokens, their last one repeated: each block's first token and its document's last, (blocks,)
+    int64, and (documents + 1,) int64 bounds.
 
     A token twice moves no maximum, and a kernel has no end of a document to look out for.
     """
-    lengths = np.diff(offsets)
-    blocks = -(-lengths // EIGHT)
+    blocks = -(-np.diff(offsets) // EIGHT)
     bounds = np.concatenate([[0], np.cumsum(blocks)])
-    first = EIGHT * (np.arange(bounds[-1]) - np.repeat(bounds[:-1], blocks)) + np.repeat(offsets[:-1], blocks)
-    last = np.repeat(offsets[1:], blocks) - 1
-    return np.minimum(first[:, None] + np.arange(EIGHT), last[:, None]), bounds
+    inside = np.arange(bounds[-1]) - np.repeat(bounds[:-1], blocks)
+    return np.repeat(offsets[:-1], blocks) + EIGHT * inside, np.repeat(offsets[1:], blocks) - 1, bounds
 
 
 def compiled(tensor: Tensor) -> bool:

@@ -34,8 +34,8 @@ class DeviceFlat:
         """
         self.device = torch.device(device)
         self.book = codes.book(flat.codebook, self.device)
-        tokens, bounds = codes.by_document(flat.offsets)
-        self.words = codes.words(flat.codes, tokens, self.device)
+        first, last, bounds = codes.by_document(flat.offsets)
+        self.words = codes.words(flat.codes, first, last, self.device)
         self.bounds = upload(bounds, self.device)
         self.records = Records(flat.codec, flat.records, flat.offsets, self.device, rows)
         self.bytes = self.words.nbytes + self.bounds.nbytes + self.records.bytes

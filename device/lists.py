@@ -38,8 +38,8 @@ class DeviceLists:
         self.device = torch.device(device)
         self.book = codes.book(lists.codebook, self.device)
         postings = lists.postings
-        tokens = np.arange(len(postings.documents)).reshape(-1, codes.EIGHT)
-        self.words = codes.words(postings.codes, tokens, self.device)
+        first = np.arange(0, len(postings.documents), codes.EIGHT)
+        self.words = codes.words(postings.codes, first, first + codes.EIGHT - 1, self.device)
         self.bounds = upload(postings.bounds * (pq4.BLOCK // codes.EIGHT), self.device)
         self.owners = upload(postings.documents.view(np.int32), self.device)
         self.centroids = upload(lists.centroids.astype(np.float32), self.device)

@@ -137,11 +137,11 @@ def test_rows_are_loaded_as_often_as_the_model_says(
 def test_codes_are_loaded_as_often_as_the_model_says(monkeypatch: pytest.MonkeyPatch, query: int, masked: bool) -> None:
     rng = np.random.default_rng(0)
     lengths = rng.integers(0, 140, 37).tolist()
-    tokens, ends = codes.by_document(np.concatenate([[0], np.cumsum(lengths)]))
+    first, _, ends = codes.by_document(np.concatenate([[0], np.cumsum(lengths)]))
     book, asked = coded(rng, 20, 8, query)
     rows, bias = code_kernel._filled(asked, tiles := code_kernel.tiles_for(90))
     monkeypatch.setattr(code_kernel, "_filled", lambda *_: (rows, bias))
-    words, bounds, allowed = drawn(rng, len(tokens), 16), torch.from_numpy(ends), torch.ones(37, dtype=torch.bool)
+    words, bounds, allowed = drawn(rng, len(first), 16), torch.from_numpy(ends), torch.ones(37, dtype=torch.bool)
     named = {"words": words, "entries": book.entries, "query": rows, "bounds": bounds, "allowed": allowed}
     counted = Counted(monkeypatch, **named)
     code_kernel.document_scores(book, asked, words, bounds, allowed if masked else None)

@@ -86,6 +86,18 @@ def test_scores_by_codes_are_those_of_decoded_vectors(lengths: list[int], dim: i
     assert (got[~full] == -np.inf).all()
 
 
+@pytest.mark.parametrize("chunk", [1, 3, 1000])
+def test_words_hold_every_documents_codes_and_its_last_again(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr(codes, "_CHUNK", chunk)
+    flat = made([0, 1, 40, 0, 7, 8, 9, 33, 0], 16, 2)
+    first, last, bounds = codes.by_document(flat.offsets)
+    words, numbers = codes.words(flat.codes, first, last, torch.device("cpu")).numpy(), pq4.unpack(flat.codes)
+    for document, (start, stop) in enumerate(pairwise(flat.offsets.tolist())):
+        own = words[bounds[document] : bounds[document + 1]]
+        got = [[int(word) >> 4 * i & 15 for word in block] for block in own for i in range(8)]
+        assert got == [numbers[:, min(start + i, stop - 1)].tolist() for i in range(-(-(stop - start) // 8) * 8)]
+
+
 def test_bytes_lose_little_beside_what_codes_lose() -> None:
     flat = made([9] * 40, 128, 1)
     query = np.random.default_rng(1).standard_normal((32, 128)).astype(np.float32)
