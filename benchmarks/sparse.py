@@ -30,6 +30,8 @@ from sparse_engine import Engine, clocked, engines_of, measure, report, sparse_r
 from threadpoolctl import threadpool_limits
 
 PEERS = ("splade_index", "scipy_product", "seismic", "block_max_pruning", "pisa", "qdrant")
+CHOSEN = ((8, 80), (10, 40), (12, 40))
+"""Keys of a query that find, and documents that are then scored."""
 
 
 def plait_engines(documents: Any, queries: Any, k: int, window: int, presence: bool) -> list[Engine]:
@@ -43,7 +45,8 @@ def plait_engines(documents: Any, queries: Any, k: int, window: int, presence: b
         sizes = some.postings.nbytes / count, some.rows.nbytes / count
         settings: list[dict[str, Any]] = [
             {},
-            *([] if half else [{"alpha": 0.8}, {"query_terms": 12, "term_candidates": 40}]),
+            *([] if half else [{"alpha": 0.8}]),
+            *({"query_terms": t, "term_candidates": c} for t, c in CHOSEN if not half),
         ]
         for options in settings:
 

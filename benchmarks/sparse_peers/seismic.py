@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from sparse_engine import Engine, clocked, file_bytes, sparse_rows
 
-GRID = ((3, 0.9), (4, 0.9), (6, 0.8), (10, 0.9))
+GRID = ((1, 0.9), (2, 0.9), (3, 0.9), (4, 0.9), (6, 0.8), (10, 0.9))
 """Query keys whose lists are visited, and the factor of its heap."""
 
 
