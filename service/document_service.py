@@ -73,13 +73,18 @@ class DocumentMethods:
             messages, as_given = 0, False
             for request in requests:
                 call.check()
-                self._limits.check("batch_documents", len(request.documents), "documents", least=1)
-                as_given = as_given if messages else _as_given(request.documents[0])
-                if as_given:
-                    _whole(defer)
-                self._refuse_now(name, request.documents, as_given)
-                _keep(request, file)
                 messages += 1
+                if request.documents or not request.last:
+                    self._limits.check("batch_documents", len(request.documents), "documents", least=1)
+                    as_given = _as_given(request.documents[0]) if messages == 1 else as_given
+                    if as_given:
+                        _whole(defer)
+                    self._refuse_now(name, request.documents, as_given)
+                    _keep(request, file)
+                if request.last:
+                    break
+            else:
+                raise BadField("last", "the bulk write ended without a message marked `last`; nothing of it is kept")
             file.seek(0)
             with self._collections.use(name) as opened:
                 count = self._add(opened.retriever, _kept(file, call), defer)
@@ -102,7 +107,8 @@ class DocumentMethods:
             raise AlreadyExists(f"the id {min(known)!r} is there already; a bulk write only adds")
 
     def _add(self, retriever: Retriever, batches: Iterator[Sequence[wire.Document]], defer: bool) -> int:
-        head = next(batches)
+        if (head := next(batches, None)) is None:
+            return 0
         if not _as_given(head[0]):
             texts = (document for batch in chain([head], batches) for document in self._texts(retriever, batch))
             return retriever.add(texts, defer=defer)

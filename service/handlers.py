@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any
 
 import grpc
@@ -86,19 +87,35 @@ def _received(given: Iterator[bytes]) -> bytes | None:
 
 
 def _each_within(seconds: float, given: Iterator[bytes]) -> Iterator[bytes]:
-    """The messages of a stream. Expired: one did not come within so many seconds.
+    """The messages of a stream, each read when it is asked for. Expired: one did not come within so many seconds.
 
-    A thread waits for them, because gRPC cannot be told how long to; it ends with the call at the latest.
+    A thread waits for them, because gRPC cannot be told how long to. It ends with the call, and no process waits for it.
     """
-    waiting = ThreadPoolExecutor(1, thread_name_prefix="plait-stream")
+    wanted: SimpleQueue[bool] = SimpleQueue()
+    come: SimpleQueue[bytes | Exception | None] = SimpleQueue()
+
+    def read() -> None:
+        while wanted.get():
+            try:
+                come.put(_received(given))
+            except Exception as error:
+                come.put(error)
+
+    Thread(target=read, name="plait-stream", daemon=True).start()
     try:
-        while (data := waiting.submit(_received, given).result(seconds)) is not None:
+        while True:
+            wanted.put(True)
+            data = come.get(timeout=seconds)
+            if isinstance(data, Exception):
+                raise data
+            if data is None:
+                return
             yield data
-    except TimeoutError:
+    except Empty:
         again = "send more often, or begin another stream with what was not acknowledged"
         raise Expired(False, f"no message came for {seconds:g} s, the limit (stream_idle_s); {again}") from None
     finally:
-        waiting.shutdown(wait=False)
+        wanted.put(False)
 
 
 def _parsed(method: MethodDescriptor, call: Call, data: bytes | None) -> Any:

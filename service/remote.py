@@ -274,10 +274,9 @@ class Remote:
         batches = _split(documents, lambda document: document.ByteSize())
         if (first := next(batches, None)) is None:
             return 0
-        requests = (
-            documents_pb2.IngestDocumentsRequest(collection=self.name, documents=batch, bulk=True, defer=defer)
-            for batch in chain([first], batches)
-        )
+        wire = documents_pb2.IngestDocumentsRequest
+        sent = (wire(collection=self.name, documents=b, bulk=True, defer=defer) for b in chain([first], batches))
+        requests = chain(sent, [wire(last=True)])
         (answer,) = self._channel.stream(self._documents.IngestDocuments, requests)
         return answer.count
 

@@ -257,6 +257,9 @@ def test_streams_fail_with_the_same_codes(wire: Wire) -> None:
         streamed(wire, {**C, "bulk": True, "documents": [document("s4")]}, {"documents": [document("s1")]})
         == "ALREADY_EXISTS"
     )
+    # A bulk write is one that says where it ends; with nothing in it, it is empty.
+    assert streamed(wire, {**C, "bulk": True, "documents": [document("s4")]}) == "INVALID_ARGUMENT"
+    assert [a.count for a in wire.stream("IngestDocuments", [{**C, "bulk": True, "last": True}])] == [0]
     assert code(lambda: list(wire.raw("WatchOperation", b""))) == "NOT_FOUND"
     # What was acknowledged before an error is there; of a bulk write that failed, nothing is.
     assert [d.id for d in wire("GetDocuments", collection="c", ids=["s1", "s2", "s4"]).documents] == ["s1", "s2"]

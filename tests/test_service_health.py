@@ -99,7 +99,7 @@ def test_what_a_bulk_write_left_on_a_full_disk_is_dropped_when_it_recovers(
 
     monkeypatch.setattr(SegmentWriter, "append", append)
     wire = Wire(f"127.0.0.1:{service.port}")
-    batches = [{"collection": "c", "bulk": True, "documents": [document(id)]} for id in "ab"]
+    batches = [{"collection": "c", "bulk": True, "documents": [document(id)], "last": id == "b"} for id in "ab"]
     assert code(lambda: list(wire.stream("IngestDocuments", batches))) == "UNAVAILABLE" and next(calls) == 2
     ends = time.monotonic() + 60
     while (status := code(lambda: wire("UpsertDocuments", collection="c", documents=[document("c")]))) != "OK":

@@ -53,16 +53,18 @@ class UpsertDocumentsResponse(_message.Message):
     def __init__(self, seq: _Optional[int] = ..., count: _Optional[int] = ...) -> None: ...
 
 class IngestDocumentsRequest(_message.Message):
-    __slots__ = ("collection", "documents", "bulk", "defer")
+    __slots__ = ("collection", "documents", "bulk", "defer", "last")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     BULK_FIELD_NUMBER: _ClassVar[int]
     DEFER_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
     collection: str
     documents: _containers.RepeatedCompositeFieldContainer[Document]
     bulk: bool
     defer: bool
-    def __init__(self, collection: _Optional[str] = ..., documents: _Optional[_Iterable[_Union[Document, _Mapping]]] = ..., bulk: _Optional[bool] = ..., defer: _Optional[bool] = ...) -> None: ...
+    last: bool
+    def __init__(self, collection: _Optional[str] = ..., documents: _Optional[_Iterable[_Union[Document, _Mapping]]] = ..., bulk: _Optional[bool] = ..., defer: _Optional[bool] = ..., last: _Optional[bool] = ...) -> None: ...
 
 class IngestDocumentsResponse(_message.Message):
     __slots__ = ("messages", "seq", "count")
