@@ -30,7 +30,7 @@ from sparse_engine import Engine, clocked, engines_of, measure, report, sparse_r
 from threadpoolctl import threadpool_limits
 
 PEERS = ("splade_index", "scipy_product", "seismic", "block_max_pruning", "pisa", "qdrant")
-CHOSEN = ((8, 80), (10, 40), (12, 40))
+CHOSEN = ((8, 80), (10, 40), (10, 80), (12, 40))
 """Keys of a query that find, and documents that are then scored."""
 
 

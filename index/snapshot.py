@@ -172,7 +172,8 @@ class Snapshot:
         """(docs,) float32: exact scores of one query with given documents, whatever found them, in their order.
 
         MaxSim: products and sums are float32 over the stored float16 rows, read in place; minus infinity for a document
-        without tokens, but 0 for one that waits for its tokens: what found it keeps it. With tokens of `same_id` alone, where the scoring says so: as `same_id.py` has it.
+        without tokens, but 0 for one that waits for its tokens: what found it keeps it. With tokens of `same_id` alone, where
+        the scoring says so: as `same_id.py` has it.
 
         Raises:
             InvalidArgument: not exactly one query, or it does not fit the collection.

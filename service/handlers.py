@@ -35,8 +35,11 @@ def handlers(service: ServiceDescriptor, methods: Any, gate: Gate, settings: Set
     made = {}
     for method in service.methods:
         name = python_name(method)
-        make = _stream if method.client_streaming or method.server_streaming else _unary
-        made[method.name] = make(method, getattr(methods, name), gate, settings, name in own)
+        answer = getattr(methods, name)
+        if method.client_streaming or method.server_streaming:
+            made[method.name] = _stream(method, answer, gate, settings)
+        else:
+            made[method.name] = _unary(method, answer, gate, settings, name in own)
     return grpc.method_handlers_generic_handler(service.full_name, made)
 
 
@@ -62,7 +65,7 @@ def _unary(method: MethodDescriptor, answer: Callable, gate: Gate, settings: Set
     return grpc.stream_unary_rpc_method_handler(one, response_serializer=write)
 
 
-def _stream(method: MethodDescriptor, answer: Callable, gate: Gate, settings: Settings, own_turns: bool) -> Any:
+def _stream(method: MethodDescriptor, answer: Callable, gate: Gate, settings: Settings) -> Any:
     def many(given: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
         call, request = Call(context, gate, None), None
         parsed = partial(_parsed, method, call)
