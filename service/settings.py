@@ -82,8 +82,9 @@ class Settings(BaseSettings):
     """Processes that answer; with more than one, another one writes for all. Each connection belongs to one of them, and
     `workers`, `queue`, `streams` and `per_key` count in each. More: searches on more cores than one Python can feed, and
     each keeps the fresh documents and the encoder in its own memory."""
-    workers: int = Field(default=max(2, os.cpu_count() or 2), ge=1, le=1_024)
-    """Requests worked on at once. More: a slow request blocks fewer others, and each takes longer."""
+    workers: int = Field(default=2 * max(2, os.cpu_count() or 2), ge=1, le=1_024)
+    """Requests worked on at once. More: a slow request blocks fewer others, no core is idle while one of them waits for a lock or
+    the disk, and each takes longer."""
     queue: int = Field(default=64, ge=0, le=100_000)
     """Requests that wait for a worker; one more is refused. Larger: fewer refusals and longer waits."""
     streams: int = Field(default=16, ge=1, le=1_024)
