@@ -268,6 +268,7 @@ def eval_command(
         if terms is None or len(terms) != 1:
             raise InvalidArgument("--system lucene-impact needs one sparse encoder: add --terms CHECKPOINT")
         place = {"device": device, "threads": threads, "query_length": query_length, "document_length": document_length}
+        place["dtype"] = dtype
         report = experiment.evaluate_lucene_impacts(dataset, terms[0], names, run, **place).as_json()
     elif collection is not None:
         report = _evaluate(dataset, Retriever(collection, **machine), names, run, search, quiet)
