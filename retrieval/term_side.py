@@ -43,11 +43,6 @@ class TermSide:
         return self.encoder.encode_queries(texts)
 
     @property
-    def model_free(self) -> bool:
-        """See the function."""
-        return model_free(self.name)
-
-    @property
     def embed(self) -> Embed | None:
         """Embeds documents that were found by their tokens (`beta.py`); None: what is kept of them is what is scored."""
         return getattr(self.encoder, "embed", None)

@@ -17,6 +17,8 @@ from plait.index.errors import FailedPrecondition, InvalidArgument, NotFound, Un
 from plait.index.live import LiveWriter
 from plait.index.maintenance import Policy
 from plait.retrieval import freshness
+from plait.retrieval.corpus import Corpus
+from plait.retrieval.indexing import build
 
 import plait
 
@@ -184,6 +186,34 @@ def test_it_is_left_alone_when_it_has_changed_meanwhile(tmp_path: Path, monkeypa
     whole.upsert([ROWS[1] | {"n": 99}, *ROWS[3:], {"id": "a", "text": "a loaf of bread"}])
     assert_equal(index, whole)
     assert index.encode_pending().count == 0
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_deferred_build_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """Deferred to its end, or not: then the rest is whole, and only what was staged before waits."""
+    monkeypatch.setattr("plait.retrieval.sides.BATCH", 2)
+    corpus = Corpus("memory", None, lambda: iter(ROWS))
+    index, whole = (made(tmp_path / name, reduce=["idf:80%"], dim=8) for name in ("c", "whole"))
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("add", 2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(index, corpus, stop, defer=True)
+    index.close()
+    index = plait.open(tmp_path / "c", policy=None)
+    done = build(index, corpus, defer=again)
+    assert (done["documents"], done["resumed_after"]) == (5, 2)
+    assert index.info()["pending"] == (5 if again else 2)
+    assert (index.collection.calibration is None) == again
+    assert len(found(index, mode="tokens")) == (0 if again else 3)
+    build(whole, corpus)
+    assert found(index, field="bm25") == found(whole, field="bm25") != {}
+    index.encode_pending()
+    assert_equal(index, whole)
 
 
 def test_fields_of_a_model_wait_too(tmp_path: Path) -> None:
