@@ -33,8 +33,7 @@ class EncoderOptions:
     the memory and a fraction of the time on a GPU, and a CPU longer; vectors differ by about a thousandth (bfloat16: a hundredth)."""
 
     def __post_init__(self) -> None:
-        if self.dtype not in (None, *DTYPES):
-            raise InvalidArgument(f"dtype is {self.dtype!r}; it must be one of {', '.join(DTYPES)}")
+        check_dtype(self.dtype)
         for name, low, high in (
             ("query_length", 2, 8192),
             ("document_length", 2, 8192),
@@ -43,6 +42,12 @@ class EncoderOptions:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise InvalidArgument(f"{name} is {value}; it must lie between {low} and {high}")
+
+
+def check_dtype(dtype: str | None) -> None:
+    """InvalidArgument: neither None nor one of `DTYPES`."""
+    if dtype not in (None, *DTYPES):
+        raise InvalidArgument(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 from ..index.errors import InvalidArgument, Unavailable
 from ..index.live import Written
 from .encoding import SAMPLE
-from .term_side import TermSide
+from .term_side import model_free, stored_fields
 
 if TYPE_CHECKING:
     from .retriever import Retriever
@@ -25,7 +25,7 @@ TOGETHER = 32
 """Documents encoded and committed together. More: fewer commits; a killed process has more to do again."""
 
 
-def at_once(sides: Mapping[str, TermSide], settings: Mapping[str, Any]) -> dict[str, TermSide]:
+def at_once(settings: Mapping[str, Any]) -> list[str]:
     """The term fields by which a document is found before a model has seen it, of a collection with these settings.
 
     Raises:
@@ -34,14 +34,15 @@ def at_once(sides: Mapping[str, TermSide], settings: Mapping[str, Any]) -> dict[
     encoder = settings["encoder"] is not None
     if settings.get("vector") == "given" or (settings.get("dim") and not encoder):
         raise InvalidArgument("defer is True, and the vectors of this collection are given, not computed; leave it out")
-    free = {name: side for name, side in sides.items() if side.model_free}
+    makers = {field: stored["name"] for field, stored in stored_fields(settings).items()}
+    free = [field for field, maker in makers.items() if model_free(maker)]
     if not free:
-        held = ", ".join(f"{name} ({side.name})" for name, side in sides.items()) or "no terms"
+        held = ", ".join(f"{field} ({maker})" for field, maker in makers.items()) or "no terms"
         raise InvalidArgument(
             f"defer is True, and this collection has {held}: nothing finds a document before a model has seen it; "
             "create one with terms that need none: binary, beta:CHECKPOINT or bm25"
         )
-    if not encoder and len(free) == len(sides):
+    if not encoder and len(free) == len(makers):
         raise InvalidArgument(f"defer is True, and {', '.join(free)} of this collection need no model; leave it out")
     return free
 

@@ -293,7 +293,8 @@ class Retriever:
         """Documents as the writer takes them; with `defer`, what of them needs no model."""
         sides, source = self.term_sides, self.vector_source
         if defer:
-            return batches(documents, None, at_once(sides, self.settings), None, 0)
+            free = {name: sides[name] for name in at_once(self.settings)}
+            return batches(documents, None, free, None, 0)
         encode = self.encoding.documents if self.has_tokens else None
         return batches(documents, encode, sides, source, self.collection.vector)
 

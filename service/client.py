@@ -114,7 +114,7 @@ class Server:
     ) -> Remote:
         """Makes an empty collection on the server; settings as of `plait.create`."""
         given = {name: value for name, value in settings.items() if value is not None}
-        for name in ("query_length", "document_length", "query_expansion"):
+        for name in ("query_length", "document_length", "query_expansion", "dtype"):
             if (value := getattr(options, name)) is not None:
                 given[name] = value
         if vector := given.pop("vector", None):

@@ -17,7 +17,7 @@ from ..index.frontier import DEPTHS
 from ..retrieval.corpus import open_corpus
 from .console import err, out, print_json, progress, show_calibration, show_info
 from .opening import OnServer, connected, open_index
-from .options import Device, Filter, Folder, Json, Quiet, Threads, read_filter
+from .options import Defer, Device, Filter, Folder, Json, Quiet, Threads, read_filter
 
 snapshots = typer.Typer(no_args_is_help=True, help="Copy a collection while it is written to; get it back.")
 
@@ -32,10 +32,7 @@ def register(app: typer.Typer) -> None:
 def add(
     collection: Folder,
     data: Annotated[str, typer.Argument(help="Documents, as for build.")],
-    defer: Annotated[
-        bool,
-        typer.Option("--defer", help="Found by terms at once (bm25, binary, beta); `encode` computes the rest later."),
-    ] = False,
+    defer: Defer = False,
     server: OnServer = None,
     device: Device = "cpu",
     threads: Threads = None,
@@ -72,7 +69,7 @@ def encode(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compute what `add --defer` left out, the longest waiting first. Each batch is durable: a run that was killed goes on."""
+    """Compute what `--defer` left out, the longest waiting first. Each batch is durable: a run that was killed goes on."""
     with open_index(collection, server, device=device, threads=threads) as retriever, progress(quiet) as report:
         done = retriever.encode_pending(limit, partial(report, "encode"))
         left = retriever.info()["pending"]

@@ -57,6 +57,28 @@ def test_search_and_explain(collection: Path) -> None:
     assert shown.index("d2") < shown.index("d1") and "tides" in shown and "contribution" in shown
 
 
+def test_a_build_may_leave_the_model_for_later(data: Path, tmp_path: Path) -> None:
+    settings = "--terms", "bm25", "--prune", "idf:80%"
+    done = plait("build", data, tmp_path / "c", *settings, "--defer", "--json")
+    built = json.loads(done.stdout)
+    assert built["collection"]["pending"] == built["documents"] == 2 and built["estimate"]["tokens"] == 0
+    assert "add: 2 of 2" in done.stderr and "encode" not in done.stderr.replace("s to encode", "")
+    plait("build", data, tmp_path / "whole", *settings)
+
+    def found(folder: str, *options: str) -> dict[str, float]:
+        hits = json.loads(plait("search", tmp_path / folder, "the tides of bread", *options, "--json").stdout)["hits"]
+        return {hit["id"]: hit["score"] for hit in hits}
+
+    assert found("c", "--mode", "terms") == found("whole", "--mode", "terms") != {}
+    assert found("c", "--mode", "tokens") == {} != found("whole", "--mode", "tokens")
+    assert json.loads(plait("encode", tmp_path / "c", "--json").stdout)["pending"] == 0
+    for mode in ("tokens", "terms", "hybrid"):
+        assert found("c", "--mode", mode) == pytest.approx(found("whole", "--mode", mode), rel=1e-5)
+    again = plait("build", data, tmp_path / "d", "--encoder", "none", "--terms", "bm25", "--defer", code=2)
+    assert "need no model; leave it out" in again.stderr and not (tmp_path / "d").exists()
+    assert "2 wait for `plait encode" in plait("build", data, tmp_path / "e", "--terms", "bm25", "--defer").stdout
+
+
 def test_a_query_goes_by_terms_and_by_both(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "c"
     plait("build", data, folder, "--terms", "bm25")
@@ -167,6 +189,7 @@ def test_eval_searches_a_given_collection(data: Path, collection: Path) -> None:
         (("build", DEMO, "{tmp}/x", "--pool", "zero"), 2, "zero"),
         (("build", DEMO, "{tmp}/x", "--encoder", "./nowhere"), 2, "./nowhere"),
         (("build", DEMO, "{tmp}/x", "--store", "faiss:HNSW"), 2, "HNSW"),
+        (("build", DEMO, "{tmp}/x", "--defer"), 2, "this collection has no terms"),
         (("eval", DEMO, "--system", "lucene-impact"), 2, "--terms"),
         (("eval", DEMO, "--system", "lucene-impact", "--terms", "./nowhere"), 2, "./nowhere"),
         (("frobnicate",), 2, "frobnicate"),
