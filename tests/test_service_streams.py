@@ -192,9 +192,9 @@ def test_a_stream_that_waits_too_long_for_its_client_ends_and_says_why(tmp_path:
             answers, got = wire.stream("IngestDocuments", sent(*messages)), []
             with pytest.raises(grpc.RpcError) as caught:
                 got.extend(answers)
-            status, message, details = failure(caught.value)
+            status, message, _ = failure(caught.value)
             assert status == "DEADLINE_EXCEEDED" and "0.5 s" in message and "stream_idle_s" in message
-            assert details["ErrorInfo"].reason == status and len(got) == answered
+            assert len(got) == answered
         # Work that takes longer is no wait, and the place of each was free again for the next.
         hold.set()
         assert [a.count for a in wire.stream("IngestDocuments", [{**C, "documents": [document("c")]}])] == [1]
