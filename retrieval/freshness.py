@@ -7,6 +7,7 @@ document, those by token vectors, by vector or by terms of a model do not.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 TOGETHER = 32
 """Documents encoded and committed together. More: fewer commits; a killed process has more to do again."""
+_LOG = logging.getLogger("plait.pending")
 
 
 def at_once(settings: Mapping[str, Any]) -> list[str]:
@@ -53,7 +55,7 @@ class Pending:
     def __init__(self, retriever: Retriever):
         self._retriever, self._alone = retriever, threading.Lock()
         self.problem: str | None = None
-        """What has ended encoding in the background."""
+        """What has ended encoding in the background, until `encode` can."""
 
     def __len__(self) -> int:
         with self._retriever.collection.catalog.reading() as view:
@@ -69,6 +71,9 @@ class Pending:
                 done, count = self._batch(TOGETHER if limit is None else min(TOGETHER, limit - seen))
             if not count:
                 break
+            if self.problem:
+                self.problem = None
+                _LOG.info("encoding in the background goes on", extra=self._which())
             seen, written = seen + count, Written(done.seq, written.count + done.count)
             if progress:
                 total = seen + len(self)
@@ -88,8 +93,15 @@ class Pending:
         except Unavailable:
             return False  # a bulk write has begun meanwhile
         except Exception as error:
+            _LOG.error(
+                "encoding in the background has ended; encode_pending tries again", exc_info=True, extra=self._which()
+            )
             self.problem = f"{type(error).__name__}: {error}"
             return False
+
+    def _which(self) -> dict[str, Any]:
+        """What a line of the log says beside its message."""
+        return {"fields": {"collection": self._retriever.collection.path.name}}
 
     def _batch(self, size: int) -> tuple[Written, int]:
         """What was written, and how many documents no longer wait: those that went meanwhile among them."""

@@ -112,7 +112,7 @@ def build_server(
     if writer is not None:
         channel = to_writer(writer)
         methods = {name: Forwarding(d, methods[name], channel) for name, d in SERVICES.items()}
-    server.add_generic_rpc_handlers([handlers(d, methods[name], gate, settings) for name, d in SERVICES.items()])
+    server.add_generic_rpc_handlers(handlers([(d, methods[name]) for name, d in SERVICES.items()], gate, settings))
     names = [descriptor.full_name for descriptor in SERVICES.values()]
     if settings.reflection:
         reflection.enable_server_reflection([*names, NAME, reflection.SERVICE_NAME], server)

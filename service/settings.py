@@ -96,7 +96,8 @@ class Settings(BaseSettings):
     """A client from which nothing came for so long is asked for a sign of life, and dropped when none comes for as long
     again. Smaller: what a client that vanished has held is free sooner, and more pings."""
     deadline_s: float = Field(default=30, gt=0, le=3_600)
-    """The longest that a request may take, whatever its client allows."""
+    """The longest that a request may take, whatever its client allows; its message must have come by then. Smaller: a client
+    that opens calls and sends nothing keeps others out for less long, and large messages need faster lines."""
     grace_s: float = Field(default=30, ge=0, le=3_600)
     """How long requests under way may go on when the server is told to stop."""
     device: str = "cpu"

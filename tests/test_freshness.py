@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import threading
@@ -331,14 +332,20 @@ def test_an_error_of_the_encoder_ends_the_background_and_nothing_else(
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(type(index.encoding), "documents", lambda self, texts: fails(texts))
+    told: list[logging.LogRecord] = []
+    monkeypatch.setattr(logging.getLogger("plait.pending"), "handle", told.append)
     index.upsert(ROWS, defer=True)
     eventually(lambda: index.pending.problem is not None)
     assert index.info()["pending_problem"] == "RuntimeError: out of memory" and index.info()["pending"] == 5
     assert index.delete(["a"]).count == 1 and index.collection.failure is None
+    index.upsert(ROWS, defer=True)
     with pytest.raises(RuntimeError, match="out of memory"):
         index.encode_pending()
     monkeypatch.undo()
-    assert index.encode_pending().count == 4
+    # Told once, and what has worked when it was asked for goes on in the background.
+    assert [(line.levelname, vars(line)["fields"]) for line in told] == [("ERROR", {"collection": "c"})]
+    assert index.encode_pending(limit=1).count == 1 and "pending_problem" not in index.info()
+    eventually(lambda: not len(index.pending))
 
 
 def test_a_build_that_waits_ends_no_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

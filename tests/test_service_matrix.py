@@ -164,7 +164,7 @@ UNARY = [rpc for rpc, m in NAMES.items() if not (m.client_streaming or m.server_
 
 def test_every_call_ends_at_its_deadline(tmp_path: Path) -> None:
     """At the server's own, where a client allows more; a stream has its client's alone."""
-    with held(tmp_path, deadline_s=0.2) as (service, wire), ThreadPoolExecutor(len(NAMES)) as pool:
+    with held(tmp_path, deadline_s=0.5) as (service, wire), ThreadPoolExecutor(len(NAMES)) as pool:
         go = threading.Event()
         operation = service.operations.start("wait", "c", lambda report: go.wait(30) and {})
 
