@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from . import exact
 from .dense import GlobalCodes
 from .errors import InvalidArgument
+from .exact import ExactStore
 from .hits import Hits, best
 from .kernels import widen
 from .scoring import Cells, Scoring, SearchParams, cells, contributions
@@ -42,6 +43,11 @@ class TokenStore(Protocol):
 class DocumentStore(TokenStore, Protocol):
     """A store with its own plan for scoring all tokens of documents."""
 
+    @property
+    def exact(self) -> ExactStore:
+        """Compares with every row and leaves nothing out."""
+        ...
+
     def search_documents(
         self, queries: Tokens, k: int, params: SearchParams, allowed: np.ndarray | None = None
     ) -> list[Hits]:
@@ -69,6 +75,12 @@ class Part:
     def rows(self) -> np.ndarray | None:
         """(tokens,) bool: the rows of allowed documents."""
         return None if self.allowed is None else np.repeat(self.allowed, self.segment.tokens.lengths)
+
+    @property
+    def exact(self) -> Part:
+        """The part as compared with every stored token, wherever its rows lie."""
+        store = self.store.exact if isinstance(self.store, DocumentStore) else ExactStore(self.segment)
+        return replace(self, store=store, codes=None)
 
 
 @dataclass(frozen=True, eq=False)
