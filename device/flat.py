@@ -16,11 +16,12 @@ from ..index.errors import InvalidArgument
 from ..index.flat import Flat
 from ..index.hits import Hits
 from ..index.scoring import SearchParams
+from ..index.search import passes
 from ..index.tokens import Tokens
 from . import codes, reference
 from .codes import Asked, Book
 from .exact import DeviceExact, few
-from .records import Records, greatest, passes, upload
+from .records import Records, greatest, upload
 from .records import size as records_size
 
 _SCORES = 1 << 26

@@ -18,11 +18,12 @@ from ..index.hits import Hits
 from ..index.kernels import widen
 from ..index.lists import Lists
 from ..index.scoring import SearchParams
+from ..index.search import passes
 from ..index.tokens import Tokens
 from . import codes, reference
 from .codes import Asked, Book
 from .exact import DeviceExact, few
-from .records import Records, greatest, passes, upload
+from .records import Records, greatest, upload
 from .records import size as records_size
 
 _GAINS = 1 << 28

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -122,16 +120,6 @@ def _greatest(scores: Tensor, open: Tensor | None, k: int) -> tuple[Tensor, Tens
     counted = found != _NONE
     places, order = (found & ((1 << _PLACE) - 1)).masked_fill(~counted, 0).sort(dim=1)
     return places, counted.gather(1, order)
-
-
-def passes(costs: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
-    """Ranges of queries whose costs (queries,) add up to `most` or less; a dearer query goes alone."""
-    ends, first = np.cumsum(costs), 0
-    while first < len(costs):
-        last = int(np.searchsorted(ends, (ends[first - 1] if first else 0) + most, side="right"))
-        last = max(first + 1, last)
-        yield first, last
-        first = last
 
 
 def upload(array: np.ndarray, device: torch.device) -> Tensor:

@@ -205,14 +205,13 @@ def test_kernels_find_what_torch_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     flat, rng = made([0, 40, 3, 0, 33, 65, 1, 20] * 3, 16, 4), np.random.default_rng(4)
     by_list = inverted(flat, 4)
     for allowed in (None, rng.random(24) < 0.3):
-        query = rng.standard_normal((7, 16)).astype(np.float32)
-        found = []
+        queries, found = oracle.normal(rng, [7, 33, 2], 16), []
         for kernel in (False, True):
             monkeypatch.setattr(codes, "compiled", lambda _, kernel=kernel: kernel)
-            found.append(one(DeviceFlat(flat, "cpu").search, query, 3, 5, allowed=allowed))
-            found.append(one(DeviceLists(by_list, "cpu").search, query, 3, 5, nprobe=2, allowed=allowed))
-        same(found[0], found[2])
-        same(found[1], found[3])
+            found.append(DeviceFlat(flat, "cpu").search(queries, 3, 5, allowed=allowed))
+            found.append(DeviceLists(by_list, "cpu").search(queries, 3, 5, nprobe=2, allowed=allowed))
+        for a, b in zip([*found[0], *found[1]], [*found[2], *found[3]], strict=True):
+            same(a, b)
 
 
 @settings(max_examples=50, deadline=None)
