@@ -103,8 +103,8 @@ class Settings(BaseSettings):
     device: str = "cpu"
     """Where encoders and FAISS run and segments lie: cpu, or cuda[:N]."""
     device_memory: int | None = Field(default=None, ge=0)
-    """Bytes that each collection may take on the device, in each process; what does not fit is searched by the CPU. None: 0.8
-    of what is free when the collection is opened, which leaves little to the next one."""
+    """Bytes that all collections together may take on the device, in each process; what does not fit is searched by the CPU.
+    None: 0.8 of what is free when the first of them is opened. More: less is searched by the CPU, and less is left to encoders."""
     threads: int | None = Field(default=None, ge=1, le=1_024)
     """CPU threads of each search and of an encoder; None: searches share the cores among the workers, encoders choose."""
     reflection: bool = True
