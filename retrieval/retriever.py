@@ -58,8 +58,7 @@ class Retriever:
             cache: folder that keeps encoder output for later runs.
             policy: when fresh documents are sealed and segments merged in the background; None: only when told to.
             verify: compare the checksums of every segment when it is opened.
-            device_memory: bytes that segments may take on the device, together with those of all collections that this process
-                opened with the same device and value; None: 0.8 of what is free (`device/placement.py`).
+            device_memory: bytes on the device for the segments of all collections that were opened so; None: see `device/placement.py`.
             encode_pending: what `defer` left out is computed in the background, from the first write on; at once where documents
                 wait already and no other process writes.
         """
