@@ -29,8 +29,9 @@ class EncoderOptions:
     attention: bool = False
     """Fill `Tokens.weights` with the attention each document token receives in the last layer. Slower by about a tenth."""
     dtype: str | None = None
-    """What the model runs in: float32, float16 or bfloat16. None: float32 on a CPU, half precision on a GPU. Half takes half
-    the memory and a fraction of the time on a GPU, and a CPU longer; vectors differ by about a thousandth (bfloat16: a hundredth)."""
+    """What the model runs in, and the model of sparse terms beside it: float32, float16 or bfloat16. None: float32 on a CPU, half
+    precision on a GPU. Half takes half the memory and a fraction of the time on a GPU, and a CPU longer; vectors differ by about
+    a thousandth (bfloat16: a hundredth)."""
 
     def __post_init__(self) -> None:
         check_dtype(self.dtype)

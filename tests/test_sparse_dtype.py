@@ -158,6 +158,22 @@ def same_cut(one: np.ndarray, two: np.ndarray, near: float) -> tuple[np.ndarray,
     return np.where(differ, 0, one), np.where(differ, 0, two)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_gpu_gives_nearly_the_cpus_weights(tmp_path: Path, family: str) -> None:
+    make, options = FAMILIES[family]
+    make(tmp_path)
+    whole = tiny.load(tmp_path, **options).encode_documents(TEXTS)
+    with ran_in() as seen:
+        half = load_sparse_encoder(str(tmp_path), SparseOptions(**options), device="cuda:0").encode_documents(TEXTS)
+    near = NEAR["float16"] * np.sqrt((whole.rows.data**2).mean())
+    one, two = whole.rows.toarray(), half.rows.toarray()
+    if family == "slim":
+        one, two = same_cut(one, two, 8 * near)
+    assert seen == {torch.float16} and np.sqrt(((one - two) ** 2).sum() / (one != 0).sum()) < near
+
+
 @pytest.mark.parametrize("family", [*FAMILIES, "coil"])
 def test_rankings_are_the_same_but_for_ties(tmp_path: Path, family: str) -> None:
     # SVDR's random query and document models share few keys; one for both does.
