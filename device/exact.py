@@ -37,6 +37,10 @@ class DeviceExact:
     def exact(self) -> DeviceExact:
         return self
 
+    def few(self, allowed: np.ndarray | None, candidates: int) -> bool:
+        """Whether scoring all allowed documents costs no more than choosing so many candidates among all."""
+        return allowed is not None and int(np.count_nonzero(allowed)) <= max(candidates, len(allowed) // _FEW)
+
     def scan(self, queries: Tokens, k: int, allowed: np.ndarray | None) -> list[Hits]:
         """The k best documents of every query, by position. Only the best of every 4 M scores come back from the device."""
         places: list[Tensor] = []
@@ -82,11 +86,6 @@ class DeviceExact:
         kept, order = kept.sort(dim=1, descending=True, stable=True)
         places = places.gather(1, order).masked_fill_(kept == -torch.inf, -1)
         return kept.cpu().numpy(), places.cpu().numpy()
-
-
-def few(allowed: np.ndarray | None, candidates: int) -> bool:
-    """Whether scoring all allowed documents by their rows costs less than choosing candidates among all."""
-    return allowed is not None and int(np.count_nonzero(allowed)) <= max(candidates, len(allowed) // _FEW)
 
 
 def placed(segment: Segment, device: str, rows: bool) -> DeviceExact:
