@@ -14,7 +14,7 @@ from .records import size as records_size
 
 _PAIRS = 1 << 22
 """Scores of queries and documents made at a time."""
-_FLOATS = 1 << 25
+_FLOATS = 1 << 24
 """Widened values of rows, or their products with query rows, held at a time."""
 _FEW = 256
 """Of so many documents one is worth scoring by its rows, before all are looked at."""
@@ -63,7 +63,7 @@ class DeviceExact:
     def search_tokens(
         self, queries: np.ndarray, k_token: int, rows: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """As `index.exact.search_tokens`, products in float32."""
+        """As `index.exact.search_tokens`, products in float32. What exceeds the k-th best so far is all that is kept of a chunk."""
         asked, stored, scales = self.records.brought(queries), self.records.rows, self.records.scales
         assert stored is not None
         kept = asked.new_zeros((len(asked), 0))
