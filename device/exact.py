@@ -14,7 +14,7 @@ from .records import size as records_size
 
 _PAIRS = 1 << 22
 """Scores of queries and documents made at a time."""
-_FLOATS = 1 << 25
+_FLOATS = 1 << 24
 """Widened values of rows, or their products with query rows, held at a time."""
 _FEW = 256
 """Of so many documents one is worth scoring by its rows, before all are looked at."""
@@ -36,6 +36,10 @@ class DeviceExact:
     @property
     def exact(self) -> DeviceExact:
         return self
+
+    def few(self, allowed: np.ndarray | None, candidates: int) -> bool:
+        """Whether scoring all allowed documents costs no more than choosing so many candidates among all."""
+        return allowed is not None and int(np.count_nonzero(allowed)) <= max(candidates, len(allowed) // _FEW)
 
     def scan(self, queries: Tokens, k: int, allowed: np.ndarray | None) -> list[Hits]:
         """The k best documents of every query, by position. Only the best of every 4 M scores come back from the device."""
@@ -59,7 +63,7 @@ class DeviceExact:
     def search_tokens(
         self, queries: np.ndarray, k_token: int, rows: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """As `index.exact.search_tokens`, products in float32."""
+        """As `index.exact.search_tokens`, products in float32. What exceeds the k-th best so far is all that is kept of a chunk."""
         asked, stored, scales = self.records.brought(queries), self.records.rows, self.records.scales
         assert stored is not None
         kept = asked.new_zeros((len(asked), 0))
@@ -82,11 +86,6 @@ class DeviceExact:
         kept, order = kept.sort(dim=1, descending=True, stable=True)
         places = places.gather(1, order).masked_fill_(kept == -torch.inf, -1)
         return kept.cpu().numpy(), places.cpu().numpy()
-
-
-def few(allowed: np.ndarray | None, candidates: int) -> bool:
-    """Whether scoring all allowed documents by their rows costs less than choosing candidates among all."""
-    return allowed is not None and int(np.count_nonzero(allowed)) <= max(candidates, len(allowed) // _FEW)
 
 
 def placed(segment: Segment, device: str, rows: bool) -> DeviceExact:

@@ -20,7 +20,7 @@ from ..index.search import passes
 from ..index.tokens import Tokens
 from . import codes, reference
 from .codes import Asked, Book
-from .exact import DeviceExact, few
+from .exact import DeviceExact
 from .records import Records, greatest, upload
 from .records import size as records_size
 
@@ -66,7 +66,7 @@ class DeviceFlat:
         """
         if not 1 <= k <= candidates:
             raise InvalidArgument(f"k is {k}, candidates {candidates}; they must rise from 1")
-        if self.exact is not None and few(allowed, candidates):
+        if self.exact is not None and self.exact.few(allowed, candidates):
             return self.exact.scan(queries, k, allowed)
         mask = None if allowed is None else self.records.brought(allowed)
         found, open_, documents = [], self.records.open(mask), len(self.bounds) - 1

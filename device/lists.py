@@ -22,7 +22,7 @@ from ..index.search import passes
 from ..index.tokens import Tokens
 from . import codes, reference
 from .codes import Asked, Book
-from .exact import DeviceExact, few
+from .exact import DeviceExact
 from .records import Records, greatest, upload
 from .records import size as records_size
 
@@ -77,7 +77,7 @@ class DeviceLists:
             raise InvalidArgument(f"k is {k}, candidates {candidates}; they must rise from 1")
         if nprobe < 1:
             raise InvalidArgument(f"nprobe is {nprobe}; it must be at least 1")
-        if self.exact is not None and few(allowed, candidates):
+        if self.exact is not None and self.exact.few(allowed, candidates):
             return self.exact.scan(queries, k, allowed)
         mask = None if allowed is None else self.records.brought(allowed)
         found, open_ = [], self.records.open(mask)

@@ -102,7 +102,8 @@ def _seen(segment: Segment, store: CodedStore | ExactStore, placed: Any) -> Code
     def plan(queries: Tokens, k: int, params: SearchParams, allowed: np.ndarray | None) -> list[Hits]:
         return placed.plan(queries, k, params, allowed, store.threads)
 
-    return replace(store, exact=exact, plan=plan)
+    few = store.few if placed.exact is None else placed.exact.few
+    return replace(store, exact=exact, plan=plan, few=few)
 
 
 def placement(device: str, memory: int | None = None) -> Placement | None:

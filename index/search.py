@@ -20,8 +20,8 @@ from .tally import tallied
 from .term_store import TermStore
 from .tokens import Tokens, from_matrices
 
-_MATCHES = 1 << 20
-"""Tokens of a segment retrieved at a time, for all rows of some queries."""
+_MATCHES, _ROWS = 1 << 20, 1 << 10
+"""Tokens of a segment retrieved at a time, for so many rows of queries at most; a longer query goes alone."""
 
 
 class TokenStore(Protocol):
@@ -130,7 +130,7 @@ def retrieve(parts: list[Part], queries: Tokens, params: SearchParams) -> Iterat
     k' is cut after the segments are merged, so the answer does not depend on how documents are spread over segments.
     """
     vectors, offsets = widen(queries.vectors), queries.offsets
-    for first, last in passes(queries.lengths * params.k_token, _MATCHES):
+    for first, last in passes(queries.lengths * max(params.k_token, _MATCHES // _ROWS), _MATCHES):
         found = _tokens(parts, vectors[offsets[first] : offsets[last]], params)
         for q in range(first, last):
             mine = slice(offsets[q] - offsets[first], offsets[q + 1] - offsets[first])

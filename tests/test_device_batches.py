@@ -83,8 +83,9 @@ def test_collections_find_the_same_for_several_queries(
     how = {"params": SearchParams(k_token=30, candidates=40), **how}
     with Collection(tmp_path, place=place) as opened, opened.snapshot() as snapshot:
         wanted = alone(queries, lambda some: snapshot.search(some, 5, **how))
-        for matches in (1, 30 * 40, 1 << 20):
+        for matches, rows in ((1, 1), (30 * 40, 1 << 10), (1 << 20, 40), (1 << 20, 1 << 10)):
             monkeypatch.setattr(search, "_MATCHES", matches)
+            monkeypatch.setattr(search, "_ROWS", rows)
             near(snapshot.search(queries, 5, **how), wanted)
 
 

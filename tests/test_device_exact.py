@@ -19,8 +19,10 @@ from plait.device.lists import DeviceLists
 from plait.device.placement import Placement
 from plait.device.records import Records
 from plait.index.calibration import calibrate
+from plait.index.code_scores import code_ranking
 from plait.index.codecs import codec
 from plait.index.collection import Collection
+from plait.index.filters import parse as parse_filter
 from plait.index.hits import Hits, best
 from plait.index.scoring import Scoring, SearchParams
 from plait.index.tokens import Tokens
@@ -128,7 +130,7 @@ def test_recall_is_of_what_the_device_compares_exactly(
     queries = collection(tmp_path, "flat:8" if kind is flat else "lists:8")
     scans, scan = [], DeviceExact.scan
     monkeypatch.setattr(DeviceExact, "scan", lambda *given: scans.append(1) or scan(*given))
-    monkeypatch.setattr(kind, "few", lambda *_: False)
+    monkeypatch.setattr(DeviceExact, "few", lambda *_: False)
     with Collection(tmp_path, place=Placement("cpu")) as opened:
         opened.seal()
         with opened.snapshot() as snapshot:
@@ -153,3 +155,14 @@ def test_few_allowed_documents_are_scored_by_their_rows(listed: bool, monkeypatc
     allowed[:100] = True
     with pytest.raises(TypeError):
         by_rows.search(queries, 3, 20, allowed=allowed)
+
+
+def test_stages_tell_no_codes_where_few_documents_are_all_scored(tmp_path: Path) -> None:
+    queries = collection(tmp_path, "flat:8")
+    for place, few in ((None, False), (Placement("cpu"), True)):
+        with Collection(tmp_path, place=place) as opened, opened.snapshot() as snapshot:
+            part = snapshot.parts(parse_filter({"year": 1}))[0]
+            for candidates, all_scored in ((20, few), (8, False)):
+                params = SearchParams(candidates=candidates)
+                told = code_ranking(part, queries.vectors[:3].astype(np.float32), 2, params)
+                assert (told is None) == all_scored
