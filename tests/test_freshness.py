@@ -242,7 +242,8 @@ def test_a_vector_waits_with_its_terms(tmp_path: Path) -> None:
     import sparse_checkpoints as tiny
     from test_coil_collections import dupmae
 
-    terms = {"dupmae": str(dupmae(tmp_path / "dupmae")), "sets": "binary"}
+    folder = dupmae(tmp_path / "dupmae")
+    terms = {"dupmae": str(folder), "sets": f"binary:{folder}"}
     texts = [{"id": str(i), "text": text} for i, text in enumerate(tiny.TEXTS)]
     index, whole = (made(tmp_path / name, encoder=None, terms=terms) for name in ("c", "whole"))
     index.upsert(texts[:2])
