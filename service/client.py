@@ -158,6 +158,16 @@ class Server:
         request = snapshots_pb2.CreateSnapshotRequest(collection=collection, name=name)
         return self._channel.call(self._snapshots.CreateSnapshot, request).snapshot.seq
 
+    def snapshots(self) -> list[dict[str, Any]]:
+        """Each snapshot's `name`, `seq` (the state that it holds) and `documents`, by rising name."""
+        found = self._channel.call(self._snapshots.ListSnapshots, snapshots_pb2.ListSnapshotsRequest()).snapshots
+        return [{"name": one.name, "seq": one.seq, "documents": one.documents} for one in found]
+
+    def delete_snapshot(self, name: str) -> None:
+        """Deletes a snapshot. NotFound: there is none of this name."""
+        request = snapshots_pb2.DeleteSnapshotRequest(name=name, confirm_name=name)
+        self._channel.call(self._snapshots.DeleteSnapshot, request)
+
     def restore_snapshot(self, name: str, collection: str) -> int:
         """Makes a new collection from a snapshot. Returns its sequence number."""
         request = snapshots_pb2.RestoreSnapshotRequest(name=name, collection=collection)
