@@ -174,10 +174,11 @@ class Server:
         return self._channel.call(self._snapshots.RestoreSnapshot, request).seq
 
     def info(self) -> dict[str, Any]:
-        """The server's version and all of its limits."""
+        """The server's version, all of its limits, and the encoders that `create` may name."""
         found = self._channel.call(self._system.GetServerInfo, system_pb2.GetServerInfoRequest())
         return {field.name: getattr(found, field.name) for field in found.DESCRIPTOR.fields} | {
-            "limits": dict(found.limits)
+            "limits": dict(found.limits),
+            "encoders": list(found.encoders),
         }
 
     def close(self) -> None:

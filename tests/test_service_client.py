@@ -327,7 +327,8 @@ def test_collections_come_are_named_and_go(server: Any) -> None:
     assert "kept" not in [one["name"] for one in server.snapshots()] and server.open("three").count() == 1
     with pytest.raises(plait.NotFound, match="'kept'"):
         server.delete_snapshot("kept")
-    assert server.info()["limits"]["k"] == 10_000
+    info = server.info()
+    assert info["limits"]["k"] == 10_000 and info["stream_idle_s"] == 300 and info["encoders"] == ["minilm"]
     server.update("one", fields=["year", "lang"])
     assert server.open("one").info()["fields"] == ["year", "lang"]
 
