@@ -22,7 +22,7 @@ from ..retrieval.freshness import at_once
 from ..retrieval.indexing import Estimate, build
 from ..retrieval.retriever import Retriever
 from ..retrieval.term_side import named_fields, stored_fields
-from . import doctor, explaining, importing, key_commands, serving, upkeep
+from . import doctor, explaining, importing, key_commands, serving, snapshot_commands, upkeep
 from .console import bytes_text, err, out, print_json, progress, show_explanation, show_hits, show_info
 from .opening import OnServer, open_index
 from .options import (
@@ -289,6 +289,7 @@ def eval_command(
 explaining.register(app)
 upkeep.register(app)
 app.add_typer(key_commands.keys, name="keys")
+app.add_typer(snapshot_commands.snapshots, name="snapshot")
 serving.register(app)
 doctor.register(app)
 importing.register(app)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from threading import Thread
 
 import grpc
@@ -67,4 +68,5 @@ def _end(context: grpc.ServicerContext, why: str) -> None:
         context._rpc_event.call.cancel(code, why)  # type: ignore[attr-defined]
     except Exception:
         _LOG.warning("a call ends without its reason", exc_info=True)
-        context.cancel()
+        with suppress(Exception):  # one call must not end the thread that looks after all
+            context.cancel()

@@ -15,7 +15,7 @@ DEMO = Path(__file__).parent.parent / "examples" / "xquad-en"
 
 def plait(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
     run = [sys.executable, "-c", "from plait.service.cli import main; main()", *map(str, arguments)]
-    done = subprocess.run(run, capture_output=True, text=True, cwd=Path(__file__).parent)
+    done = subprocess.run(run, capture_output=True, text=True, cwd=Path(__file__).parent, stdin=subprocess.DEVNULL)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -241,6 +241,15 @@ def test_a_collection_lives(data: Path, tmp_path: Path) -> None:
     assert "all is well" in plait("check", folder).stdout
     plait("snapshot", "restore", tmp_path / "s", tmp_path / "r")
     assert json.loads(plait("info", tmp_path / "r", "--json").stdout)["documents"] == 3
+    # What is searched stays a snapshot. Only those are listed, and a collection that is written to is not deleted as one.
+    plait("search", tmp_path / "s", "tides")
+    listed = json.loads(plait("snapshot", "list", tmp_path, "--json").stdout)["snapshots"]
+    assert [(one["name"], one["documents"]) for one in listed] == [("r", 3), ("s", 3)]
+    assert "nobody said yes" in plait("snapshot", "delete", tmp_path / "s", code=1).stderr
+    assert "is a collection" in plait("snapshot", "delete", folder, "--yes", code=1).stderr
+    assert "deleted" in plait("snapshot", "delete", tmp_path / "s", "--yes").stdout
+    plait("snapshot", "delete", tmp_path / "s", "--yes", code=2)
+    assert plait("snapshot", "list", tmp_path).stdout.split()[3:4] == ["r"] and not (tmp_path / "s").exists()
     for bad in ("year = 2020", "[1]", '{"like": {"a": "b"}}'):
         plait("delete", folder, "--filter", bad, code=2)
     plait("delete", folder, code=2)

@@ -54,7 +54,7 @@ APPLIES = {
     "Encode": "INF",
     "CreateSnapshot": "INA",
     "ListSnapshots": "",
-    "DeleteSnapshot": "IN",
+    "DeleteSnapshot": "INF",
     "RestoreSnapshot": "INA",
     "GetServerInfo": "",
 }
@@ -80,6 +80,7 @@ CASES: list[tuple[str, str, dict[str, Any], str]] = [
     ("Rerank", "F", {**C, "query": TEXT, "ids": ["d1"]}, ""),
     ("Explain", "F", {**C, "query": TEXT, "id": "d1"}, ""),
     ("CreateSnapshot", "A", {**C, "name": "kept"}, ""),
+    ("DeleteSnapshot", "F", {"name": "written", "confirmName": "written"}, ""),
     ("RestoreSnapshot", "A", {"name": "kept", "collection": "c"}, ""),
     ("RestoreSnapshot", "I", {"name": "../kept", "collection": "x"}, "name"),
     ("RestoreSnapshot", "I", {"name": "kept", "collection": "../x"}, "collection"),
@@ -111,6 +112,9 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
     with serving(root) as server:
         wire = Wire(server.target)
         wire("CreateSnapshot", **C, name="kept")
+        wire("CreateSnapshot", **C, name="written")
+        with plait.open(root / ".snapshots" / "written") as index:
+            index.delete(["d1"])
         yield wire
         wire.close()
 
