@@ -347,6 +347,7 @@ def test_an_error_of_the_encoder_ends_the_background_and_nothing_else(
     assert [(line.levelname, vars(line)["fields"]) for line in told] == [("ERROR", {"collection": "c"})]
     assert index.encode_pending(limit=1).count == 1 and "pending_problem" not in index.info()
     eventually(lambda: not len(index.pending))
+    index.close()
 
 
 def test_a_build_that_waits_ends_no_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
