@@ -41,7 +41,7 @@ class Compiled:
     shared: int
     """Bytes per program, with what the driver reserves."""
     matrix: str
-    """The matrix instruction in use; empty: none."""
+    """The matrix instruction in use, with its types; empty: none."""
     copies: int
     """Asynchronous copies from global to shared memory in the code."""
     loops: tuple[int, ...]
@@ -69,8 +69,8 @@ def variants(architecture: int) -> dict[str, tuple[Any, dict[str, str], dict[str
         label = f"{name} x{parts}{' matches' if matches else ''}"
         found[label] = row_kernel.rows_kernel, types, constants, row_kernel.ROWS
     tiles, by_list = (code_kernel.tiles_for(architecture, lists) for lists in (False, True))
-    shared = {"query": "*fp16", "bias": "*fp32", "words": "*i32", "bounds": "*i64"}
-    whole = {"allowed": "*u8", "entries": "*i32", "scores": "*fp32", "documents": "i32", "groups": "i32"}
+    shared = {"query": "*i8", "bias": "*fp32", "words": "*i32", "bounds": "*i64"}
+    whole = {"allowed": "*u8", "entries": "*i32", "scores": "*fp32", "documents": "i32"}
     lists = {"owners": "*i32", "probed": "*u8", "order": "*i64", "entries": "*i32", "board": "*i32", "length": "i32"}
     for size in (16, 64):
         documents = code_kernel.of_documents(2 * size, DIM, tiles, masked=True) | {"INTERPRETED": False}
@@ -103,7 +103,7 @@ def compile_for(name: str, architecture: int) -> Compiled:
         usage = _run("cuobjdump", "--dump-resource-usage", file.name)
         code = _run("nvdisasm", "-c", file.name)
     registers, stack, reserved = map(int, re.findall(r"REG:(\d+) STACK:(\d+) SHARED:(\d+)", usage)[0])
-    matrix = re.search(r"wgmma\.mma_async|tcgen05\.mma|mma\.sync", ptx)
+    matrix = re.search(r"(wgmma\.mma_async|tcgen05\.mma|mma\.sync)[\w.:]*", ptx)
     copies = len(re.findall(r"cp\.async\.c[ag]", ptx))
     return Compiled(
         name, architecture, registers, stack, shared + reserved, matrix[0] if matrix else "", copies, loops(code)
