@@ -31,6 +31,8 @@ class CodeTiles:
     blocks: int = 8
     """Blocks of eight tokens in a matrix product. Larger: fewer instructions for each token; more registers, and more
     padding behind short documents."""
+    groups: int = 1
+    """Groups of 32 query rows of a program. Larger: a long query decodes fewer times; more registers."""
     documents: int = 16
     """Documents of a program. Larger: the query and the entries are read less often; fewer programs."""
     splits: int = 8
@@ -49,12 +51,13 @@ _STEP = 128
 """Dimensions of one product."""
 
 
-def tiles_for(capability: int, lists: bool = False) -> CodeTiles:
-    """The tiles of a GPU by its compute capability, 90 for 9.0, for documents or for lists."""
+def tiles_for(capability: int, groups: int = 1) -> CodeTiles:
+    """The tiles of a GPU by its compute capability, 90 for 9.0, for so many groups of query rows."""
+    two = groups > 1
     if capability // 10 == 9:
-        return CodeTiles()
+        return CodeTiles(groups=1 + two, registers=168 if two else 128)
     # No warp group multiplies bytes: warps do, one by one. Two have all rows between them, so no maximum crosses over.
-    return CodeTiles(blocks=4, warps=2, registers=168)
+    return CodeTiles(groups=1 + two, blocks=4, warps=2, registers=240 if two else 168)
 
 
 @triton.jit
@@ -169,7 +172,7 @@ def _products(
     STEP: tl.constexpr,
     INTERPRETED: tl.constexpr,
 ):
-    """(4, 8, 8 * blocks) int32. `a`, `t` and `own` are the query rows, entries and words of the first step."""
+    """(rows / 8, 8, 8 * blocks) int32. `a`, `t` and `own` are the query rows, entries and words of the first step."""
     s = tl.dot(a, _decoded(_each(own, WIDTH), t, INTERPRETED), out_dtype=tl.int32)
     for d in tl.static_range(STEP, SUBS * WIDTH, STEP):
         group = d // 8 + tl.arange(0, STEP // 8)
@@ -190,29 +193,34 @@ def documents_kernel(
     entries,
     scores,
     documents,
+    groups,
     SUBS: tl.constexpr,
     WIDTH: tl.constexpr,
     MASKED: tl.constexpr,
     STEP: tl.constexpr,
     BLOCKS: tl.constexpr,
     GROUP: tl.constexpr,
+    GROUPS: tl.constexpr,
     DOCUMENTS: tl.constexpr,
     INTERPRETED: tl.constexpr,
 ):
     document = tl.program_id(0) * DOCUMENTS
     last = tl.minimum(document + DOCUMENTS, documents)
-    rows, blocks, group = tl.arange(0, 2 * GROUP), tl.arange(0, BLOCKS), tl.arange(0, STEP // 8)
-    query += (tl.program_id(1) * 2 * GROUP + rows)[:, None] * (SUBS * WIDTH)
+    rows, blocks, group = tl.arange(0, GROUP * GROUPS), tl.arange(0, BLOCKS), tl.arange(0, STEP // 8)
+    rows += tl.program_id(1) * GROUP * GROUPS
+    parts = tl.program_id(1) * 2 * GROUP * GROUPS + tl.arange(0, 2 * GROUP * GROUPS)
+    query += parts[:, None] * (SUBS * WIDTH)
     a, t = tl.load(query + tl.arange(0, STEP)[None, :]), _entries(entries, group, SUBS * WIDTH)  # pyright: ignore[reportGeneralTypeIssues]
-    added = tl.load(bias + tl.program_id(1) * GROUP + tl.arange(0, GROUP)).reshape(GROUP // 8, 8)
-    scores += tl.program_id(1).to(tl.int64) * documents
+    added = tl.load(bias + rows).reshape(GROUP * GROUPS // 8, 8)
+    each = tl.program_id(1) * GROUPS + tl.arange(0, GROUPS)
+    scores += each.to(tl.int64) * documents
     start = tl.load(bounds + document)
     while document < last:
         stop = tl.load(bounds + document + 1)
         count = (stop - start).to(tl.int32)
         if MASKED:
             count = tl.where(tl.load(allowed + document) != 0, count, 0)
-        best = tl.full([GROUP // 8, 8], -(2**31), tl.int32)
+        best = tl.full([GROUP * GROUPS // 8, 8], -(2**31), tl.int32)
         # Behind the last block it is read again.
         here, block = words + start * SUBS, tl.minimum(blocks, count - 1)
         own = _read(here, block, group, count > 0, SUBS, WIDTH)  # pyright: ignore[reportGeneralTypeIssues]
@@ -223,8 +231,8 @@ def documents_kernel(
             s = _products(a, t, own, query, here, block, entries, SUBS, WIDTH, STEP, INTERPRETED)  # pyright: ignore[reportGeneralTypeIssues]
             best = tl.maximum(best, tl.max(s, 2))
             block, own = ahead, following
-        total = tl.sum(tl.sum(best.to(tl.float32) + added, 1), 0)
-        tl.store(scores + document, tl.where(count > 0, total, float("-inf")))
+        total = tl.sum((best.to(tl.float32) + added).reshape(GROUPS, GROUP), 1)
+        tl.store(scores + document, tl.where(count > 0, total, float("-inf")), mask=each < groups)
         document += 1
         start = stop
 
@@ -279,9 +287,9 @@ def document_scores(book: Book, asked: Asked, words: Tensor, bounds: Tensor, all
     documents, groups = len(bounds) - 1, len(asked.rows) // GROUP
     scores = asked.bias.new_empty((groups, documents))
     if documents and groups:
-        tiles = _tiles(words, lists=False)
-        rows, bias = _parts(asked)
-        documents_kernel[(triton.cdiv(documents, tiles.documents), groups)](
+        tiles = tiles_for(_capability(words), groups)
+        rows, bias = _parts(asked, tiles.groups)
+        documents_kernel[(triton.cdiv(documents, tiles.documents), triton.cdiv(groups, tiles.groups))](
             rows,
             bias,
             words,
@@ -290,6 +298,7 @@ def document_scores(book: Book, asked: Asked, words: Tensor, bounds: Tensor, all
             book.entries,
             scores,
             documents,
+            groups,
             **of_documents(book.subs, len(book.low), tiles, allowed is not None),
             **tiles.options,
         )
@@ -303,8 +312,8 @@ def list_gains(
     lists, length = probed.shape
     board = words.new_zeros((documents + 1, length))
     if lists and length:
-        tiles = _tiles(words, lists=True)
-        rows, bias = _parts(asked)
+        tiles = tiles_for(_capability(words))
+        rows, bias = _parts(asked, tiles.groups)
         order = probed.any(1).to(torch.uint8).argsort(descending=True)[:most]
         lists_kernel[(len(order), tiles.splits, len(bias) // GROUP)](
             rows,
@@ -325,7 +334,11 @@ def list_gains(
 
 def of_documents(subs: int, dim: int, tiles: CodeTiles, masked: bool) -> dict[str, Any]:
     """What the scan of documents is compiled for; `dim` is the rotated one."""
-    return _constants(subs, dim, tiles) | {"MASKED": masked, "DOCUMENTS": tiles.documents}
+    return _constants(subs, dim, tiles) | {
+        "MASKED": masked,
+        "GROUPS": tiles.groups,
+        "DOCUMENTS": tiles.documents,
+    }
 
 
 def of_lists(subs: int, dim: int, tiles: CodeTiles) -> dict[str, Any]:
@@ -344,15 +357,16 @@ def _constants(subs: int, dim: int, tiles: CodeTiles) -> dict[str, Any]:
     }
 
 
-def _tiles(tensor: Tensor, lists: bool) -> CodeTiles:
+def _capability(tensor: Tensor) -> int:
     major, minor = torch.cuda.get_device_capability(tensor.device) if tensor.is_cuda else (9, 0)
-    return tiles_for(10 * major + minor, lists)
+    return 10 * major + minor
 
 
-def _parts(asked: Asked) -> tuple[Tensor, Tensor]:
-    """(2 * rows, dim) int8, the upper and lower bytes of eight rows in turn; (rows,) float32, what is added to products
-    with bytes that are signed, 1152 less than what `asked` speaks of."""
-    whole = asked.rows.int().unflatten(0, (-1, 8))
+def _parts(asked: Asked, groups: int) -> tuple[Tensor, Tensor]:
+    """Filled up to whole programs: (2 * rows, dim) int8, the upper and lower bytes of eight rows in turn; (rows,) float32,
+    what is added to products with bytes that have signs, 1152 less than what `asked` speaks of."""
+    missing, pad = -len(asked.rows) % (groups * GROUP), torch.nn.functional.pad
+    whole = pad(asked.rows.int(), (0, 0, 0, missing)).unflatten(0, (-1, 8))
     upper = (whole + 128) >> 8
     parts = torch.stack([upper, whole - 256 * upper], 1).to(torch.int8).flatten(0, 2)
-    return parts, asked.bias + 1152 * asked.rows.sum(1)
+    return parts, pad(asked.bias + 1152 * asked.rows.sum(1), (0, missing))

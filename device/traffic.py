@@ -105,10 +105,10 @@ def codes_work(
     lengths: Sequence[int], query: int, dim: int, bytes: int, tiles: CodeTiles, masked: bool = False
 ) -> Work:
     """A scan of codes of so many bytes a token over neighbouring documents of these lengths, by `documents_kernel`."""
-    subs, passes, programs = 2 * bytes, -(-query // GROUP), -(-len(lengths) // tiles.documents)
+    rows = 2 * GROUP * tiles.groups
+    subs, passes, programs = 2 * bytes, -(-2 * query // rows), -(-len(lengths) // tiles.documents)
     blocks = sum(-(-n // 8) for n in lengths)
     turns = passes * sum(-(-n // (8 * tiles.blocks)) for n in lengths)
-    rows = 2 * GROUP
     # A word of many dimensions is asked for once for each eight of them; together they are one transaction.
     loads = {
         "words": turns * tiles.blocks * 4 * max(subs, dim // 8),

@@ -138,7 +138,7 @@ def test_no_query_makes_sums_of_more_than_31_bits(dim: int, flat: bool, scale: f
     book = codes.Book(torch.eye(dim), torch.zeros((4, dim), dtype=torch.int32), 0 * one, one, 16)
     query = np.ones((2, dim)) if flat else rng.standard_normal((2, dim))
     asked = codes.ask(book, torch.from_numpy((query * scale).astype(np.float32)))
-    parts, _ = code_kernel._parts(asked)
+    parts, _ = code_kernel._parts(asked, 1)
     upper, lower = parts.reshape(-1, 2, 8, dim).long().unbind(1)
     rows = (256 * upper + lower).flatten(0, 1)
     assert torch.equal(rows, asked.rows.long())
