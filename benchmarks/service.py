@@ -5,6 +5,7 @@
     python benchmarks/service.py --floor --documents 100  # one caller: in process, a bare grpcio handler, plait
     python benchmarks/service.py --peers PEERS            # and Qdrant's engine in process (peers/qdrant_edge.py installs it)
     python benchmarks/service.py --soak 10                # minutes of mixed reads and writes
+    python benchmarks/service.py --overload --documents 2000 --seconds 3   # more callers than it lets in
 
 Server and clients share the machine's cores, so compare CPU times and ratios within one run; wall times hold for a quiet
 machine alone. The in-process figure is the same `Retriever.search` from as many threads. Ways that are compared take turns,
@@ -34,6 +35,7 @@ from plait.service.queries import write_query
 from plait.service.wire.search_pb2 import Query, SearchRequest
 from plait.service.wire.search_pb2_grpc import SearchServiceStub
 from service_load import bare_served, cpu_of, ideal, memory_of, paced, served, under_load
+from service_overload import overload
 
 import plait
 
@@ -304,13 +306,14 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     options.add_argument("--ingest", type=int, default=10_000, help="documents ingested")
     options.add_argument("--soak", type=float, default=0.0, metavar="MINUTES", help="mixed reads and writes instead")
+    options.add_argument("--overload", action="store_true", help="a flood of callers instead")
     options.add_argument("--folder", type=Path, help="where collections are made; on the disk that shall be measured")
     options.add_argument("--floor", action="store_true", help="one caller alone, beside a bare grpcio handler")
     options.add_argument("--peers", type=Path, help="a folder with qdrant-edge-py, which is measured beside plait")
     options.add_argument("--bare", action="store_true", help="a server without keys, log and metrics")
     options.add_argument("--json", action="store_true")
     chosen = options.parse_args()
-    found = soak(chosen) if chosen.soak else report(chosen)
+    found = soak(chosen) if chosen.soak else overload(chosen) if chosen.overload else report(chosen)
     if chosen.json:
         print(json.dumps(found))
         return

@@ -6,7 +6,7 @@ import heapq
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +17,7 @@ from plait.service import keys
 
 
 @contextmanager
-def served(root: Path, bare: bool) -> Iterator[tuple[int, str, str]]:
+def served(root: Path, bare: bool, settings: Mapping[str, Any] = {}) -> Iterator[tuple[int, str, str]]:
     """A server process of this folder: its number, its address, and a key for it.
 
     With keys, a line in a log file for every call, and metrics, as it is run for others; `bare`: without all of these.
@@ -26,6 +26,7 @@ def served(root: Path, bare: bool) -> Iterator[tuple[int, str, str]]:
     ring, log = root / "keys.json", root / "server.log"
     _, key = keys.create(ring, "benchmark", "admin")
     edge = ["--set", "log=warning"] if bare else ["--keys", str(ring), "--admin", "127.0.0.1:0"]
+    edge += [f"--set={name}={value}" for name, value in settings.items()]
     with log.open("w") as told, subprocess.Popen([*run, *edge, "--listen", "127.0.0.1:0"], stderr=told) as process:
         try:
             while not (serving := [line for line in log.read_text().splitlines() if line.startswith("serving")]):

@@ -55,7 +55,7 @@ class Asked:
     bias: Tensor
     """(32 * groups,) float32: what a row adds to each of its products with 1024 and a byte."""
     unit: Tensor
-    """() float32: products are similarities in this unit."""
+    """float32: products are similarities in this unit. (), and of several queries together one for each of them or of their rows."""
 
 
 def book(codebook: pq4.Codebook, device: torch.device) -> Book:

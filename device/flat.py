@@ -11,14 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..index.coded import each
 from ..index.errors import InvalidArgument
 from ..index.flat import Flat
 from ..index.hits import Hits
 from ..index.scoring import SearchParams
+from ..index.search import passes
+from ..index.tokens import Tokens
 from . import codes, reference
 from .codes import Asked, Book
+from .exact import DeviceExact
 from .records import Records, greatest, upload
 from .records import size as records_size
+
+_SCORES = 1 << 26
+"""Scores of groups of query rows and documents held at a time."""
 
 
 class DeviceFlat:
@@ -38,18 +45,19 @@ class DeviceFlat:
         self.words = codes.words(flat.codes, first, last, self.device)
         self.bounds = upload(bounds, self.device)
         self.records = Records(flat.codec, flat.records, flat.offsets, self.device, rows)
+        self.exact = DeviceExact(self.records) if self.records.rows is not None else None
         self.bytes = self.words.nbytes + self.bounds.nbytes + self.records.bytes
 
     def search(
         self,
-        query: np.ndarray,
+        queries: Tokens,
         k: int,
         candidates: int = 100,
         *,
         allowed: np.ndarray | None = None,
         threads: int = 1,
-    ) -> Hits:
-        """The k best of one query (q, dim) float32, with the scores of their rows; positions as document numbers.
+    ) -> list[Hits]:
+        """The k best of every query, with the scores of their rows; positions as document numbers.
 
         Args:
             candidates: documents to rerank, at least k. More find more of the exact top k and cost more.
@@ -58,15 +66,29 @@ class DeviceFlat:
         """
         if not 1 <= k <= candidates:
             raise InvalidArgument(f"k is {k}, candidates {candidates}; they must rise from 1")
-        asked = codes.ask(self.book, torch.from_numpy(query).to(self.device))
-        mask = None if allowed is None else torch.from_numpy(allowed).to(self.device)
-        scores = document_scores(self.book, asked, self.words, self.bounds, mask).sum(0)
-        chosen, counted = greatest(scores, self.records.open(mask), candidates)
-        return self.records.best(chosen, counted, query, k, threads)
+        if self.exact is not None and self.exact.few(allowed, candidates):
+            return self.exact.scan(queries, k, allowed)
+        mask = None if allowed is None else self.records.brought(allowed)
+        found, open_, documents = [], self.records.open(mask), len(self.bounds) - 1
+        for first, last in passes(-(-queries.lengths // codes.GROUP) * documents, _SCORES):
+            some = queries.take(np.arange(first, last))
+            chosen, counted = greatest(self.scan(some, mask), open_, candidates)
+            found += self.records.best(chosen, counted, some, k, threads)
+        return found
 
-    def plan(self, query: np.ndarray, k: int, params: SearchParams, allowed: np.ndarray | None, threads: int) -> Hits:
+    def plan(
+        self, queries: Tokens, k: int, params: SearchParams, allowed: np.ndarray | None, threads: int
+    ) -> list[Hits]:
         """As `index.coded.Plan`."""
-        return self.search(query, k, max(params.candidates, 4 * k), allowed=allowed, threads=threads)
+        return self.search(queries, k, max(params.candidates, 4 * k), allowed=allowed, threads=threads)
+
+    def scan(self, queries: Tokens, allowed: Tensor | None) -> Tensor:
+        """(queries, documents) float32 by the codes, each query in its own unit: a program scans for as many rows as there are."""
+        asked = [codes.ask(self.book, self.records.brought(query)) for query in each(queries)]
+        rows, bias = torch.cat([a.rows for a in asked]), torch.cat([a.bias for a in asked])
+        together = Asked(rows, bias, torch.stack([a.unit for a in asked]))
+        scores = document_scores(self.book, together, self.words, self.bounds, allowed)
+        return torch.stack([part.sum(0) for part in scores.split([len(a.rows) // codes.GROUP for a in asked])])
 
 
 def size(flat: Flat, rows: bool) -> int:

@@ -7,21 +7,27 @@ on a board of every document and query token, four bytes each, which a device cl
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..index import pq4
+from ..index.coded import each
 from ..index.errors import InvalidArgument
 from ..index.hits import Hits
+from ..index.kernels import widen
 from ..index.lists import Lists
 from ..index.scoring import SearchParams
+from ..index.search import passes
+from ..index.tokens import Tokens
 from . import codes, reference
 from .codes import Asked, Book
+from .exact import DeviceExact
 from .records import Records, greatest, upload
 from .records import size as records_size
+
+_GAINS = 1 << 28
+"""Gains of documents and query rows that a board holds; a longer query has one to itself."""
 
 
 class DeviceLists:
@@ -44,20 +50,21 @@ class DeviceLists:
         self.owners = upload(postings.documents.view(np.int32), self.device)
         self.centroids = upload(lists.centroids.astype(np.float32), self.device)
         self.records = Records(lists.codec, lists.records, lists.offsets, self.device, rows)
+        self.exact = DeviceExact(self.records) if self.records.rows is not None else None
         own = self.words, self.bounds, self.owners, self.centroids
         self.bytes = sum(t.nbytes for t in own) + self.records.bytes
 
     def search(
         self,
-        query: np.ndarray,
+        queries: Tokens,
         k: int,
         candidates: int = 100,
         *,
         nprobe: int = 8,
         allowed: np.ndarray | None = None,
         threads: int = 1,
-    ) -> Hits:
-        """The k best of one query (q, dim) float32, with the scores of their rows; positions as document numbers.
+    ) -> list[Hits]:
+        """The k best of every query, with the scores of their rows; positions as document numbers.
 
         Args:
             candidates: documents to rerank, at least k. More find more of the exact top k and cost more.
@@ -70,33 +77,46 @@ class DeviceLists:
             raise InvalidArgument(f"k is {k}, candidates {candidates}; they must rise from 1")
         if nprobe < 1:
             raise InvalidArgument(f"nprobe is {nprobe}; it must be at least 1")
-        mask = None if allowed is None else torch.from_numpy(allowed).to(self.device)
-        gains = self.gains(torch.from_numpy(query).to(self.device), nprobe)
-        chosen, counted = greatest(gains, self.records.open(mask), candidates)
-        return self.records.best(chosen, counted, query, k, threads)
+        if self.exact is not None and self.exact.few(allowed, candidates):
+            return self.exact.scan(queries, k, allowed)
+        mask = None if allowed is None else self.records.brought(allowed)
+        found, open_ = [], self.records.open(mask)
+        for first, last in passes(queries.lengths * len(open_), _GAINS):
+            some = queries.take(np.arange(first, last))
+            chosen, counted = greatest(self.gains(some, nprobe), open_, candidates)
+            found += self.records.best(chosen, counted, some, k, threads)
+        return found
 
-    def plan(self, query: np.ndarray, k: int, params: SearchParams, allowed: np.ndarray | None, threads: int) -> Hits:
+    def plan(
+        self, queries: Tokens, k: int, params: SearchParams, allowed: np.ndarray | None, threads: int
+    ) -> list[Hits]:
         """As `index.coded.Plan`."""
         candidates = max(params.candidates, 4 * k)
-        return self.search(query, k, candidates, nprobe=params.nprobe, allowed=allowed, threads=threads)
+        return self.search(queries, k, candidates, nprobe=params.nprobe, allowed=allowed, threads=threads)
 
-    def gains(self, query: Tensor, nprobe: int) -> Tensor:
-        """(documents,) float32: by how much a document scores above one that nobody saw, in a unit of the query's."""
-        asked, nprobe = codes.ask(self.book, query), min(nprobe, len(self.centroids))
-        nearest = (query @ self.centroids.T).topk(nprobe, dim=1)
-        probed = torch.zeros((len(self.centroids), len(query)), dtype=torch.bool, device=self.device)
+    def gains(self, queries: Tokens, nprobe: int) -> Tensor:
+        """(queries, documents) float32: by how much a document scores above one that nobody saw, in a unit of each query's.
+
+        A list is read once for all query rows of a program that probe it.
+        """
+        asked = [codes.ask(self.book, self.records.brought(query)) for query in each(queries)]
+        lengths, nprobe = queries.lengths.tolist(), min(nprobe, len(self.centroids))
+        rows = torch.cat([a.rows[:n] for a, n in zip(asked, lengths, strict=True)])
+        bias = torch.cat([a.bias[:n] for a, n in zip(asked, lengths, strict=True)])
+        units = torch.cat([a.unit.expand(n) for a, n in zip(asked, lengths, strict=True)])
+        nearest = (self.records.brought(widen(queries.vectors)) @ self.centroids.T).topk(nprobe, dim=1)
+        probed = torch.zeros((len(self.centroids), len(rows)), dtype=torch.bool, device=self.device)
         probed.scatter_(0, nearest.indices.T, True)
-        floors = torch.zeros_like(asked.bias)
         if nprobe < len(self.centroids):
-            floors[: len(query)] = nearest.values.min(1).values / asked.unit
+            floors = nearest.values.min(1).values / units
         else:
             # Nothing is imputed: the floor is below every product, those with the bytes 0 and 255.
-            rows = asked.rows.float()
-            floors = asked.bias + 1023 * rows.clamp_min(0).sum(1) + 1280 * rows.clamp_max(0).sum(1)
-        asked = replace(asked, bias=asked.bias - floors)
-        most = min(len(self.centroids), nprobe * len(query))
-        documents = len(self.records.filled)
-        return list_gains(self.book, asked, self.words, self.bounds, self.owners, probed, most, documents).sum(1)
+            wide = rows.float()
+            floors = bias + 1023 * wide.clamp_min(0).sum(1) + 1280 * wide.clamp_max(0).sum(1)
+        most = min(len(self.centroids), nprobe * len(rows))
+        together, documents = Asked(rows, bias - floors, units), len(self.records.filled)
+        board = list_gains(self.book, together, self.words, self.bounds, self.owners, probed, most, documents)
+        return torch.stack([part.sum(1) for part in board.split(lengths, dim=1)])
 
 
 def size(lists: Lists, rows: bool) -> int:

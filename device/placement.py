@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
+from dataclasses import replace
+from functools import cache
 from typing import Any
 from weakref import WeakSet
 
@@ -15,6 +18,7 @@ from ..index.hits import Hits
 from ..index.scoring import SearchParams
 from ..index.search import TokenStore
 from ..index.segment import Segment
+from ..index.tokens import Tokens
 
 _SHARE = 0.8
 """Of the memory that is free when the first segment comes; the rest is for queries, scores and encoders."""
@@ -29,9 +33,9 @@ class Placement:
         """
         Args:
             device: `cuda[:N]`, or `cpu`: the same plan in plain torch.
-            memory: bytes that segments may take on the device; None: 0.8 of what is free. More segments are served from
-                the device; a segment whose rows do not fit keeps its codes there; one whose codes do not fit is served by
-                the CPU.
+            memory: bytes that segments may take on the device, of all collections that this placement is given to; None: 0.8
+                of what is free when the first segment comes. More: more segments are served from the device; a segment
+                whose rows do not fit keeps its codes there; one whose codes do not fit is served by the CPU.
         """
         if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
             raise InvalidArgument(f"device is {device!r}; use cpu or cuda:N")
@@ -39,11 +43,13 @@ class Placement:
             raise InvalidArgument(f"device memory is {memory} bytes; it must be at least 0, and 0 places nothing")
         self.device, self._memory = device, memory
         self._placed: WeakSet[Any] = WeakSet()
+        self._lock = threading.RLock()
 
     @property
     def used(self) -> int:
         """Bytes that segments take on the device now."""
-        return sum(placed.bytes for placed in self._placed)
+        with self._lock:
+            return sum(placed.bytes for placed in self._placed)
 
     def __call__(self, segment: Segment, store: TokenStore) -> TokenStore:
         """The store of a segment that was just opened: on the device, or the one given.
@@ -54,6 +60,10 @@ class Placement:
         if segment.folder is None or not (isinstance(store, CodedStore) or type(store) is ExactStore):
             return store
         torch = _torch(self.device)
+        with self._lock:
+            return self._place(torch, segment, store)
+
+    def _place(self, torch: Any, segment: Segment, store: CodedStore | ExactStore) -> TokenStore:
         if self._memory is None:
             self._memory = int(_SHARE * torch.cuda.mem_get_info(self.device)[0]) if self.device != "cpu" else 1 << 62
         room = self._memory - self.used
@@ -76,7 +86,7 @@ def _ways(segment: Segment, store: CodedStore | ExactStore) -> list[tuple[Any, A
 
     if isinstance(store, ExactStore):
         fits = segment.codec.precision in ("float16", "int8")
-        return [(exact.DeviceExact, exact.size, segment, True)] if fits else []
+        return [(exact.placed, exact.size, segment, True)] if fits else []
     if store.probes:
         source = load_lists(segment)
         return [(lists.DeviceLists, lists.size, source, rows) for rows in (True, False)]
@@ -84,18 +94,30 @@ def _ways(segment: Segment, store: CodedStore | ExactStore) -> list[tuple[Any, A
     return [(flat.DeviceFlat, flat.size, source, rows) for rows in (True, False)]
 
 
-def _seen(segment: Segment, store: CodedStore | ExactStore, placed: Any) -> CodedStore:
-    threads = store.threads if isinstance(store, CodedStore) else 1
+def _seen(segment: Segment, store: CodedStore | ExactStore, placed: Any) -> CodedStore | ExactStore:
+    exact = ExactStore(segment, scanner=placed.exact)
+    if isinstance(store, ExactStore):
+        return exact
 
-    def plan(query: np.ndarray, k: int, params: SearchParams, allowed: np.ndarray | None) -> Hits:
-        return placed.plan(query, k, params, allowed, threads)
+    def plan(queries: Tokens, k: int, params: SearchParams, allowed: np.ndarray | None) -> list[Hits]:
+        return placed.plan(queries, k, params, allowed, store.threads)
 
-    return CodedStore(segment, plan, probes=store.probes, threads=threads)
+    few = store.few if placed.exact is None else placed.exact.few
+    return replace(store, exact=exact, plan=plan, few=few)
 
 
 def placement(device: str, memory: int | None = None) -> Placement | None:
-    """A placement on a device; None on the CPU, whose own plans are faster than torch there."""
-    return None if device == "cpu" else Placement(device, memory)
+    """This process's placement on a device within so much memory: every collection opened with both shares its budget.
+
+    None on the CPU, whose own plans are faster than torch there.
+    """
+    if device == "cpu":
+        return None
+    with _one:
+        return _shared("cuda:0" if device == "cuda" else device, memory)
+
+
+_one, _shared = threading.Lock(), cache(Placement)
 
 
 def _torch(device: str):

@@ -7,12 +7,17 @@ import torch
 from torch import Tensor
 
 from ..index.codecs import Codec, rerank
+from ..index.coded import each
 from ..index.hits import Hits, best
+from ..index.kernels import widen
+from ..index.tokens import Tokens
 from .maxsim import maxsim
 
 _PLACE = 32
 """Bits of a document's position in a key; the score lies above them."""
 _NONE = (1 << 63) - 1
+_KEYS = 1 << 24
+"""Keys that are compared at a time; each takes about 40 bytes meanwhile."""
 _CHUNK = 1 << 26
 """Bytes brought to the device at a time."""
 
@@ -52,15 +57,36 @@ class Records:
         """(documents,) bool: those with tokens that are `allowed`."""
         return self.filled if allowed is None else self.filled & allowed
 
-    def best(self, chosen: Tensor, counted: Tensor, query: np.ndarray, k: int, threads: int) -> Hits:
-        """The k best of the documents at the positions (n,) that are counted (n,), by the exact scores of their rows."""
+    def best(self, chosen: Tensor, counted: Tensor, queries: Tokens, k: int, threads: int) -> list[Hits]:
+        """The k best of each query's documents at the positions (queries, n) that are counted (queries, n), by the exact
+        scores of their rows."""
         if self.rows is None:
-            positions = chosen[counted].cpu().numpy()
-            return rerank(self._codec, self._records, self._offsets, positions, query, k, threads=threads)
-        asked = torch.from_numpy(query).to(self.device)
-        scores = maxsim(asked, self.rows, self.offsets, chosen, scales=self.scales)
-        scores.masked_fill_(~counted, -torch.inf)
-        return best(chosen.cpu().numpy(), scores.cpu().numpy(), k)
+            found = []
+            for q, query in enumerate(each(queries)):
+                positions = chosen[q][counted[q]].cpu().numpy()
+                found.append(rerank(self._codec, self._records, self._offsets, positions, query, k, threads=threads))
+            return found
+        scores = self.scores(queries, chosen).masked_fill_(~counted, -torch.inf)
+        return [best(p, s, k) for p, s in zip(chosen.cpu().numpy(), scores.cpu().numpy(), strict=True)]
+
+    def scores(self, queries: Tokens, positions: Tensor) -> Tensor:
+        """(queries, n) float32 scores of each query with the documents at its positions (queries, n); the rows lie here."""
+        assert self.rows is not None
+        lines = torch.arange(len(queries) + 1, device=self.device) * positions.shape[1]
+        scores = maxsim(
+            self.brought(widen(queries.vectors)),
+            self.rows,
+            self.offsets,
+            positions.reshape(-1),
+            scales=self.scales,
+            query_offsets=self.brought(queries.offsets),
+            candidate_offsets=lines,
+        )
+        return scores.view(positions.shape)
+
+    def brought(self, array: np.ndarray) -> Tensor:
+        """What a query brings along."""
+        return torch.from_numpy(array).to(self.device)
 
 
 def size(codec: Codec, records: np.ndarray, offsets: np.ndarray, rows: bool) -> int:
@@ -70,19 +96,30 @@ def size(codec: Codec, records: np.ndarray, offsets: np.ndarray, rows: bool) -> 
     )
 
 
-def greatest(scores: Tensor, open: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Positions of the k greatest scores (n,) float32 among the `open` (n,) bool, rising; the earlier of equals.
+def greatest(scores: Tensor, open: Tensor | None, k: int) -> tuple[Tensor, Tensor]:
+    """Positions of the k greatest of every line of scores (lines, n) float32 among the `open` (n,) bool, rising; the earlier
+    of equals.
 
-    Returns (min(k, n),) int64 positions and (min(k, n),) bool which of them count: without waiting for the device nobody
-    knows how many are open. Scores and positions are one key, so that no two are equal.
+    Returns (lines, min(k, n)) int64 positions and (lines, min(k, n)) bool which of them count: without waiting for the
+    device nobody knows how many are open. Scores and positions are one key, so that no two are equal.
     """
-    bits = scores.view(torch.int32).long()
-    rising = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
-    keys = (~rising << _PLACE) + torch.arange(len(scores), device=scores.device)
-    found = keys.masked_fill(~open, _NONE).topk(min(k, len(scores)), largest=False, sorted=False).values
+    step = max(1, _KEYS // max(1, scores.shape[1]))
+    found = [_greatest(some, open, min(k, scores.shape[1])) for some in scores.split(step)]
+    return torch.cat([places for places, _ in found]), torch.cat([counted for _, counted in found])
+
+
+def _greatest(scores: Tensor, open: Tensor | None, k: int) -> tuple[Tensor, Tensor]:
+    # Adding 0 makes one zero of both.
+    bits = (scores + 0.0).view(torch.int32).long()
+    keys = (~torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits) << _PLACE) + torch.arange(
+        scores.shape[1], device=scores.device
+    )
+    if open is not None:
+        keys = keys.masked_fill(~open, _NONE)
+    found = keys.topk(k, dim=1, largest=False, sorted=False).values
     counted = found != _NONE
-    places, order = (found & ((1 << _PLACE) - 1)).masked_fill(~counted, 0).sort()
-    return places, counted[order]
+    places, order = (found & ((1 << _PLACE) - 1)).masked_fill(~counted, 0).sort(dim=1)
+    return places, counted.gather(1, order)
 
 
 def upload(array: np.ndarray, device: torch.device) -> Tensor:

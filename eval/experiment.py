@@ -121,6 +121,7 @@ def evaluate_lucene_impacts(
     *,
     query_length: int | None = None,
     document_length: int | None = None,
+    dtype: str | None = None,
     device: str = "cpu",
     threads: int | None = None,
 ) -> Report:
@@ -128,7 +129,7 @@ def evaluate_lucene_impacts(
 
     Args:
         terms: what makes them, as in `load_terms`; one row of positive weights for each text.
-        query_length, document_length, device, threads: as in `load_terms`.
+        query_length, document_length, dtype, device, threads: as in `load_terms`.
 
     Raises:
         InvalidArgument: `bm25`, whose stored weights are counts; an encoder with a row per token.
@@ -136,7 +137,7 @@ def evaluate_lucene_impacts(
     """
     names = list(measures) or list(dataset.measures)
     depth = _depth(names)
-    side = load_terms(terms, query_length, document_length, device=device, threads=threads)
+    side = load_terms(terms, query_length, document_length, dtype, device=device, threads=threads)
     if side.bm25:
         raise InvalidArgument(f"{terms} counts words; --system lucene-bm25 ranks by it")
     start = time.process_time()

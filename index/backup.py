@@ -5,14 +5,28 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+from dataclasses import dataclass
 from pathlib import Path
 
-from .catalog import FILE, Catalog, put_meta
-from .errors import AlreadyExists, DataLoss, NotFound, Unavailable
+from .catalog import FILE, LOCK, Catalog, put_meta
+from .errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound, Unavailable
 from .segment import Segment, segment_folder, sync
 from .view import View
 
 _TRIES = 20
+_PART = ".part"
+"""Ends the name of a folder that is being made or deleted."""
+
+
+@dataclass(frozen=True)
+class Backup:
+    """What `list_snapshots` says of a snapshot."""
+
+    name: str
+    """Of its folder."""
+    seq: int
+    """The state that it holds."""
+    documents: int
 
 
 def create_snapshot(collection: Path, target: Path) -> int:
@@ -28,7 +42,7 @@ def create_snapshot(collection: Path, target: Path) -> int:
     if target.exists():
         raise AlreadyExists(f"{target} is there already; choose another folder")
     source = Catalog(collection)
-    part = target.with_name(target.name + ".part")
+    part = target.with_name(target.name + _PART)
     try:
         for _ in range(_TRIES):
             shutil.rmtree(part, ignore_errors=True)
@@ -53,11 +67,10 @@ def restore_snapshot(snapshot: Path, collection: Path) -> int:
         AlreadyExists: there is something at the collection's place.
         DataLoss: the snapshot is damaged; nothing is left at the collection's place.
     """
-    if not (snapshot / FILE).is_file():
-        raise NotFound(f"{snapshot} is no snapshot: it has no {FILE}")
+    _there(snapshot)
     if collection.exists() and any(collection.iterdir()):
         raise AlreadyExists(f"{collection} is there already; choose another folder")
-    part = collection.with_name(collection.name + ".part")
+    part = collection.with_name(collection.name + _PART)
     shutil.rmtree(part, ignore_errors=True)
     try:
         shutil.copytree(snapshot, part)
@@ -76,6 +89,47 @@ def restore_snapshot(snapshot: Path, collection: Path) -> int:
         return seq
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def list_snapshots(folder: Path) -> list[Backup]:
+    """The snapshots in a folder, by rising name: copies that nobody has written to. DataLoss: one of them is damaged."""
+    found = sorted(path.parent for path in folder.glob(f"*/{FILE}") if path.parent.suffix != _PART)
+    return [describe_snapshot(path) for path in found if not (path / LOCK).exists()]
+
+
+def describe_snapshot(snapshot: Path) -> Backup:
+    """NotFound: there is none. DataLoss: its catalog is damaged."""
+    _there(snapshot)
+    catalog = Catalog(snapshot)
+    try:
+        with catalog.reading() as view:
+            return Backup(snapshot.name, view.meta("seq"), view.count())
+    finally:
+        catalog.close()
+
+
+def delete_snapshot(snapshot: Path) -> None:
+    """Deletes a snapshot's folder.
+
+    Raises:
+        NotFound: there is none.
+        FailedPrecondition: it was written to, so that it is a collection of its own.
+    """
+    _there(snapshot)
+    if (snapshot / LOCK).exists():
+        raise FailedPrecondition(
+            f"{snapshot} was written to and is a collection, not a copy of one; remove its folder if you mean it"
+        )
+    gone = snapshot.with_name(snapshot.name + _PART)
+    shutil.rmtree(gone, ignore_errors=True)
+    snapshot.rename(gone)
+    sync(gone.parent)
+    shutil.rmtree(gone)
+
+
+def _there(snapshot: Path) -> None:
+    if not (snapshot / FILE).is_file():
+        raise NotFound(f"{snapshot} is no snapshot: it has no {FILE}")
 
 
 def _copy(source: Catalog, collection: Path, part: Path) -> int | None:

@@ -25,6 +25,8 @@ TERMS_FORMAT, FULL_FORMAT, FIELDS_FORMAT = 2, 3, 4
 """Collections with terms, those with a global vector, contextual lists or another precision than float16, and those with named
 term fields have these formats; all others keep format 1, which every plait reads."""
 FILE = "catalog.db"
+LOCK = "writer.lock"
+"""Beside it, of every collection that was ever written to; who holds it writes."""
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;

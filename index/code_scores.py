@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import pq4
-from .coded import CENTROIDS, CODES, load_flat, load_lists
+from .coded import CENTROIDS, CODES, CodedStore, load_flat, load_lists
 from .flat import Flat
 from .hits import Hits, best
 from .lists import Lists
@@ -18,12 +18,14 @@ def code_ranking(part: Part, query: np.ndarray, k: int, params: SearchParams) ->
     """The documents of a segment as its codes rank them for one query (q, dim) float32, and how many of them a search
     for k scores exactly. Documents that the codes gave no score are not in it.
 
-    None: the segment has no codes, or so few documents that all are scored exactly.
+    None: the segment has no codes, or so few documents are allowed that all are scored exactly.
     """
     coded = _loaded(part.segment)
     if coded is None:
         return None
     candidates, documents = max(params.candidates, 4 * k), len(part.segment.documents)
+    if isinstance(part.store, CodedStore) and part.store.few(part.allowed, candidates):
+        return None
     if isinstance(coded, Flat):
         leaders = max(10 * candidates, documents // 16)
         scores = coded._scan(query, leaders, part.allowed, 1)

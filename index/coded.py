@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from . import clustering, kernels, lists, pq4
 from .codecs import Vectors
-from .exact import search_tokens
+from .exact import ExactStore, numbered
 from .flat import Flat
-from .hits import Hits, best
+from .hits import Hits
 from .lists import Lists, Postings
 from .scoring import SearchParams
 from .segment import Segment
@@ -25,43 +26,43 @@ _ROWS = 1 << 16
 _PER_LIST = 32
 """Sampled tokens that a centroid is learned from."""
 
-Plan = Callable[[np.ndarray, int, SearchParams, np.ndarray | None], Hits]
-"""One query (q, dim) float32, k, parameters, allowed documents: hits by position in the segment."""
+Plan = Callable[[Tokens, int, SearchParams, np.ndarray | None], list[Hits]]
+"""Queries, k, parameters, allowed documents: hits of each query by position in the segment."""
 
 
 @dataclass(frozen=True, eq=False)
 class CodedStore:
     """Finds documents by its plan, whose scores are those of the rows; single tokens among the rows themselves."""
 
-    segment: Segment
+    exact: ExactStore
+    """The rows."""
     plan: Plan
     probes: bool
     """Whether `nprobe` counts."""
     threads: int = 1
+    few: Callable[[np.ndarray | None, int], bool] = lambda allowed, candidates: False
+    """Whether the plan scores all allowed documents, whatever their codes say, rather than choose so many candidates."""
 
     def search(
         self, queries: np.ndarray, k_token: int, nprobe: int, *, rows: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        return search_tokens(self.segment, queries, k_token, rows)
+        return self.exact.search(queries, k_token, nprobe, rows=rows)
 
     def search_documents(
         self, queries: Tokens, k: int, params: SearchParams, allowed: np.ndarray | None = None
     ) -> list[Hits]:
-        found, vectors = [], kernels.widen(queries.vectors)
-        for q in range(len(queries)):
-            hits = self.plan(vectors[queries.rows(q)], k, params, allowed)
-            found.append(best(self.segment.documents[hits.docs], hits.scores, k))
-        return found
+        return numbered(self.exact.segment, self.plan(queries, k, params, allowed), k)
 
 
 def open_flat(segment: Segment, threads: int) -> CodedStore:
     """A segment through the flat plan."""
     flat = load_flat(segment)
 
-    def plan(query: np.ndarray, k: int, params: SearchParams, allowed: np.ndarray | None) -> Hits:
-        return flat.search(query, k, max(params.candidates, 4 * k), allowed=allowed, threads=threads)
+    def plan(queries: Tokens, k: int, params: SearchParams, allowed: np.ndarray | None) -> list[Hits]:
+        candidates = max(params.candidates, 4 * k)
+        return [flat.search(query, k, candidates, allowed=allowed, threads=threads) for query in each(queries)]
 
-    return CodedStore(segment, plan, probes=False, threads=threads)
+    return CodedStore(ExactStore(segment), plan, probes=False, threads=threads)
 
 
 def load_flat(segment: Segment) -> Flat:
@@ -76,11 +77,12 @@ def open_lists(segment: Segment, threads: int) -> CodedStore:
     """A segment through the lists plan."""
     inverted = load_lists(segment)
 
-    def plan(query: np.ndarray, k: int, params: SearchParams, allowed: np.ndarray | None) -> Hits:
+    def plan(queries: Tokens, k: int, params: SearchParams, allowed: np.ndarray | None) -> list[Hits]:
         candidates, nprobe = max(params.candidates, 4 * k), min(params.nprobe, len(inverted.centroids))
-        return inverted.search(query, k, candidates, nprobe=nprobe, allowed=allowed, threads=threads)
+        search = partial(inverted.search, k=k, candidates=candidates, nprobe=nprobe, allowed=allowed, threads=threads)
+        return [search(query) for query in each(queries)]
 
-    return CodedStore(segment, plan, probes=True, threads=threads)
+    return CodedStore(ExactStore(segment), plan, probes=True, threads=threads)
 
 
 def load_lists(segment: Segment) -> Lists:
@@ -94,6 +96,12 @@ def load_lists(segment: Segment) -> Lists:
     )
     centroids = _mapped(folder / CENTROIDS, "<f4", (-1, segment.dim))
     return Lists(book, centroids, postings, segment.tokens.offsets, segment.codec, segment.tokens.vectors)
+
+
+def each(queries: Tokens) -> list[np.ndarray]:
+    """Every query's (q, dim) float32."""
+    vectors = kernels.widen(queries.vectors)
+    return [vectors[queries.rows(q)] for q in range(len(queries))]
 
 
 def build_flat(folder: Path, codebook: bytes, vectors: Vectors, done: Callable[[int], None]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from threadpoolctl import ThreadpoolController
 from .bm25 import Bm25
 from .builder import Builder, sweep
 from .calibration import Calibration, calibrate, coded_documents
-from .catalog import Catalog, put_meta, put_resource
+from .catalog import LOCK, Catalog, put_meta, put_resource
 from .codecs import DEFAULT, codec
 from .collection_stats import collection_stats
 from .errors import DataLoss, FailedPrecondition, InvalidArgument, Unavailable
@@ -359,7 +359,7 @@ class Collection:
         with self._locking:
             if self._lock is not None:
                 return
-            lock = os.open(self.path / "writer.lock", os.O_RDWR | os.O_CREAT, 0o644)
+            lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -89,22 +90,52 @@ def _above(products: np.ndarray, numbers: np.ndarray, cut: np.ndarray) -> tuple[
     return scores, rows
 
 
+class Scanner(Protocol):
+    """Compares queries with all rows of a segment where these lie: what `scan` and `search_tokens` do on the CPU.
+
+    Sums are float32 in an order of its own: rankings are the CPU's but for scores that are equal within rounding.
+    """
+
+    def scan(self, queries: Tokens, k: int, allowed: np.ndarray | None) -> list[Hits]:
+        """Hits by position in the segment."""
+        ...
+
+    def search_tokens(
+        self, queries: np.ndarray, k_token: int, rows: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
+
 @dataclass(frozen=True)
 class ExactStore:
     """A segment's own rows, seen as any other store."""
 
     segment: Segment
+    scanner: Scanner | None = field(default=None, kw_only=True)
+    """None: the CPU."""
     probes = False
+
+    @property
+    def exact(self) -> ExactStore:
+        return ExactStore(self.segment, scanner=self.scanner)
 
     def search(
         self, queries: np.ndarray, k_token: int, nprobe: int, *, rows: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        return search_tokens(self.segment, queries, k_token, rows)
+        if self.scanner is None:
+            return search_tokens(self.segment, queries, k_token, rows)
+        return self.scanner.search_tokens(queries, k_token, rows)
 
     def search_documents(
         self, queries: Tokens, k: int, params: SearchParams, allowed: np.ndarray | None = None
     ) -> list[Hits]:
-        return scan(self.segment, allowed, queries, k)
+        if self.scanner is None:
+            return scan(self.segment, allowed, queries, k)
+        return numbered(self.segment, self.scanner.scan(queries, k, allowed), k)
+
+
+def numbered(segment: Segment, found: list[Hits], k: int) -> list[Hits]:
+    """Hits by position in a segment as the k best by collection-wide numbers."""
+    return [best(segment.documents[hits.docs], hits.scores, k) for hits in found]
 
 
 def top_columns(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeGuard
 
 import numpy as np
 
 from . import exact
 from .dense import GlobalCodes
 from .errors import InvalidArgument
+from .exact import ExactStore
 from .hits import Hits, best
 from .kernels import widen
 from .scoring import Cells, Scoring, SearchParams, cells, contributions
 from .segment import Segment
 from .tally import tallied
 from .term_store import TermStore
-from .tokens import Tokens
+from .tokens import Tokens, from_matrices
+
+_MATCHES, _ROWS = 1 << 20, 1 << 10
+"""Tokens of a segment retrieved at a time, for so many rows of queries at most; a longer query goes alone."""
 
 
 class TokenStore(Protocol):
@@ -38,9 +42,13 @@ class TokenStore(Protocol):
         ...
 
 
-@runtime_checkable
 class DocumentStore(TokenStore, Protocol):
     """A store with its own plan for scoring all tokens of documents."""
+
+    @property
+    def exact(self) -> ExactStore:
+        """Compares with every row and leaves nothing out."""
+        ...
 
     def search_documents(
         self, queries: Tokens, k: int, params: SearchParams, allowed: np.ndarray | None = None
@@ -50,6 +58,11 @@ class DocumentStore(TokenStore, Protocol):
         Scores are MaxSim over the stored rows; `allowed` (documents,) bool lets only these be found.
         """
         ...
+
+
+def _by_document(store: TokenStore) -> TypeGuard[DocumentStore]:
+    # A runtime protocol would compare all of its members, 20 us for every segment and search.
+    return hasattr(store, "search_documents")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +82,12 @@ class Part:
     def rows(self) -> np.ndarray | None:
         """(tokens,) bool: the rows of allowed documents."""
         return None if self.allowed is None else np.repeat(self.allowed, self.segment.tokens.lengths)
+
+    @property
+    def exact(self) -> Part:
+        """The part as compared with every stored token, wherever its rows lie."""
+        store = self.store.exact if _by_document(self.store) else ExactStore(self.segment)
+        return replace(self, store=store, codes=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,35 +114,54 @@ def search(parts: list[Part], queries: Tokens, k: int, scoring: Scoring, params:
         raise InvalidArgument(f"k is {k}; ask for at least 1 document")
     if (queries.lengths == 0).any():
         raise InvalidArgument(f"query {int(np.argmin(queries.lengths))} has no tokens")
-    if scoring.tokens == "all" and all(isinstance(p.store, DocumentStore) for p in parts):
-        found = [
-            p.store.search_documents(queries, k, params, p.allowed) for p in parts if isinstance(p.store, DocumentStore)
-        ]
+    if scoring.tokens == "all" and all(_by_document(p.store) for p in parts):
+        found = [p.store.search_documents(queries, k, params, p.allowed) for p in parts if _by_document(p.store)]
         return [exact.merge([hits[q] for hits in found], k) for q in range(len(queries))]
-    vectors = widen(queries.vectors)
-    tables = [retrieve(parts, vectors[queries.rows(q)], params) for q in range(len(queries))]
+    tables = enumerate(retrieve(parts, queries, params))
     if scoring.tokens == "retrieved":
-        return [best(t.docs, contributions(t, scoring.missing).sum(axis=1), k) for t in tables]
-    return [_refine(parts, vectors[queries.rows(q)], t, k, params) for q, t in enumerate(tables)]
+        return [best(t.docs, contributions(t, scoring.missing).sum(axis=1), k) for _, t in tables]
+    vectors = widen(queries.vectors)
+    return [_refine(parts, vectors[queries.rows(q)], t, k, params) for q, t in tables]
 
 
-def retrieve(parts: list[Part], query: np.ndarray, params: SearchParams) -> Cells:
-    """The k' best tokens of the whole collection for each row of one query, arranged by document.
+def retrieve(parts: list[Part], queries: Tokens, params: SearchParams) -> Iterator[Cells]:
+    """The k' best tokens of the whole collection for each row of every query, arranged by document.
 
     k' is cut after the segments are merged, so the answer does not depend on how documents are spread over segments.
     """
+    vectors, offsets = widen(queries.vectors), queries.offsets
+    for first, last in passes(queries.lengths * max(params.k_token, _MATCHES // _ROWS), _MATCHES):
+        found = _tokens(parts, vectors[offsets[first] : offsets[last]], params)
+        for q in range(first, last):
+            mine = slice(offsets[q] - offsets[first], offsets[q + 1] - offsets[first])
+            yield cells(*(a[mine] for a in found))
+
+
+def passes(costs: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
+    """Ranges of queries whose costs (queries,) add up to `most` or less; a dearer query goes alone."""
+    ends, first = np.cumsum(costs), 0
+    while first < len(costs):
+        last = int(np.searchsorted(ends, (ends[first - 1] if first else 0) + most, side="right"))
+        last = max(first + 1, last)
+        yield first, last
+        first = last
+
+
+def _tokens(parts: list[Part], vectors: np.ndarray, params: SearchParams) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The k' best tokens for each row (q, dim) float32: (q, k') scores, document numbers and rows of their segments."""
     scores, docs, rows = [], [], []
     for part in parts:
-        s, r = part.store.search(query, params.k_token, params.nprobe, rows=part.rows)
+        s, r = part.store.search(vectors, params.k_token, params.nprobe, rows=part.rows)
         scores.append(s)
         rows.append(r)
         owner = part.segment.owners_of(np.maximum(r, 0))
         docs.append(np.where(r >= 0, part.segment.documents[owner] if len(part.segment.documents) else -1, -1))
     if not parts:
-        return cells(*(np.zeros((len(query), 0), t) for t in (np.float32, np.int64, np.int64)))
+        nothing = np.zeros((len(vectors), 0), np.int64)
+        return nothing.astype(np.float32), nothing, nothing
     s, d, r = np.hstack(scores), np.hstack(docs), np.hstack(rows)
     order = np.lexsort((r, d, -s), axis=1)[:, : params.k_token]
-    return cells(*(np.take_along_axis(a, order, 1) for a in (s, d, r)))
+    return np.take_along_axis(s, order, 1), np.take_along_axis(d, order, 1), np.take_along_axis(r, order, 1)
 
 
 def explain(parts: list[Part], query: np.ndarray, doc: int, scoring: Scoring, params: SearchParams) -> Alignment:
@@ -141,7 +179,7 @@ def explain(parts: list[Part], query: np.ndarray, doc: int, scoring: Scoring, pa
         matches = similarity.argmax(axis=0)
         met = similarity[matches, np.arange(len(query))]
         return Alignment(float(met.sum()), met, met, matches, document)
-    table = retrieve(parts, query, params)
+    (table,) = retrieve(parts, from_matrices([query]), params)
     at = int(np.searchsorted(table.docs, doc))
     if at == len(table.docs) or table.docs[at] != doc:
         nothing = np.full((1, len(query)), -1)

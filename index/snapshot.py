@@ -279,7 +279,7 @@ class Snapshot:
         if filter is not None:
             found = self.view.numbers(*compile(filter, self.view.declared))
             parts = [replace(p, allowed=np.isin(p.segment.documents, found, assume_unique=True)) for p in parts]
-        return [replace(p, store=ExactStore(p.segment), codes=None) for p in parts] if exact else parts
+        return [p.exact for p in parts] if exact else parts
 
     def _embedded(self, filter: Filter | None, exact: bool) -> list[Part]:
         """The parts without documents that wait, whose global vectors are zeros: without tokens they are not found anyway."""

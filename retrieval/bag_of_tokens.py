@@ -28,6 +28,10 @@ class BagOfTokens:
     def __init__(self, vocabulary: Vocabulary, options: SparseOptions, *, name: str, first: int = FIRST) -> None:
         if options.top is not None or options.pooling is not None:
             raise InvalidArgument(f"{BINARY} has neither pooling nor top: every id counts 1")
+        if options.dtype is not None:
+            raise InvalidArgument(
+                f"dtype is {options.dtype!r}, and {BINARY} has no model that could run in it; leave it out"
+            )
         self._vocabulary, self._first = vocabulary, first
         lengths = options.query_length or _LENGTH, options.document_length or _LENGTH
         pieces = sorted(vocabulary.pieces().items())

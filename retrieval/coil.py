@@ -17,7 +17,7 @@ from torch.nn.functional import layer_norm
 from ..index.errors import InvalidArgument
 from ..index.tokens import Role, Tokens, concatenate
 from .encoder import EncoderOptions, EncoderSpec
-from .forward import Model, batches, precision
+from .forward import Model, batches, placed
 from .vocabulary import read_vocabulary
 from .weights import bert, longest, projection, read_weights
 
@@ -41,7 +41,7 @@ class Coil:
             raise InvalidArgument("COIL has neither query_expansion nor attention; leave both out")
         extra, weights = read_weights(folder, extra=True), read_weights(folder)
         prefix = "bert." if any(key.startswith("bert.") for key in weights) else ""
-        encoder = bert(folder, weights, prefix).to(device, precision(options.dtype, device, "bert"))
+        encoder = placed(bert(folder, weights, prefix), options.dtype, device)
         width = encoder.config.hidden_size
         self._model = Model(
             lambda ids, mask: encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state.float(),

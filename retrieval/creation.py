@@ -14,7 +14,7 @@ from .encoding import Encoding
 from .recipe import Step, needs_attention
 from .recipe import parse as parse_recipe
 from .systems import system_named
-from .term_side import TermSide, load_terms
+from .term_side import TermSide, load_terms, without_model
 
 _MERGING = ("pool", "single")
 
@@ -50,9 +50,10 @@ def prepare(
         InvalidArgument: a setting out of its bounds, or two that contradict each other.
     """
     steps = parse_recipe(reduce)
-    lengths = {"query_length": options.query_length, "document_length": options.document_length}
     named = {TERMS: terms} if isinstance(terms, str) and terms else dict(terms or {})
-    sides = {name: load_terms(one, **lengths, **place) for name, one in named.items()}
+    sides = {name: load_terms(one, **_term_options(one, options), **place) for name, one in named.items()}
+    if options.dtype and encoder is None and all(map(without_model, named.values())):
+        raise InvalidArgument(f"dtype is {options.dtype!r}, and no model runs for this collection; leave it out")
     stored, encoding, width = None, None, dim or 0
     if encoder is None:
         if (dim is None and not sides and not vector) or steps:
@@ -70,7 +71,10 @@ def prepare(
     chosen = system_named(_system(system, encoding, dim, steps))
     source, whole = _vector(vector, encoding, sides)
     settings = {"system": chosen.name, "encoder": stored, "recipe": [s.spec for s in steps], "dim": dim}
-    stored_terms = {n: {"name": named[n], **lengths, "fingerprint": side.fingerprint} for n, side in sides.items()}
+    stored_terms = {
+        n: {"name": named[n], **_term_options(named[n], options), "fingerprint": side.fingerprint}
+        for n, side in sides.items()
+    }
     settings["terms"] = stored_terms.get(TERMS)
     if stored_terms.keys() - {TERMS}:
         settings["term_fields"] = stored_terms
@@ -78,6 +82,12 @@ def prepare(
         settings["vector"] = source
     kept = {name: side.field for name, side in sides.items()}
     return Prepared(settings, width, chosen.store if store == "auto" else store, kept, whole, encoding)
+
+
+def _term_options(name: str, options: EncoderOptions) -> dict[str, Any]:
+    """What of the options holds for a term field, as the catalog keeps it; a dtype that nobody asked for is not kept."""
+    kept: dict[str, Any] = {"query_length": options.query_length, "document_length": options.document_length}
+    return kept if options.dtype is None or without_model(name) else {**kept, "dtype": options.dtype}
 
 
 def _system(name: str | None, encoding: Encoding | None, dim: int | None, steps: Sequence[Step]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ..index.terms import Terms
-from .forward import Batch, Loaded, Model, batches, dense_rows, joined, largest, masked_max
+from .forward import Batch, Loaded, Model, batches, dense_rows, joined, largest, masked_max, placed
 from .sparse import SparseOptions
 from .vocabulary import read_vocabulary
 from .weights import longest, masked_lm, projection, read_weights, vocabulary_head
@@ -26,7 +26,7 @@ _BUDGET = 1024
 
 def dupmae(folder: Path, options: SparseOptions, device: str) -> Loaded:
     """Terms are μ, logits that may lie below 0; `both` gives ĥ with them. Queries 128 tokens, documents 512."""
-    head = masked_lm(folder).to(device)
+    head = placed(masked_lm(folder), options.dtype, device)
     to_logits = vocabulary_head(folder, head)
     keys, limit = head.config.vocab_size, longest(head.config)
     matrix, bias = (
@@ -48,7 +48,7 @@ def dupmae(folder: Path, options: SparseOptions, device: str) -> Loaded:
         vectors = np.empty((len(lines), len(matrix)), np.float32)
         for batch in batches(model, lines):
             with torch.inference_mode():
-                vectors[batch.numbers] = (batch.output[:, 0] @ matrix.T + bias).cpu().numpy()
+                vectors[batch.numbers] = (batch.output[:, 0].float() @ matrix.T + bias).cpu().numpy()
                 logits = to_logits(batch.output)
                 words = Batch(batch.numbers, batch.ids, batch.mask.new_tensor(batch.tokens), logits)
                 bag = masked_max(words)

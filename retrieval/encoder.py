@@ -29,12 +29,12 @@ class EncoderOptions:
     attention: bool = False
     """Fill `Tokens.weights` with the attention each document token receives in the last layer. Slower by about a tenth."""
     dtype: str | None = None
-    """What the model runs in: float32, float16 or bfloat16. None: float32 on a CPU, half precision on a GPU. Half takes half
-    the memory and a fraction of the time on a GPU, and a CPU longer; vectors differ by about a thousandth (bfloat16: a hundredth)."""
+    """What the model runs in, and the model of sparse terms beside it: float32, float16 or bfloat16. None: float32 on a CPU, half
+    precision on a GPU. Half takes half the memory and a fraction of the time on a GPU, and a CPU longer; vectors differ by about
+    a thousandth (bfloat16: a hundredth)."""
 
     def __post_init__(self) -> None:
-        if self.dtype not in (None, *DTYPES):
-            raise InvalidArgument(f"dtype is {self.dtype!r}; it must be one of {', '.join(DTYPES)}")
+        check_dtype(self.dtype)
         for name, low, high in (
             ("query_length", 2, 8192),
             ("document_length", 2, 8192),
@@ -43,6 +43,12 @@ class EncoderOptions:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise InvalidArgument(f"{name} is {value}; it must lie between {low} and {high}")
+
+
+def check_dtype(dtype: str | None) -> None:
+    """InvalidArgument: neither None nor one of `DTYPES`."""
+    if dtype not in (None, *DTYPES):
+        raise InvalidArgument(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ class Model:
     """A transformer with its head."""
 
     run: Callable[[Tensor, Tensor], Tensor]
-    """Ids and mask (texts, positions) to output (texts, positions, width), in float32."""
+    """Ids and mask (texts, positions) to output (texts, positions, width), in the precision that the model has."""
     device: str
     pad: int
     budget: int
@@ -36,7 +37,7 @@ class Batch:
     mask: Tensor
     """(texts, positions) bool."""
     output: Tensor
-    """(texts, positions, width) float32."""
+    """(texts, positions, width) in the precision of the model."""
 
     @property
     def tokens(self) -> np.ndarray:
@@ -67,14 +68,19 @@ class Loaded:
 
 def batches(model: Model, lines: Sequence[Sequence[int]]) -> Iterator[Batch]:
     """Runs lines of ids by rising length, so that little is padded; a batch stays within the model's budget."""
-    order = np.argsort([len(line) for line in lines], kind="stable").tolist()
-    start = 0
-    while start < len(order):
-        end = start + 1
-        while end < len(order) and (end + 1 - start) * len(lines[order[end]]) <= model.budget:
-            end += 1
-        yield _run(model, lines, order[start:end])
-        start = end
+    for numbers in by_length([len(line) for line in lines], model.budget):
+        yield _run(model, lines, numbers)
+
+
+def by_length(sizes: Sequence[int] | np.ndarray, budget: int) -> Iterator[list[int]]:
+    """Numbers of texts by rising size, cut so that a batch padded to its longest stays within the budget."""
+    batch: list[int] = []
+    for i in np.argsort(sizes, kind="stable").tolist():
+        if batch and (len(batch) + 1) * sizes[i] > budget:
+            yield batch
+            batch = []
+        batch.append(i)
+    yield batch
 
 
 def moved(tensor: Tensor, device: torch.device | str) -> Tensor:
@@ -91,6 +97,11 @@ def precision(dtype: str | None, device: str, architecture: str) -> torch.dtype:
     if torch.device(device).type != "cuda":
         return torch.float32
     return torch.bfloat16 if "t5" in architecture else torch.float16
+
+
+def placed(model: Any, dtype: str | None, device: str) -> Any:
+    """A transformer with its `config` on a device, in the `precision` that it runs in there."""
+    return model.to(device, precision(dtype, device, model.config.model_type))
 
 
 def encode(model: Model, lines: Sequence[Sequence[int]], pool: Pool) -> Terms:
@@ -112,24 +123,29 @@ def joined(parts: Sequence[Terms]) -> Terms:
 
 def dense_rows(values: Tensor, lengths: np.ndarray | None = None) -> Terms:
     """Terms of a dense (n, keys) matrix; `lengths`: rows of each text, None: one row each."""
-    rows = sparse.csr_array(values.float().cpu().numpy())
-    return Terms(rows, None if lengths is None else _offsets(lengths))
+    # Only what is not 0 leaves the device.
+    rows, keys = values.nonzero(as_tuple=True)
+    weights = values[rows, keys].float().cpu().numpy()
+    starts = _offsets(rows.bincount(minlength=len(values)).cpu().numpy()).astype(np.int32)
+    found = sparse.csr_array((weights, keys.int().cpu().numpy(), starts), shape=tuple(values.shape))
+    return Terms(found, None if lengths is None else _offsets(lengths))
 
 
 def masked_max(batch: Batch) -> Tensor:
-    """(texts, width): the maximum over a text's own positions. The output's padding is overwritten."""
+    """(texts, width) float32: the maximum over a text's own positions. The output's padding is overwritten."""
     with torch.inference_mode():
         # In place, because a copy of an output as wide as a vocabulary takes as long as half its computation.
         batch.output[~batch.mask] = -torch.inf
-        return batch.output.amax(dim=1)
+        # A maximum is a value of the output, so it loses nothing in half precision; what follows it would.
+        return batch.output.amax(dim=1).float()
 
 
 def largest(values: Tensor, top: int | None) -> Tensor:
-    """The `top` largest entries of each row, those tied with the last of them too; the others become 0."""
+    """The `top` largest entries of each row, those tied with the last of them too; the others become 0. A NaN stays."""
     if top is None or top >= values.shape[-1]:
         return values
     least = values.topk(top, dim=-1).values[..., -1:]
-    return torch.where(values >= least, values, 0)
+    return torch.where(values < least, 0, values)
 
 
 def by_id(texts: np.ndarray, ids: np.ndarray, weights: np.ndarray, shape: tuple[int, int], reduce: str) -> Terms:

@@ -7,6 +7,7 @@ document, those by token vectors, by vector or by terms of a model do not.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,16 +17,17 @@ import numpy as np
 from ..index.errors import InvalidArgument, Unavailable
 from ..index.live import Written
 from .encoding import SAMPLE
-from .term_side import TermSide
+from .term_side import model_free, stored_fields
 
 if TYPE_CHECKING:
     from .retriever import Retriever
 
 TOGETHER = 32
 """Documents encoded and committed together. More: fewer commits; a killed process has more to do again."""
+_LOG = logging.getLogger("plait.pending")
 
 
-def at_once(sides: Mapping[str, TermSide], settings: Mapping[str, Any]) -> dict[str, TermSide]:
+def at_once(settings: Mapping[str, Any]) -> list[str]:
     """The term fields by which a document is found before a model has seen it, of a collection with these settings.
 
     Raises:
@@ -34,14 +36,15 @@ def at_once(sides: Mapping[str, TermSide], settings: Mapping[str, Any]) -> dict[
     encoder = settings["encoder"] is not None
     if settings.get("vector") == "given" or (settings.get("dim") and not encoder):
         raise InvalidArgument("defer is True, and the vectors of this collection are given, not computed; leave it out")
-    free = {name: side for name, side in sides.items() if side.model_free}
+    makers = {field: stored["name"] for field, stored in stored_fields(settings).items()}
+    free = [field for field, maker in makers.items() if model_free(maker)]
     if not free:
-        held = ", ".join(f"{name} ({side.name})" for name, side in sides.items()) or "no terms"
+        held = ", ".join(f"{field} ({maker})" for field, maker in makers.items()) or "no terms"
         raise InvalidArgument(
             f"defer is True, and this collection has {held}: nothing finds a document before a model has seen it; "
             "create one with terms that need none: binary, beta:CHECKPOINT or bm25"
         )
-    if not encoder and len(free) == len(sides):
+    if not encoder and len(free) == len(makers):
         raise InvalidArgument(f"defer is True, and {', '.join(free)} of this collection need no model; leave it out")
     return free
 
@@ -52,7 +55,7 @@ class Pending:
     def __init__(self, retriever: Retriever):
         self._retriever, self._alone = retriever, threading.Lock()
         self.problem: str | None = None
-        """What has ended encoding in the background."""
+        """What has ended encoding in the background, until `encode` can."""
 
     def __len__(self) -> int:
         with self._retriever.collection.catalog.reading() as view:
@@ -68,6 +71,9 @@ class Pending:
                 done, count = self._batch(TOGETHER if limit is None else min(TOGETHER, limit - seen))
             if not count:
                 break
+            if self.problem:
+                self.problem = None
+                _LOG.info("encoding in the background goes on", extra=self._which())
             seen, written = seen + count, Written(done.seq, written.count + done.count)
             if progress:
                 total = seen + len(self)
@@ -87,8 +93,15 @@ class Pending:
         except Unavailable:
             return False  # a bulk write has begun meanwhile
         except Exception as error:
+            _LOG.error(
+                "encoding in the background has ended; encode_pending tries again", exc_info=True, extra=self._which()
+            )
             self.problem = f"{type(error).__name__}: {error}"
             return False
+
+    def _which(self) -> dict[str, Any]:
+        """What a line of the log says beside its message."""
+        return {"fields": {"collection": self._retriever.collection.path.name}}
 
     def _batch(self, size: int) -> tuple[Written, int]:
         """What was written, and how many documents no longer wait: those that went meanwhile among them."""

@@ -40,12 +40,12 @@ class Estimate:
     """Tokens encoded per second, before the reducers; documents where there are terms alone."""
 
 
-def estimate(retriever: Retriever, surveyed: Survey) -> Estimate:
-    """Encodes a few sampled documents and scales up by the characters."""
+def estimate(retriever: Retriever, surveyed: Survey, defer: bool = False) -> Estimate:
+    """Encodes a few sampled documents and scales up by the characters; with `defer`, without what comes later."""
     texts = [document_text(d) for d in surveyed.sample]
     probe = surveyed.sample[:: max(1, len(texts) // _PROBE)]
     start = time.perf_counter()
-    batch = next(retriever.batches(probe))
+    batch = next(retriever.batches(probe, defer))
     seconds = time.perf_counter() - start
     share, encoded = surveyed.documents / max(1, len(texts)), len(probe)
     size, count = surveyed.characters + 120 * surveyed.documents, 0
@@ -74,18 +74,19 @@ def build(
     announce: Any = None,
     restart: bool = False,
     measure: bool = True,
+    defer: bool = False,
 ) -> dict[str, Any]:
     """Fills an empty collection from a corpus; goes on where an interrupted build of the same corpus stopped.
-
 
     Args:
         progress: called as progress(stage, done, total) while working.
         announce: called once with the `Estimate`, before anything is encoded at length.
         restart: drop what an interrupted build left.
         measure: end by measuring the recall of search parameters with queries drawn from the documents.
+        defer: what a model computes comes later, as in `Retriever.upsert`; so nothing is measured.
 
     Raises:
-        InvalidArgument: the corpus is empty.
+        InvalidArgument: the corpus is empty; nothing can be deferred.
         AlreadyExists: the collection holds published documents, or an id occurs twice.
         FailedPrecondition: the corpus does not begin with the documents that an interrupted build added.
     """
@@ -97,18 +98,21 @@ def build(
         surveyed = survey(_counted(corpus, progress), SAMPLE)
         if not surveyed.documents:
             raise InvalidArgument(f"{corpus.name} holds no documents; nothing was built")
-        retriever.fit(builder, surveyed.sample)
-        expected = estimate(retriever, surveyed)
+        if not defer:
+            retriever.fit(builder, surveyed.sample)
+        expected = estimate(retriever, surveyed, defer)
         if announce:
             announce(expected)
-        resumed = _stream(retriever, builder, corpus, surveyed.documents, progress)
+        resumed = _stream(retriever, builder, corpus, surveyed.documents, progress, defer)
         added = builder.publish(progress)
-    if measure and retriever.has_tokens and retriever.system.scoring.tokens == "all":
+    if measure and not defer and retriever.has_tokens and retriever.system.scoring.tokens == "all":
         retriever.calibrate(progress=progress and partial(progress, "measure"))
     return {"documents": added, "resumed_after": resumed, "estimate": asdict(expected)}
 
 
-def _stream(retriever: Retriever, builder: Builder, corpus: Corpus, total: int, progress: Progress | None) -> int:
+def _stream(
+    retriever: Retriever, builder: Builder, corpus: Corpus, total: int, progress: Progress | None, defer: bool
+) -> int:
     """Encodes and adds what is not staged yet. Returns how many documents were already there."""
     behind = builder.staged_ids
     documents = iter(corpus)
@@ -118,15 +122,15 @@ def _stream(retriever: Retriever, builder: Builder, corpus: Corpus, total: int, 
             raise FailedPrecondition(
                 f"the interrupted build has {id!r} where the corpus now has {found!r}; build with --restart"
             )
-    done = len(behind)
+    done, stage = len(behind), "add" if defer else "encode"
     if progress:
-        progress("encode", done, total)
-    with closing(ahead(retriever.batches(documents))) as batches:
+        progress(stage, done, total)
+    with closing(ahead(retriever.batches(documents, defer))) as batches:
         for batch in batches:
-            builder.add(*batch)
+            builder.add(*batch, defer=defer)
             done += len(batch[0])
             if progress:
-                progress("encode", done, total)
+                progress(stage, done, total)
     return len(behind)
 
 

@@ -17,6 +17,7 @@ from .forward import precision
 
 # Query and document length where the checkpoint does not say.
 _LENGTHS = {"plain": (160, 256), "xtr": (512, 512)}
+_PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
 # The longest text that `EncoderOptions` admits.
 _UNBOUNDED = 8192
 OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
@@ -67,6 +68,12 @@ def _xtr(folder: str, kwargs: dict[str, Any]) -> list[Any]:
         MultiVectorMask(),
         Normalize(module_input_name="token_embeddings"),
     ]
+
+
+def prompt_of(model: Any, task: str) -> str | None:
+    """The marker or instruction that goes before the texts of a task, `query` or `document`. None: the model names none."""
+    prompts: dict[str, str | None] = model.prompts
+    return next((prompts[name] or "" for name in _PROMPTS[task] if name in prompts), None)
 
 
 def settle(transformer: Any, family: str, options: EncoderOptions) -> tuple[int, int, int]:

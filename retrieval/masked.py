@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..index.errors import InvalidArgument
 from ..index.terms import Terms
-from .forward import Batch, Loaded, Model, Pool, count, dense_rows, encode, largest, masked_max
+from .forward import Batch, Loaded, Model, Pool, count, dense_rows, encode, largest, masked_max, placed
 from .sparse import SparseOptions
 from .vocabulary import Vocabulary, read_vocabulary
 from .weights import longest, masked_lm
@@ -25,12 +25,12 @@ def splade(folder: Path, options: SparseOptions, device: str) -> Loaded:
 
     Formal et al. 2021, arXiv 2107.05720 (sum) and 2109.10086 (max); 2207.03834 (two models). Queries 256 tokens, documents 512.
     """
-    model, keys, limit = masked_model(folder, device)
+    model, keys, limit = masked_model(folder, options, device)
     vocabulary = read_vocabulary(folder, keys)
     lengths = min(options.query_length or 256, limit), min(options.document_length or 512, limit)
     query = model
     if options.query_checkpoint is not None:
-        query, query_keys, query_limit = masked_model(Path(options.query_checkpoint).expanduser(), device)
+        query, query_keys, query_limit = masked_model(Path(options.query_checkpoint).expanduser(), options, device)
         lengths = min(lengths[0], query_limit), lengths[1]
         if query_keys != keys:
             raise InvalidArgument(
@@ -70,15 +70,15 @@ def pooled(pooling: str, top: int | None = None) -> Pool:
             # log(1 + relu(x)) never falls as x grows, so it may follow the maximum, which leaves it much less to do.
             weights = masked_max(batch).relu().log1p()
         else:
-            weights = (batch.output.relu().log1p() * batch.mask[:, :, None]).sum(dim=1)
+            weights = (batch.output.float().relu().log1p() * batch.mask[:, :, None]).sum(dim=1)
         return dense_rows(largest(weights, top))
 
     return pool
 
 
-def masked_model(folder: Path, device: str) -> tuple[Model, int, int]:
+def masked_model(folder: Path, options: SparseOptions, device: str) -> tuple[Model, int, int]:
     """The model, the size of its vocabulary, and the tokens that it has positions for."""
-    head = masked_lm(folder).to(device)
+    head = placed(masked_lm(folder), options.dtype, device)
     model = Model(
         lambda ids, mask: head(input_ids=ids, attention_mask=mask.long()).logits,
         device,

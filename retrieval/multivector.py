@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,14 @@ from torch.nn.functional import normalize
 
 from ..index.tokens import Role, Tokens, concatenate
 from .encoder import EncoderOptions, EncoderSpec
-from .forward import moved
-from .layout import open_model, settle
+from .forward import by_length, moved
+from .layout import open_model, prompt_of, settle
 
 # Padded tokens of one batch. Larger: fewer calls; memory grows with it.
 _BATCH = 8192
 # Attention is kept for all layers while a batch runs, and is quadratic in the text's length.
 _BATCH_WITH_ATTENTION = 2048
 _PLACES = {"text": {"return_offsets_mapping": True, "return_special_tokens_mask": True}}
-_PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
 
 
 class CheckpointEncoder:
@@ -67,14 +66,14 @@ class CheckpointEncoder:
         shortest = self.spec.query_expansion if task == "query" else 0
         sizes = np.clip([len(text) + 4 for text in texts], shortest, longest)
         budget = _BATCH_WITH_ATTENTION if self._listens else _BATCH
-        batches, parts = list(_batches(sizes, budget)), []
+        batches, parts = list(by_length(sizes, budget)), []
         for batch in batches:
             with self._lock:
                 parts.append(self._batch([texts[i] for i in batch], task, run=run))
         return concatenate(parts).take(np.argsort(np.concatenate(batches)))
 
     def _batch(self, texts: list[str], task: str, *, run: bool) -> Tokens:
-        prompt = self._prompt(task)
+        prompt = prompt_of(self._model, task) or ""
         features: dict[str, Any] = self._model.preprocess(texts, prompt=prompt, task=task, processing_kwargs=_PLACES)
         ids, attended = features["input_ids"].numpy(), features["attention_mask"].bool().numpy()
         # Expansion may widen the ids, but not what the tokenizer said about them.
@@ -104,11 +103,6 @@ class CheckpointEncoder:
     def _expands(self, task: str) -> bool:
         return task == "query" and self.spec.query_expansion > 0
 
-    def _prompt(self, task: str) -> str:
-        """The marker or instruction that goes before the text."""
-        prompts = self._model.prompts
-        return next((prompts[name] or "" for name in _PROMPTS[task] if name in prompts), "")
-
     def _forward(self, features: dict[str, Any], task: str) -> dict[str, Any]:
         device = self._model.device
         placed = {name: moved(one, device) if isinstance(one, torch.Tensor) else one for name, one in features.items()}
@@ -137,17 +131,6 @@ class CheckpointEncoder:
         assert self._attention is not None
         attention, self._attention = self._attention.float().cpu(), None
         return torch.einsum("bhqk,bq->bk", attention, torch.from_numpy(attended).float()).numpy()
-
-
-def _batches(sizes: np.ndarray, budget: int) -> Iterator[list[int]]:
-    """Text numbers by rising size, cut so that a batch padded to its longest text stays within the budget."""
-    batch: list[int] = []
-    for i in np.argsort(sizes, kind="stable").tolist():
-        if batch and (len(batch) + 1) * sizes[i] > budget:
-            yield batch
-            batch = []
-        batch.append(i)
-    yield batch
 
 
 def _kept(scored: np.ndarray, attended: np.ndarray) -> np.ndarray:

@@ -58,7 +58,7 @@ class Retriever:
             cache: folder that keeps encoder output for later runs.
             policy: when fresh documents are sealed and segments merged in the background; None: only when told to.
             verify: compare the checksums of every segment when it is opened.
-            device_memory: bytes that segments may take on the device; None: 0.8 of what is free (`device/placement.py`).
+            device_memory: bytes on the device for the segments of all collections that were opened so; None: see `device/placement.py`.
             encode_pending: what `defer` left out is computed in the background, from the first write on; at once where documents
                 wait already and no other process writes.
         """
@@ -293,7 +293,8 @@ class Retriever:
         """Documents as the writer takes them; with `defer`, what of them needs no model."""
         sides, source = self.term_sides, self.vector_source
         if defer:
-            return batches(documents, None, at_once(sides, self.settings), None, 0)
+            free = {name: sides[name] for name in at_once(self.settings)}
+            return batches(documents, None, free, None, 0)
         encode = self.encoding.documents if self.has_tokens else None
         return batches(documents, encode, sides, source, self.collection.vector)
 

@@ -17,7 +17,7 @@ def slim(folder: Path, options: SparseOptions, device: str) -> Loaded:
     Li et al. 2023, arXiv 2302.06587, section 3. Queries 256 tokens, documents 512. Collections search the rows through
     postings (`index/term_query.py`).
     """
-    model, keys, limit = masked_model(folder, device)
+    model, keys, limit = masked_model(folder, options, device)
     vocabulary = read_vocabulary(folder, keys)
     lengths = min(options.query_length or 256, limit), min(options.document_length or 512, limit)
     pool = token_rows(options.top or 20)
@@ -34,6 +34,6 @@ def token_rows(top: int) -> Pool:
     def pool(batch: Batch) -> Terms:
         tokens = batch.tokens
         logits = batch.output[batch.mask.new_tensor(tokens)]
-        return dense_rows(largest(logits.relu(), top).log1p(), tokens.sum(axis=1))
+        return dense_rows(largest(logits.relu(), top).float().log1p(), tokens.sum(axis=1))
 
     return pool

@@ -48,10 +48,10 @@ class SparseCheckpoint:
     _loaded: Loaded
 
     def encode_documents(self, texts: Sequence[str]) -> Terms:
-        return _some(self._loaded.documents, texts)
+        return self._some(self._loaded.documents, texts)
 
     def encode_queries(self, texts: Sequence[str]) -> Terms:
-        return _some(self._loaded.queries, texts)
+        return self._some(self._loaded.queries, texts)
 
     def names(self, keys: Iterable[int]) -> list[str]:
         return self._loaded.names(list(keys))
@@ -77,13 +77,27 @@ class SparseCheckpoint:
         if self._loaded.both is None:
             raise InvalidArgument(f"{self.spec.family} has no dense vector beside its terms; dupmae has")
         terms, vectors = self._loaded.both(texts or [""], side)
+        self._finite(terms.rows.data, vectors)
         return (terms, vectors) if texts else (terms.take([]), vectors[:0])
+
+    def _some(self, side: Callable[[Sequence[str]], Terms], texts: Sequence[str]) -> Terms:
+        """A family takes one text or more; none give no rows."""
+        terms = side(texts or [""])
+        self._finite(terms.rows.data)
+        return terms if texts else terms.take([])
+
+    def _finite(self, *weights: np.ndarray) -> None:
+        if not all(np.isfinite(some).all() for some in weights):
+            raise InvalidArgument(
+                f"{self.spec.name} gives NaN or infinity: its activations exceed what it runs in; choose another dtype, "
+                "bfloat16 (the range of float32) or float32"
+            )
 
 
 def load_sparse_checkpoint(
     name: str, options: SparseOptions, *, device: str = "cpu", threads: int | None = None
 ) -> SparseEncoder:
-    """As `load_sparse_encoder`, for a folder or hub id; weights run in float32, never unpickled, and no code is downloaded."""
+    """As `load_sparse_encoder`, for a folder or hub id; weights are never unpickled, and no code is downloaded."""
     folder = locate(name)
     if options.family == BINARY:
         return BagOfTokens(read_vocabulary(folder), options, name=name)
@@ -130,11 +144,6 @@ def detect_sparse(folder: Path) -> str:
         f"{folder} ({architectures or 'no architecture named'}) has neither a masked language model's head nor tok_proj: "
         "no sparse family; if it is a ColBERT, use load_encoder"
     )
-
-
-def _some(side: Callable[[Sequence[str]], Terms], texts: Sequence[str]) -> Terms:
-    """A family takes one text or more; none give no rows."""
-    return side(texts) if texts else side([""]).take([])
 
 
 def _fingerprint(folder: Path, options: SparseOptions) -> str:

@@ -14,15 +14,18 @@ from scipy import sparse
 from sentence_transformers import SparseEncoder
 from sentence_transformers.base.modules import Router, Transformer
 from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
+from sentence_transformers.util import select_max_active_dims
 from transformers.utils import logging
 
 from ..index.errors import InvalidArgument
 from ..index.terms import Terms
-from .forward import Loaded
+from .forward import Loaded, by_length, dense_rows, joined, moved, placed
+from .layout import prompt_of
 from .sparse import SparseOptions
 from .weights import longest
 
-_BATCH = 8
+# Padded tokens of one batch: so many rows of a whole vocabulary's logits.
+_BUDGET = 1024
 _LENGTHS = (256, 512)
 
 
@@ -30,33 +33,28 @@ def sentence_transformers(folder: Path, options: SparseOptions, device: str) -> 
     """Runs the folder's modules as they are (pooling, activation, `max_active_dims`, prompts and routes are its own)."""
     if options.pooling is not None:
         raise InvalidArgument(f"pooling is {options.pooling!r}, but {folder} says its own pooling; leave it out")
-    logging.disable_progress_bar()
-    try:
-        model = SparseEncoder(str(folder), device=device, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, LookupError, RuntimeError, ImportError, pickle.UnpicklingError) as error:
-        raise InvalidArgument(f"{folder} does not load as a sentence-transformers sparse model: {error}") from error
-    model.float().eval()
+    model = _opened(folder, options, device)
     sides = {task: _first(model, task) for task in ("query", "document")}
-    lengths = (
-        _settle(sides["query"], options.query_length, _LENGTHS[0]),
-        _settle(sides["document"], options.document_length, _LENGTHS[1]),
-    )
+    lengths = {
+        "query": _settle(sides["query"], options.query_length, _LENGTHS[0]),
+        "document": _settle(sides["document"], options.document_length, _LENGTHS[1]),
+    }
     # Before its first run, a pooling module may not know its own width.
-    keys = int(model.encode_document(["a"]).shape[-1])
+    keys = _rows(model, ["a"], "document", None).shape[1]
     # Both sides may share one module, whose length is state.
     lock = threading.Lock()
 
-    def run(texts: Sequence[str], task: str, length: int, top: int | None) -> Terms:
-        encode = model.encode_query if task == "query" else model.encode_document
+    def run(texts: Sequence[str], task: str, top: int | None) -> Terms:
         with lock:
-            _limit(sides[task], length)
+            _limit(sides[task], lengths[task])
             # A static side cannot run a batch in which no text has a token.
             filled = [i for i, text in enumerate(texts) if _has_tokens(sides[task], text)]
-            given = [texts[i] for i in filled]
-            rows = _rows(encode(given, batch_size=_BATCH, max_active_dims=top), keys) if filled else _none(keys)
-        places = np.zeros(len(texts) + 1, np.int64)
-        places[np.array(filled, np.int64) + 1] = np.diff(rows.indptr)
-        return Terms(sparse.csr_array((rows.data, rows.indices, np.cumsum(places)), shape=(len(texts), keys)))
+            sizes = np.minimum([len(texts[i]) + 4 for i in filled], lengths[task])
+            batches = [[filled[i] for i in batch] for batch in by_length(sizes, _BUDGET) if batch]
+            parts = [dense_rows(_rows(model, [texts[i] for i in batch], task, top)) for batch in batches]
+        empty = np.setdiff1d(np.arange(len(texts)), np.array(filled, np.int64))
+        parts.append(Terms(sparse.csr_array((len(empty), keys), dtype=np.float32)))
+        return joined(parts).take(np.argsort(np.concatenate([*batches, empty])))
 
     def names(ids: Iterable[int]) -> list[str]:
         pieces = sides["document"].tokenizer.convert_ids_to_tokens([int(i) for i in ids])
@@ -64,11 +62,43 @@ def sentence_transformers(folder: Path, options: SparseOptions, device: str) -> 
 
     return Loaded(
         keys,
-        lengths,
-        lambda texts: run(texts, "document", lengths[1], options.top),
-        lambda texts: run(texts, "query", lengths[0], None),
+        (lengths["query"], lengths["document"]),
+        lambda texts: run(texts, "document", options.top),
+        lambda texts: run(texts, "query", None),
         names,
     )
+
+
+def _opened(folder: Path, options: SparseOptions, device: str) -> SparseEncoder:
+    """Its transformers in their precision; what stands behind them, in float32."""
+    logging.disable_progress_bar()
+    try:
+        model = SparseEncoder(str(folder), device=device, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, LookupError, RuntimeError, ImportError, pickle.UnpicklingError) as error:
+        raise InvalidArgument(f"{folder} does not load as a sentence-transformers sparse model: {error}") from error
+    model.float().eval()
+    for module in model.modules():
+        if isinstance(module, Transformer):
+            placed(module, options.dtype, device).register_forward_hook(_widened)
+    return model
+
+
+def _widened(module: Any, inputs: Any, features: dict[str, Any]) -> dict[str, Any]:
+    floats = {k: v for k, v in features.items() if isinstance(v, torch.Tensor) and v.is_floating_point()}
+    return {**features, **{name: value.float() for name, value in floats.items()}}
+
+
+def _rows(model: Any, texts: list[str], task: str, top: int | None) -> torch.Tensor:
+    """(texts, keys) float32 on the model's device."""
+    top = top or model.max_active_dims
+    prompt = prompt_of(model, task)
+    if prompt is None:
+        prompt = model.prompts.get(model.default_prompt_name)
+    features = model.preprocess(texts, prompt=prompt, task=task)
+    there = {name: moved(one, model.device) if isinstance(one, torch.Tensor) else one for name, one in features.items()}
+    with torch.inference_mode():
+        rows = model(there, task=task, **({"max_active_dims": top} if top else {}))["sentence_embedding"]
+        return select_max_active_dims(rows, max_active_dims=top) if top else rows
 
 
 def _first(model: Any, task: str) -> Any:
@@ -100,15 +130,3 @@ def _limit(module: Any, length: int) -> None:
 
 def _has_tokens(module: Any, text: str) -> bool:
     return isinstance(module, Transformer) or bool(module.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def _rows(tensor: Any, keys: int) -> Any:
-    matrix = torch.Tensor.coalesce(tensor).cpu()
-    at, values = matrix.indices().numpy(), matrix.values().float().numpy()
-    rows = sparse.csr_array((values, (at[0], at[1])), shape=(matrix.shape[0], keys))
-    rows.eliminate_zeros()
-    return rows
-
-
-def _none(keys: int) -> Any:
-    return sparse.csr_array((0, keys), dtype=np.float32)

@@ -13,7 +13,7 @@ from torch.nn.functional import elu, layer_norm
 from ..index.errors import InvalidArgument
 from ..index.terms import Terms
 from .bag_of_tokens import FIRST
-from .forward import Batch, Loaded, Model, Pool, dense_rows, encode, largest, masked_max
+from .forward import Batch, Loaded, Model, Pool, dense_rows, encode, largest, masked_max, placed
 from .sparse import SparseOptions
 from .vocabulary import read_vocabulary
 from .weights import bert, longest, read_json, read_weights
@@ -32,9 +32,9 @@ def svdr(folder: Path, options: SparseOptions, device: str) -> Loaded:
     """
     weights, config = read_weights(folder), read_json(folder / "config.json")
     own = any(key.startswith("encoder_q.") for key in weights)
-    document, document_settings = _side(folder, weights, config, "encoder_p", device)
+    document, document_settings = _side(folder, weights, config, "encoder_p", options, device)
     query, query_settings = (
-        _side(folder, weights, config, "encoder_q", device) if own else (document, document_settings)
+        _side(folder, weights, config, "encoder_q", options, device) if own else (document, document_settings)
     )
     keys, limit, first = (document_settings[name] for name in ("keys", "limit", "first"))
     lengths = (
@@ -53,10 +53,15 @@ def svdr(folder: Path, options: SparseOptions, device: str) -> Loaded:
 
 
 def _side(
-    folder: Path, weights: Mapping[str, Tensor], config: Mapping[str, Any], name: str, device: str
+    folder: Path,
+    weights: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    name: str,
+    options: SparseOptions,
+    device: str,
 ) -> tuple[Model, dict[str, Any]]:
     settings = config.get(name) or {}
-    encoder = bert(folder, weights, f"{name}.bert_model.", settings).to(device)
+    encoder = placed(bert(folder, weights, f"{name}.bert_model.", settings), options.dtype, device)
     missing = [key for key in (f"{name}.ln.weight", f"{name}.ln.bias") if key not in weights]
     if missing:
         raise InvalidArgument(f"{folder} lacks {', '.join(missing)}: the layer norm before the vocabulary product")
@@ -68,7 +73,8 @@ def _side(
 
     def run(ids: Tensor, mask: Tensor) -> Tensor:
         hidden = encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-        return layer_norm(hidden, (hidden.shape[-1],), scale, shift, _EPSILON) @ table.T
+        normed = layer_norm(hidden.float(), (hidden.shape[-1],), scale, shift, _EPSILON)
+        return normed.to(table.dtype) @ table.T
 
     facts = {"keys": encoder.config.vocab_size, "limit": longest(encoder.config), "first": first}
     facts |= {key: settings.get(key) for key in ("max_len", "topk")}

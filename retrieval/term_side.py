@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..index.bm25 import Bm25
@@ -43,11 +43,6 @@ class TermSide:
         return self.encoder.encode_queries(texts)
 
     @property
-    def model_free(self) -> bool:
-        """See the function."""
-        return model_free(self.name)
-
-    @property
     def embed(self) -> Embed | None:
         """Embeds documents that were found by their tokens (`beta.py`); None: what is kept of them is what is scored."""
         return getattr(self.encoder, "embed", None)
@@ -74,7 +69,12 @@ class TermSide:
 
 def model_free(name: str) -> bool:
     """Whether no model sees documents, by what `load_terms` takes: terms are their words, or their ids."""
-    return name == BINARY or name.partition(":")[0] in ("bm25", "beta")
+    return without_model(name) or name.startswith("beta:")
+
+
+def without_model(name: str) -> bool:
+    """Whether no model sees documents, nor queries."""
+    return name.partition(":")[0] in ("bm25", BINARY)
 
 
 def named_fields(given: Sequence[str]) -> str | dict[str, str] | None:
@@ -119,13 +119,14 @@ def load_terms(
     name: str,
     query_length: int | None = None,
     document_length: int | None = None,
+    dtype: str | None = None,
     *,
     device: str = "cpu",
     threads: int | None = None,
 ) -> TermSide:
     """`bm25`, `bm25:LANGUAGE`, `binary`, or a folder or hub id of a sparse checkpoint (`sparse.py`).
 
-    The lengths are tokens that a checkpoint keeps (None: as it says); BM25 keeps all words. `beta:` before a checkpoint keeps documents as
+    The lengths are tokens that a checkpoint keeps (None: as it says), `dtype` is what it runs in (`SparseOptions`); BM25 keeps all words. `beta:` before a checkpoint keeps documents as
     `binary` does and embeds queries (`beta.py`); `FAMILY:` says how to read one where its files cannot tell: `slim:FOLDER`, `splade-doc:FOLDER`.
 
     Raises:
@@ -136,13 +137,14 @@ def load_terms(
     kind, _, rest = name.partition(":")
     if kind == "bm25":
         return TermSide(name, Analyzer(rest or "english"), TermField(KEYS, counts=True), Bm25())
+    options = SparseOptions(None, query_length, document_length, dtype=dtype)
     if rest and kind == "beta":
         from .beta import load_beta
 
-        beta = load_beta(rest, SparseOptions(None, query_length, document_length), device=device, threads=threads)
+        beta = load_beta(rest, options, device=device, threads=threads)
         return TermSide(name, beta, TermField(beta.spec.vocabulary), fingerprint=beta.spec.fingerprint)
     named = rest and kind in FAMILIES
-    options = SparseOptions(kind if named else None, query_length, document_length)
+    options = replace(options, family=kind if named else None)
     encoder = load_sparse_encoder(rest if named else name, options, device=device, threads=threads)
     field = TermField(encoder.spec.vocabulary, per_token=encoder.spec.family == "slim")
     return TermSide(name, encoder, field, fingerprint=encoder.spec.fingerprint)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..index.errors import InvalidArgument
 from ..index.terms import Terms
-from .forward import Batch, Loaded, Model, Pool, batches, by_id, count, encode
+from .forward import Batch, Loaded, Model, Pool, batches, by_id, count, encode, placed
 from .sparse import SparseOptions
 from .vocabulary import Vocabulary, read_vocabulary
 from .weights import bert, longest, masked_lm, projection, read_weights, vocabulary_head
@@ -41,7 +41,7 @@ def unicoil(folder: Path, options: SparseOptions, device: str) -> Loaded:
 
     Lin & Ma 2021, arXiv 2106.14807. Queries 128 tokens, documents 512.
     """
-    model, vocabulary, keys, limit = _model(folder, device)
+    model, vocabulary, keys, limit = _model(folder, options, device)
     lengths = min(options.query_length or 128, limit), min(options.document_length or 512, limit)
     return Loaded(
         keys,
@@ -58,7 +58,7 @@ def tildev2(folder: Path, options: SparseOptions, device: str) -> Loaded:
     Zhuang & Zuccon 2021, arXiv 2108.08513. Stop words, special tokens and pieces that are not of letters, digits, `_` or `-`
     carry no weight; a query of nothing else keeps them all. Queries 128 tokens, documents 192, with the expansion, if any.
     """
-    model, vocabulary, keys, limit = _model(folder, device)
+    model, vocabulary, keys, limit = _model(folder, options, device)
     lengths = min(options.query_length or 128, limit), min(options.document_length or 192, limit)
     stop = stop_ids(vocabulary, _STOP_WORDS.split())
     pool = _weighted(keys, "max", np.array(sorted(stop | vocabulary.special)))
@@ -92,16 +92,16 @@ def _weighted(keys: int, reduce: str, without: np.ndarray | None = None) -> Pool
     return pool
 
 
-def _model(folder: Path, device: str) -> tuple[Model, Vocabulary, int, int]:
+def _model(folder: Path, options: SparseOptions, device: str) -> tuple[Model, Vocabulary, int, int]:
     weights = read_weights(folder)
     prefix = "coil_encoder." if any(key.startswith("coil_encoder.") for key in weights) else ""
-    encoder = bert(folder, weights, f"{prefix}bert.").to(device)
+    encoder = placed(bert(folder, weights, f"{prefix}bert."), options.dtype, device)
     matrix, bias = _projection(folder, weights, prefix, encoder.config.hidden_size)
     matrix, bias = matrix.to(device), bias.to(device)
 
     def run(ids: Tensor, mask: Tensor) -> Tensor:
         hidden = encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-        return torch.relu(hidden @ matrix.T + bias)
+        return torch.relu(hidden.float() @ matrix.T + bias)
 
     model = Model(run, device, encoder.config.pad_token_id or 0, _BUDGET)
     keys = encoder.config.vocab_size
@@ -119,7 +119,7 @@ def _projection(folder: Path, weights: Mapping[str, Tensor], prefix: str, width:
 
 def _expander(folder: Path, options: SparseOptions, device: str, keys: int) -> Any:
     """TILDE (Zhuang & Zuccon 2021, SIGIR): a passage's likeliest terms, from the logits at its first position."""
-    head = masked_lm(folder).to(device)
+    head = placed(masked_lm(folder), options.dtype, device)
     to_logits = vocabulary_head(folder, head)
     if head.config.vocab_size != keys:
         raise InvalidArgument(

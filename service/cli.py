@@ -18,16 +18,18 @@ from ..index.errors import InvalidArgument, NotFound, PlaitError
 from ..index.terms import TERMS
 from ..retrieval.corpus import open_corpus
 from ..retrieval.encoder import EMBEDDED, EncoderOptions
+from ..retrieval.freshness import at_once
 from ..retrieval.indexing import Estimate, build
 from ..retrieval.retriever import Retriever
 from ..retrieval.term_side import named_fields, stored_fields
-from . import doctor, explaining, importing, key_commands, serving, upkeep
+from . import doctor, explaining, importing, key_commands, serving, snapshot_commands, upkeep
 from .console import bytes_text, err, out, print_json, progress, show_explanation, show_hits, show_info
 from .opening import OnServer, open_index
 from .options import (
     Alpha,
     Cache,
     Candidates,
+    Defer,
     Depth,
     Device,
     DeviceMemory,
@@ -104,28 +106,17 @@ def build_command(
     threads: Threads = None,
     cache: Cache = None,
     restart: Annotated[bool, typer.Option("--restart", help="Drop what an interrupted build left.")] = False,
+    defer: Defer = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Encode a corpus and build a collection. Run it again after an interruption: it goes on where it stopped."""
     settings = _settings(
-        system,
-        encoder,
-        pool,
-        prune,
-        reduce,
-        dim,
-        terms,
-        vector,
-        store,
-        precision,
-        query_length,
-        document_length,
-        query_expansion,
-        dtype,
+        *(system, encoder, pool, prune, reduce, dim, terms, vector, store, precision),
+        *(query_length, document_length, query_expansion, dtype),
     )
     machine = {"device": device, "threads": threads, "cache": cache}
-    _, done = _build(data, collection, settings, machine, quiet, restart)
+    _, done = _build(data, collection, settings, machine, quiet, restart, defer=defer)
     if as_json:
         print_json(done)
     else:
@@ -133,6 +124,7 @@ def build_command(
         out.print(
             f"{collection}: {info['documents']:,} documents, {info['tokens']:,} tokens, {bytes_text(info['bytes']['total'])}"
             f" ({info['bytes_per_document']:,.0f} B per document)"
+            + (f"; {info['pending']:,} wait for `plait encode {collection}`" if info["pending"] else "")
         )
 
 
@@ -267,26 +259,15 @@ def eval_command(
     elif system == "lucene-impact":
         if terms is None or len(terms) != 1:
             raise InvalidArgument("--system lucene-impact needs one sparse encoder: add --terms CHECKPOINT")
-        place = {"device": device, "threads": threads, "query_length": query_length, "document_length": document_length}
+        lengths = {"query_length": query_length, "document_length": document_length}
+        place = {"device": device, "threads": threads, "dtype": dtype, **lengths}
         report = experiment.evaluate_lucene_impacts(dataset, terms[0], names, run, **place).as_json()
     elif collection is not None:
         report = _evaluate(dataset, Retriever(collection, **machine), names, run, search, quiet)
     else:
         settings = _settings(
-            system,
-            encoder,
-            pool,
-            prune,
-            reduce,
-            dim,
-            terms,
-            vector,
-            store,
-            precision,
-            query_length,
-            document_length,
-            query_expansion,
-            dtype,
+            *(system, encoder, pool, prune, reduce, dim, terms, vector, store, precision),
+            *(query_length, document_length, query_expansion, dtype),
         )
         with tempfile.TemporaryDirectory(prefix="plait-eval-") as folder:
             retriever, built = _build(
@@ -308,6 +289,7 @@ def eval_command(
 explaining.register(app)
 upkeep.register(app)
 app.add_typer(key_commands.keys, name="keys")
+app.add_typer(snapshot_commands.snapshots, name="snapshot")
 serving.register(app)
 doctor.register(app)
 importing.register(app)
@@ -353,8 +335,13 @@ def _build(
     quiet: bool,
     restart: bool = False,
     measure: bool = True,
+    defer: bool = False,
 ) -> tuple[Retriever, dict[str, Any]]:
     corpus = open_corpus(data)
+    if defer:
+        made = settings["terms"]
+        makers = {TERMS: made} if isinstance(made, str) else made or {}
+        at_once({**settings, "term_fields": {name: {"name": maker} for name, maker in makers.items()}})
     retriever = _create_or_resume(folder, settings, machine)
 
     def announce(expected: Estimate) -> None:
@@ -366,7 +353,7 @@ def _build(
 
     start = time.process_time()
     with progress(quiet) as report:
-        done = build(retriever, corpus, report, announce, restart, measure)
+        done = build(retriever, corpus, report, announce, restart, measure, defer)
     cpu = round(time.process_time() - start, 2)
     return retriever, {**done, "cpu_s": cpu, "collection": retriever.info()}
 

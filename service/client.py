@@ -114,7 +114,7 @@ class Server:
     ) -> Remote:
         """Makes an empty collection on the server; settings as of `plait.create`."""
         given = {name: value for name, value in settings.items() if value is not None}
-        for name in ("query_length", "document_length", "query_expansion"):
+        for name in ("query_length", "document_length", "query_expansion", "dtype"):
             if (value := getattr(options, name)) is not None:
                 given[name] = value
         if vector := given.pop("vector", None):
@@ -158,16 +158,27 @@ class Server:
         request = snapshots_pb2.CreateSnapshotRequest(collection=collection, name=name)
         return self._channel.call(self._snapshots.CreateSnapshot, request).snapshot.seq
 
+    def snapshots(self) -> list[dict[str, Any]]:
+        """Each snapshot's `name`, `seq` (the state that it holds) and `documents`, by rising name."""
+        found = self._channel.call(self._snapshots.ListSnapshots, snapshots_pb2.ListSnapshotsRequest()).snapshots
+        return [{"name": one.name, "seq": one.seq, "documents": one.documents} for one in found]
+
+    def delete_snapshot(self, name: str) -> None:
+        """Deletes a snapshot. NotFound: there is none of this name."""
+        request = snapshots_pb2.DeleteSnapshotRequest(name=name, confirm_name=name)
+        self._channel.call(self._snapshots.DeleteSnapshot, request)
+
     def restore_snapshot(self, name: str, collection: str) -> int:
         """Makes a new collection from a snapshot. Returns its sequence number."""
         request = snapshots_pb2.RestoreSnapshotRequest(name=name, collection=collection)
         return self._channel.call(self._snapshots.RestoreSnapshot, request).seq
 
     def info(self) -> dict[str, Any]:
-        """The server's version and all of its limits."""
+        """The server's version, all of its limits, and the encoders that `create` may name."""
         found = self._channel.call(self._system.GetServerInfo, system_pb2.GetServerInfoRequest())
         return {field.name: getattr(found, field.name) for field in found.DESCRIPTOR.fields} | {
-            "limits": dict(found.limits)
+            "limits": dict(found.limits),
+            "encoders": list(found.encoders),
         }
 
     def close(self) -> None:

@@ -30,8 +30,8 @@ class CollectionMethods:
         given = {
             n: getattr(request, n) for n in ("system", "dim", "terms", "store", "precision") if request.HasField(n)
         }
-        lengths = {n: getattr(request, n) for n in ("query_length", "document_length", "query_expansion")}
-        options = EncoderOptions(**{n: v for n, v in lengths.items() if request.HasField(n)})
+        changed = ("query_length", "document_length", "query_expansion", "dtype")
+        options = EncoderOptions(**{n: getattr(request, n) for n in changed if request.HasField(n)})
         encoder = request.encoder if request.HasField("encoder") else EMBEDDED
         self._known(encoder, "encoder", (EMBEDDED, "none"))
         if request.term_fields:

@@ -225,7 +225,7 @@ class Collections:
         with retriever.collection.snapshot():
             pass  # every segment is opened and verified before the first search comes
         # On a GPU one batch after the other; CPU encoders work side by side.
-        lanes = self._settings.workers if self._settings.device == "cpu" else 1
+        lanes = min(self._settings.workers, os.cpu_count() or 1) if self._settings.device == "cpu" else 1
         return Opened(name, retriever, Batcher(partial(_encode, retriever), lanes))
 
     def _machine(self) -> dict[str, Any]:

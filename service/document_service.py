@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
-from tempfile import TemporaryFile
-from typing import IO, Any
-
-from google.protobuf.proto import parse_length_prefixed, serialize_length_prefixed
+from typing import Any
 
 from ..index.builder import refuse_unfinished
-from ..index.errors import AlreadyExists, Unavailable
+from ..index.errors import AlreadyExists
 from ..index.live import Written
 from ..index.tokens import Tokens, check, from_vectors
 from ..retrieval.corpus import checked
@@ -19,6 +16,7 @@ from ..retrieval.retriever import Retriever
 from .calls import Call
 from .collections import Collections, Opened
 from .consistency import wait_for_state
+from .kept_stream import kept_stream
 from .limits import BadField, Limits
 from .payloads import read_payload, write_payload
 from .tensors import read_tokens, read_vectors
@@ -65,11 +63,11 @@ class DocumentMethods:
     def _bulk(
         self, name: str, requests: Iterable[Any], call: Call, defer: bool
     ) -> Iterator[wire.IngestDocumentsResponse]:
-        """One bulk write. It shuts others out, so it begins when its last message has come: until then all wait in a file.
+        """One bulk write. It shuts others out, so it begins when its last message has come: until then all are kept.
 
         It takes no turn, for it may be long; the collection lets one bulk write in at a time.
         """
-        with TemporaryFile(dir=self._collections.root) as file:
+        with kept_stream(self._collections.root) as kept:
             messages, as_given = 0, False
             for request in requests:
                 call.check()
@@ -80,14 +78,13 @@ class DocumentMethods:
                     if as_given:
                         _whole(defer)
                     self._refuse_now(name, request.documents, as_given)
-                    _keep(request, file)
+                    kept.keep(request, messages)
                 if request.last:
                     break
             else:
                 raise BadField("last", "the bulk write ended without a message marked `last`; nothing of it is kept")
-            file.seek(0)
             with self._collections.use(name) as opened:
-                count = self._add(opened.retriever, _kept(file, call), defer)
+                count = self._add(opened.retriever, kept.batches(call), defer)
                 seq = opened.retriever.seq
         yield wire.IngestDocumentsResponse(messages=messages, seq=seq, count=count)
 
@@ -243,17 +240,3 @@ def _same_collection(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
         if request.collection not in ("", first.collection):
             raise BadField("collection", f"this stream writes to {first.collection!r}, not to {request.collection!r}")
         yield request
-
-
-def _keep(request: Any, file: IO[bytes]) -> None:
-    try:
-        serialize_length_prefixed(request, file)  # type: ignore[arg-type]  (any file will do)
-        file.flush()
-    except OSError as error:
-        raise Unavailable(f"the disk of the server does not take this bulk write ({error}); try again later") from None
-
-
-def _kept(file: IO[bytes], call: Call) -> Iterator[Sequence[wire.Document]]:
-    while (request := parse_length_prefixed(wire.IngestDocumentsRequest, file)) is not None:  # type: ignore[arg-type]
-        call.check()
-        yield request.documents

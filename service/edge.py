@@ -79,4 +79,5 @@ def _stats(collections: Collections) -> Iterator[tuple[str, dict[str, Any]]]:
     """Of those that can be opened."""
     for name in collections.names():
         with suppress(PlaitError), collections.use(name) as opened:
-            yield name, opened.retriever.collection.stats()
+            retriever = opened.retriever
+            yield name, {**retriever.collection.stats(), "encoding_stopped": retriever.pending.problem is not None}

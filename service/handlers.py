@@ -10,10 +10,8 @@ call that is refused costs no memory, and its message waits as bytes and is pars
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from queue import Empty, SimpleQueue
-from threading import Thread
 from typing import Any
 
 import grpc
@@ -25,22 +23,31 @@ from grpc_status import rpc_status
 from ..index.errors import InvalidArgument
 from .calls import Call, Gate
 from .concerns import ended
+from .read_timeout import ReadTimeout
 from .settings import Settings
-from .status import Expired, to_status
+from .status import to_status
 
 
-def handlers(service: ServiceDescriptor, methods: Any, gate: Gate, settings: Settings) -> grpc.GenericRpcHandler:
-    """Every method of the service; AttributeError: the object lacks one."""
-    own = getattr(methods, "own_turns", ())
-    made = {}
-    for method in service.methods:
+def handlers(
+    services: Iterable[tuple[ServiceDescriptor, Any]], gate: Gate, settings: Settings
+) -> list[grpc.GenericRpcHandler]:
+    """Every method of every service, each with its object; AttributeError: one lacks a method."""
+    again = "send more often, or begin another stream with what was not acknowledged"
+    whole = ReadTimeout(settings.deadline_s, "deadline_s", "send it when the call begins")
+    next_one = ReadTimeout(settings.stream_idle_s, "stream_idle_s", again)
+
+    def handler(method: MethodDescriptor, methods: Any) -> Any:
         name = python_name(method)
         answer = getattr(methods, name)
         if method.client_streaming or method.server_streaming:
-            made[method.name] = _stream(method, answer, gate, settings)
-        else:
-            made[method.name] = _unary(method, answer, gate, settings, name in own)
-    return grpc.method_handlers_generic_handler(service.full_name, made)
+            return _stream(method, answer, gate, next_one)
+        own = name in getattr(methods, "own_turns", ())
+        return _unary(method, answer, gate, settings.deadline_s, whole, own)
+
+    return [
+        grpc.method_handlers_generic_handler(s.full_name, {m.name: handler(m, methods) for m in s.methods})
+        for s, methods in services
+    ]
 
 
 def python_name(method: MethodDescriptor) -> str:
@@ -48,14 +55,16 @@ def python_name(method: MethodDescriptor) -> str:
     return re.sub(r"(?<!^)([A-Z])", r"_\1", method.name).lower()
 
 
-def _unary(method: MethodDescriptor, answer: Callable, gate: Gate, settings: Settings, own_turns: bool) -> Any:
+def _unary(
+    method: MethodDescriptor, answer: Callable, gate: Gate, deadline_s: float, read: ReadTimeout, own_turns: bool
+) -> Any:
     def one(given: Iterator[bytes], context: grpc.ServicerContext) -> Any:
-        call, request = Call(context, gate, settings.deadline_s), None
+        call, request = Call(context, gate, deadline_s), None
         try:
             with gate.place():
                 if own_turns:
-                    return answer(request := _parsed(method, call, _received(given)), call)
-                data = _received(given)
+                    return answer(request := _parsed(method, call, read.next(given, context)), call)
+                data = read.next(given, context)
                 with call.turn():
                     return answer(request := _parsed(method, call, data), call)
         except Exception as error:
@@ -65,60 +74,20 @@ def _unary(method: MethodDescriptor, answer: Callable, gate: Gate, settings: Set
     return grpc.stream_unary_rpc_method_handler(one, response_serializer=write)
 
 
-def _stream(method: MethodDescriptor, answer: Callable, gate: Gate, settings: Settings) -> Any:
+def _stream(method: MethodDescriptor, answer: Callable, gate: Gate, read: ReadTimeout) -> Any:
     def many(given: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
         call, request = Call(context, gate, None), None
         parsed = partial(_parsed, method, call)
         try:
             with gate.stream():
-                each = _each_within(settings.stream_idle_s, given)
-                request = map(parsed, each) if method.client_streaming else parsed(next(each, None))
+                each = method.client_streaming
+                request = map(parsed, read.each(given, context)) if each else parsed(read.next(given, context))
                 yield from answer(request, call)
         except Exception as error:
             _end(context, error, request, call)
 
     write = GetMessageClass(method.output_type).SerializeToString
     return grpc.stream_stream_rpc_method_handler(many, response_serializer=write)
-
-
-def _received(given: Iterator[bytes]) -> bytes | None:
-    """The next message; None: no more come. Expired: nor will they, for the caller has gone."""
-    try:
-        return next(given, None)
-    except grpc.RpcError:
-        raise Expired(True, "the caller has gone") from None
-
-
-def _each_within(seconds: float, given: Iterator[bytes]) -> Iterator[bytes]:
-    """The messages of a stream, each read when it is asked for. Expired: one did not come within so many seconds.
-
-    A thread waits for them, because gRPC cannot be told how long to. It ends with the call, and no process waits for it.
-    """
-    wanted: SimpleQueue[bool] = SimpleQueue()
-    come: SimpleQueue[bytes | Exception | None] = SimpleQueue()
-
-    def read() -> None:
-        while wanted.get():
-            try:
-                come.put(_received(given))
-            except Exception as error:
-                come.put(error)
-
-    Thread(target=read, name="plait-stream", daemon=True).start()
-    try:
-        while True:
-            wanted.put(True)
-            data = come.get(timeout=seconds)
-            if isinstance(data, Exception):
-                raise data
-            if data is None:
-                return
-            yield data
-    except Empty:
-        again = "send more often, or begin another stream with what was not acknowledged"
-        raise Expired(False, f"no message came for {seconds:g} s, the limit (stream_idle_s); {again}") from None
-    finally:
-        wanted.put(False)
 
 
 def _parsed(method: MethodDescriptor, call: Call, data: bytes | None) -> Any:

@@ -20,7 +20,7 @@ _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 
 _COUNTS = (1, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 
 Stats = Callable[[], Iterable[tuple[str, dict[str, Any]]]]
-"""Names of collections with what `Collection.stats` says of them."""
+"""Names of collections with what `Collection.stats` says of them, and whether encoding in the background has stopped."""
 
 
 class Metrics:
@@ -139,6 +139,7 @@ class _Collections(Collector):
             "segments": "Sealed segments.",
             "fresh": "Fresh documents: in the log, not yet in a segment.",
             "pending": "Documents that wait for what a model computes of them.",
+            "encoding_stopped": "1 while an error has ended encoding in the background, otherwise 0.",
             "dead": "Documents deleted or replaced, not yet merged away.",
             "seq": "The sequence number of the last write.",
         }

@@ -67,6 +67,10 @@ EncoderType = Annotated[
         help="What a checkpoint runs in: float32, float16 or bfloat16 (default: float32 on a CPU, half precision on a GPU).",
     ),
 ]
+Defer = Annotated[
+    bool,
+    typer.Option("--defer", help="Found by terms at once (bm25, binary, beta); `encode` computes the rest later."),
+]
 Cache = Annotated[Path | None, typer.Option(help="Folder that keeps encoder output, for repeated builds.")]
 KToken = Annotated[int | None, typer.Option(help="Tokens retrieved per query token (k').")]
 Nprobe = Annotated[int | None, typer.Option(help="Lists visited per query token.")]

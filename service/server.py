@@ -5,9 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from grpc_reflection.v1alpha import reflection
@@ -21,6 +20,7 @@ from .forward import Forwarding, to_writer
 from .handlers import handlers
 from .health import NAME, Health
 from .operations import OperationMethods, Operations
+from .pool import Threads
 from .protocol import SERVICES
 from .search_service import Probe, SearchMethods
 from .settings import Settings
@@ -29,6 +29,8 @@ from .system_service import SystemMethods
 
 _SPARE = 8
 """Threads that refuse, answer health checks and the like, while all others work or wait."""
+_LEAVE_S = 5.0
+"""For calls that were cancelled at the end of the grace to notice it."""
 LINE = 1_024
 """Calls, of which nothing was read, that may wait for such a thread; gRPC refuses one more, without saying when to try again."""
 WINDOW = 64 << 10
@@ -46,6 +48,7 @@ class Service:
     health: Health
     settings: Settings
     gate: Gate
+    threads: Threads
     writes: bool
     """Whether it changes collections itself, and does not ask another process to."""
     ready: threading.Event = field(default_factory=threading.Event)
@@ -57,6 +60,7 @@ class Service:
         self.health.drain()
         self.grpc.stop(grace_s).wait()
         self.health.close()
+        self.threads.shutdown(timeout_s=_LEAVE_S)
         self.operations.close()
         self.collections.close()
 
@@ -81,12 +85,12 @@ def build_server(
         Unavailable: the port cannot be bound.
     """
     collections = Collections(settings, follows=writer is not None)
-    threads = settings.workers + settings.queue + settings.streams + _SPARE
+    threads = Threads(settings.workers + settings.queue + settings.streams + _SPARE, "plait")
     size = settings.limits.message_bytes
     server = grpc.server(
-        ThreadPoolExecutor(threads, thread_name_prefix="plait"),
+        cast(Any, threads),  # typed as the one executor that gRPC's own examples use
         interceptors=[*interceptors],
-        maximum_concurrent_rpcs=threads + LINE,
+        maximum_concurrent_rpcs=threads.most + LINE,
         options=[
             ("grpc.max_receive_message_length", size),
             ("grpc.max_send_message_length", size),
@@ -108,13 +112,13 @@ def build_server(
     if writer is not None:
         channel = to_writer(writer)
         methods = {name: Forwarding(d, methods[name], channel) for name, d in SERVICES.items()}
-    server.add_generic_rpc_handlers([handlers(d, methods[name], gate, settings) for name, d in SERVICES.items()])
+    server.add_generic_rpc_handlers(handlers([(d, methods[name]) for name, d in SERVICES.items()], gate, settings))
     names = [descriptor.full_name for descriptor in SERVICES.values()]
     if settings.reflection:
         reflection.enable_server_reflection([*names, NAME, reflection.SERVICE_NAME], server)
     port = _bind(server, settings.listen, credentials)
     health = Health(server, collections, reserve=size)
-    return Service(server, port, collections, operations, health, settings, gate, writer is None)
+    return Service(server, port, collections, operations, health, settings, gate, threads, writer is None)
 
 
 def run(service: Service, told: threading.Event, began: Callable[[], None]) -> None:

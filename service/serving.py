@@ -44,7 +44,7 @@ def serve(
         str | None, typer.Option(help="Where encoders and FAISS run: cpu (default), or cuda[:N].")
     ] = None,
     device_memory: Annotated[
-        int | None, typer.Option(help="Bytes that each collection may take on the device (0.8 of what is free).")
+        int | None, typer.Option(help="Bytes that collections may take on the device together (0.8 of what is free).")
     ] = None,
     threads: Annotated[
         int | None, typer.Option(help="CPU threads of each search (default: the cores shared among the workers).")

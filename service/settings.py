@@ -82,8 +82,9 @@ class Settings(BaseSettings):
     """Processes that answer; with more than one, another one writes for all. Each connection belongs to one of them, and
     `workers`, `queue`, `streams` and `per_key` count in each. More: searches on more cores than one Python can feed, and
     each keeps the fresh documents and the encoder in its own memory."""
-    workers: int = Field(default=max(2, os.cpu_count() or 2), ge=1, le=1_024)
-    """Requests worked on at once. More: a slow request blocks fewer others, and each takes longer."""
+    workers: int = Field(default=2 * max(2, os.cpu_count() or 2), ge=1, le=1_024)
+    """Requests worked on at once. More: a slow request blocks fewer others, no core is idle while one of them waits for a lock or
+    the disk, and each takes longer."""
     queue: int = Field(default=64, ge=0, le=100_000)
     """Requests that wait for a worker; one more is refused. Larger: fewer refusals and longer waits."""
     streams: int = Field(default=16, ge=1, le=1_024)
@@ -95,14 +96,15 @@ class Settings(BaseSettings):
     """A client from which nothing came for so long is asked for a sign of life, and dropped when none comes for as long
     again. Smaller: what a client that vanished has held is free sooner, and more pings."""
     deadline_s: float = Field(default=30, gt=0, le=3_600)
-    """The longest that a request may take, whatever its client allows."""
+    """The longest that a request may take, whatever its client allows; its message must have come by then. Smaller: a client
+    that opens calls and sends nothing keeps others out for less long, and large messages need faster lines."""
     grace_s: float = Field(default=30, ge=0, le=3_600)
     """How long requests under way may go on when the server is told to stop."""
     device: str = "cpu"
     """Where encoders and FAISS run and segments lie: cpu, or cuda[:N]."""
     device_memory: int | None = Field(default=None, ge=0)
-    """Bytes that each collection may take on the device, in each process; what does not fit is searched by the CPU. None: 0.8
-    of what is free when the collection is opened, which leaves little to the next one."""
+    """Bytes that all collections together may take on the device, in each process; what does not fit is searched by the CPU.
+    None: 0.8 of what is free when the first of them is opened. More: less is searched by the CPU, and less is left to encoders."""
     threads: int | None = Field(default=None, ge=1, le=1_024)
     """CPU threads of each search and of an encoder; None: searches share the cores among the workers, encoders choose."""
     reflection: bool = True

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
+from dataclasses import asdict
 from pathlib import Path
 
-from ..index.backup import create_snapshot, restore_snapshot
-from ..index.catalog import Catalog
+from ..index import backup
+from ..index.catalog import FILE
 from ..index.errors import NotFound
 from .calls import Call
 from .collections import Collections, CollectionThere, checked_name
@@ -24,36 +24,27 @@ class SnapshotMethods:
             raise CollectionThere(request.name, "snapshot")
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._collections.use(request.collection) as opened:
-            create_snapshot(opened.retriever.collection.path, target)
-        return wire.CreateSnapshotResponse(snapshot=_described(target))
+            backup.create_snapshot(opened.retriever.collection.path, target)
+        return wire.CreateSnapshotResponse(snapshot=wire.Snapshot(**asdict(backup.describe_snapshot(target))))
 
     def list_snapshots(self, request: wire.ListSnapshotsRequest, call: Call) -> wire.ListSnapshotsResponse:
-        found = sorted(path.parent for path in self._folder.glob("*/catalog.db"))
-        return wire.ListSnapshotsResponse(snapshots=[_described(path) for path in found])
+        found = backup.list_snapshots(self._folder)
+        return wire.ListSnapshotsResponse(snapshots=[wire.Snapshot(**asdict(one)) for one in found])
 
     def delete_snapshot(self, request: wire.DeleteSnapshotRequest, call: Call) -> wire.DeleteSnapshotResponse:
         if request.confirm_name != request.name:
             raise BadField("confirm_name", f"confirm_name is {request.confirm_name!r}, name {request.name!r}")
-        shutil.rmtree(self._there(request.name))
+        backup.delete_snapshot(self._there(request.name))
         return wire.DeleteSnapshotResponse()
 
     def restore_snapshot(self, request: wire.RestoreSnapshotRequest, call: Call) -> wire.RestoreSnapshotResponse:
         snapshot = self._there(request.name)
         with self._collections.reserved(request.collection) as folder:
-            seq = restore_snapshot(snapshot, folder)
+            seq = backup.restore_snapshot(snapshot, folder)
         return wire.RestoreSnapshotResponse(seq=seq)
 
     def _there(self, name: str) -> Path:
         folder = self._folder / checked_name(name, "name")
-        if not (folder / "catalog.db").is_file():
+        if not (folder / FILE).is_file():
             raise NotFound(f"no snapshot is called {name!r}")
         return folder
-
-
-def _described(folder: Path) -> wire.Snapshot:
-    catalog = Catalog(folder)
-    try:
-        with catalog.reading() as view:
-            return wire.Snapshot(name=folder.name, seq=view.meta("seq"), documents=view.count())
-    finally:
-        catalog.close()

@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from ..index.catalog import FORMAT
 from ..index.kernels import simd_level
+from ..retrieval.encoder import EMBEDDED
 from .calls import Call
 from .settings import Settings
 from .wire import system_pb2 as wire
@@ -27,4 +28,6 @@ class SystemMethods:
             deadline_s=s.deadline_s,
             simd=simd_level(),
             processes=s.processes,
+            stream_idle_s=s.stream_idle_s,
+            encoders=[EMBEDDED, *s.encoders],
         )

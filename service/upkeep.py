@@ -1,4 +1,4 @@
-"""Commands on a living collection: add, encode, delete, fields, compact, calibrate, check, snapshot, stats."""
+"""Commands on a living collection: add, encode, delete, fields, compact, calibrate, check, stats."""
 
 from __future__ import annotations
 
@@ -10,32 +10,25 @@ from typing import Annotated, Any
 
 import typer
 
-from ..index.backup import create_snapshot, restore_snapshot
 from ..index.checkup import check_collection
 from ..index.errors import InvalidArgument
 from ..index.frontier import DEPTHS
 from ..retrieval.corpus import open_corpus
 from .console import err, out, print_json, progress, show_calibration, show_info
 from .opening import OnServer, connected, open_index
-from .options import Device, Filter, Folder, Json, Quiet, Threads, read_filter
-
-snapshots = typer.Typer(no_args_is_help=True, help="Copy a collection while it is written to; get it back.")
+from .options import Defer, Device, Filter, Folder, Json, Quiet, Threads, read_filter
 
 
 def register(app: typer.Typer) -> None:
     """Puts these commands on the command line."""
     for command in (add, encode, delete, fields, compact, calibrate, check, stats):
         app.command(command.__name__)(command)
-    app.add_typer(snapshots, name="snapshot")
 
 
 def add(
     collection: Folder,
     data: Annotated[str, typer.Argument(help="Documents, as for build.")],
-    defer: Annotated[
-        bool,
-        typer.Option("--defer", help="Found by terms at once (bm25, binary, beta); `encode` computes the rest later."),
-    ] = False,
+    defer: Defer = False,
     server: OnServer = None,
     device: Device = "cpu",
     threads: Threads = None,
@@ -72,7 +65,7 @@ def encode(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compute what `add --defer` left out, the longest waiting first. Each batch is durable: a run that was killed goes on."""
+    """Compute what `--defer` left out, the longest waiting first. Each batch is durable: a run that was killed goes on."""
     with open_index(collection, server, device=device, threads=threads) as retriever, progress(quiet) as report:
         done = retriever.encode_pending(limit, partial(report, "encode"))
         left = retriever.info()["pending"]
@@ -201,39 +194,3 @@ def _depths(text: str) -> list[int]:
         return [int(k) for k in text.split(",")]
     except ValueError:
         raise InvalidArgument(f"-k {text!r} is no list of numbers; write for example 10,100") from None
-
-
-@snapshots.command("create")
-def snapshot_create(
-    collection: Folder,
-    target: Annotated[Path, typer.Argument(help="New folder; on a server, the snapshot's new name.")],
-    server: OnServer = None,
-    as_json: Json = False,
-) -> None:
-    """Copy one consistent state into a new folder; writes go on meanwhile."""
-    if server is None:
-        seq = create_snapshot(collection, target)
-    else:
-        seq = connected(server).create_snapshot(str(collection), str(target))
-    if as_json:
-        print_json({"snapshot": str(target), "seq": seq})
-    else:
-        out.print(f"{target}: state {seq}")
-
-
-@snapshots.command("restore")
-def snapshot_restore(
-    snapshot: Annotated[Path, typer.Argument(help="A snapshot's folder; on a server, its name.")],
-    collection: Annotated[Path, typer.Argument(help="Folder to make; on a server, the new collection's name.")],
-    server: OnServer = None,
-    as_json: Json = False,
-) -> None:
-    """Make a collection from a snapshot, every byte verified."""
-    if server is None:
-        seq = restore_snapshot(snapshot, collection)
-    else:
-        seq = connected(server).restore_snapshot(str(snapshot), str(collection))
-    if as_json:
-        print_json({"collection": str(collection), "seq": seq})
-    else:
-        out.print(f"{collection}: state {seq}")

@@ -15,7 +15,7 @@ DEMO = Path(__file__).parent.parent / "examples" / "xquad-en"
 
 def plait(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
     run = [sys.executable, "-c", "from plait.service.cli import main; main()", *map(str, arguments)]
-    done = subprocess.run(run, capture_output=True, text=True, cwd=Path(__file__).parent)
+    done = subprocess.run(run, capture_output=True, text=True, cwd=Path(__file__).parent, stdin=subprocess.DEVNULL)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -55,6 +55,28 @@ def test_search_and_explain(collection: Path) -> None:
     assert abs(sum(parts) - hit["score"]) < 1e-5
     shown = plait("search", collection, "tides", "--explain").stdout
     assert shown.index("d2") < shown.index("d1") and "tides" in shown and "contribution" in shown
+
+
+def test_a_build_may_leave_the_model_for_later(data: Path, tmp_path: Path) -> None:
+    settings = "--terms", "bm25", "--prune", "idf:80%"
+    done = plait("build", data, tmp_path / "c", *settings, "--defer", "--json")
+    built = json.loads(done.stdout)
+    assert built["collection"]["pending"] == built["documents"] == 2 and built["estimate"]["tokens"] == 0
+    assert "add: 2 of 2" in done.stderr and "encode" not in done.stderr.replace("s to encode", "")
+    plait("build", data, tmp_path / "whole", *settings)
+
+    def found(folder: str, *options: str) -> dict[str, float]:
+        hits = json.loads(plait("search", tmp_path / folder, "the tides of bread", *options, "--json").stdout)["hits"]
+        return {hit["id"]: hit["score"] for hit in hits}
+
+    assert found("c", "--mode", "terms") == found("whole", "--mode", "terms") != {}
+    assert found("c", "--mode", "tokens") == {} != found("whole", "--mode", "tokens")
+    assert json.loads(plait("encode", tmp_path / "c", "--json").stdout)["pending"] == 0
+    for mode in ("tokens", "terms", "hybrid"):
+        assert found("c", "--mode", mode) == pytest.approx(found("whole", "--mode", mode), rel=1e-5)
+    again = plait("build", data, tmp_path / "d", "--encoder", "none", "--terms", "bm25", "--defer", code=2)
+    assert "need no model; leave it out" in again.stderr and not (tmp_path / "d").exists()
+    assert "2 wait for `plait encode" in plait("build", data, tmp_path / "e", "--terms", "bm25", "--defer").stdout
 
 
 def test_a_query_goes_by_terms_and_by_both(data: Path, tmp_path: Path) -> None:
@@ -167,6 +189,7 @@ def test_eval_searches_a_given_collection(data: Path, collection: Path) -> None:
         (("build", DEMO, "{tmp}/x", "--pool", "zero"), 2, "zero"),
         (("build", DEMO, "{tmp}/x", "--encoder", "./nowhere"), 2, "./nowhere"),
         (("build", DEMO, "{tmp}/x", "--store", "faiss:HNSW"), 2, "HNSW"),
+        (("build", DEMO, "{tmp}/x", "--defer"), 2, "this collection has no terms"),
         (("eval", DEMO, "--system", "lucene-impact"), 2, "--terms"),
         (("eval", DEMO, "--system", "lucene-impact", "--terms", "./nowhere"), 2, "./nowhere"),
         (("frobnicate",), 2, "frobnicate"),
@@ -218,6 +241,15 @@ def test_a_collection_lives(data: Path, tmp_path: Path) -> None:
     assert "all is well" in plait("check", folder).stdout
     plait("snapshot", "restore", tmp_path / "s", tmp_path / "r")
     assert json.loads(plait("info", tmp_path / "r", "--json").stdout)["documents"] == 3
+    # What is searched stays a snapshot. Only those are listed, and a collection that is written to is not deleted as one.
+    plait("search", tmp_path / "s", "tides")
+    listed = json.loads(plait("snapshot", "list", tmp_path, "--json").stdout)["snapshots"]
+    assert [(one["name"], one["documents"]) for one in listed] == [("r", 3), ("s", 3)]
+    assert "nobody said yes" in plait("snapshot", "delete", tmp_path / "s", code=1).stderr
+    assert "is a collection" in plait("snapshot", "delete", folder, "--yes", code=1).stderr
+    assert "deleted" in plait("snapshot", "delete", tmp_path / "s", "--yes").stdout
+    plait("snapshot", "delete", tmp_path / "s", "--yes", code=2)
+    assert plait("snapshot", "list", tmp_path).stdout.split()[3:4] == ["r"] and not (tmp_path / "s").exists()
     for bad in ("year = 2020", "[1]", '{"like": {"a": "b"}}'):
         plait("delete", folder, "--filter", bad, code=2)
     plait("delete", folder, code=2)

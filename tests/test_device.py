@@ -1,7 +1,9 @@
 """The flat plan on a device, here torch's CPU: the same documents and scores as the CPU's plan, wherever segments lie."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import oracle
@@ -26,7 +28,7 @@ from plait.index.flat import Flat
 from plait.index.hits import Hits
 from plait.index.product import Keep
 from plait.index.scoring import SearchParams
-from plait.index.tokens import Tokens
+from plait.index.tokens import Tokens, from_matrices
 
 
 def made(lengths: list[int], dim: int, seed: int, precision: str = "float16") -> Flat:
@@ -40,6 +42,11 @@ def made(lengths: list[int], dim: int, seed: int, precision: str = "float16") ->
     )
     records = kept.encode(tokens.vectors)
     return Flat(book, pq4.encode(book, tokens.vectors), tokens.offsets, kept, records)
+
+
+def one(search: Callable[..., list[Hits]], query: np.ndarray, *given: Any, **named: Any) -> Hits:
+    (hits,) = search(from_matrices([query]), *given, **named)
+    return hits
 
 
 def same(a: Hits, b: Hits) -> None:
@@ -153,7 +160,7 @@ def test_the_best_by_their_codes_are_reranked(
     if len(order) > k + more:
         # Sums in float32 tell no closer scores apart.
         assume(scores[order[k + more - 1]] - scores[order[k + more]] > 1e-3)
-    found = DeviceFlat(flat, "cpu", rows).search(query, k, k + more, allowed=allowed if masked else None)
+    found = one(DeviceFlat(flat, "cpu", rows).search, query, k, k + more, allowed=allowed if masked else None)
     same(found, rerank(flat.codec, flat.records, flat.offsets, np.sort(order[: k + more]), query, k))
 
 
@@ -185,7 +192,7 @@ def test_gains_are_what_lies_above_the_last_list_probed(lengths: list[int], q: i
             for at in range(*(source.postings.bounds[one : one + 2] * pq4.BLOCK)):
                 if (document := source.postings.documents[at]) < len(lengths):
                     wanted[row, document] = max(wanted[row, document], scores[row, at] - max(floors[row], -1e3))
-    got = placed.gains(torch.from_numpy(query), nprobe).double().numpy() * unit
+    got = placed.gains(from_matrices([query]), nprobe)[0].double().numpy() * unit
     full = np.array(lengths) > 0
     if nprobe == len(source.centroids):
         # The floor is some number below everything: differences between documents are what counts.
@@ -206,7 +213,7 @@ def test_lists_find_what_the_cpu_finds(lengths: list[int], k: int, masked: bool,
     query = rng.standard_normal((4, 16)).astype(np.float32)
     allowed = rng.random(len(lengths)) < 0.5 if masked else None
     most = max(k, len(lengths))
-    found = DeviceLists(source, "cpu", rows).search(query, k, most, nprobe=2, allowed=allowed)
+    found = one(DeviceLists(source, "cpu", rows).search, query, k, most, nprobe=2, allowed=allowed)
     same(found, source.search(query, k, most, nprobe=2, allowed=allowed))
 
 
@@ -216,14 +223,13 @@ def test_kernels_find_what_torch_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     flat, rng = made([0, 40, 3, 0, 33, 65, 1, 20] * 3, 16, 4), np.random.default_rng(4)
     by_list = inverted(flat, 4)
     for allowed in (None, rng.random(24) < 0.3):
-        query = rng.standard_normal((7, 16)).astype(np.float32)
-        found = []
+        queries, found = oracle.normal(rng, [7, 33, 2], 16), []
         for kernel in (False, True):
             monkeypatch.setattr(codes, "compiled", lambda _, kernel=kernel: kernel)
-            found.append(DeviceFlat(flat, "cpu").search(query, 3, 5, allowed=allowed))
-            found.append(DeviceLists(by_list, "cpu").search(query, 3, 5, nprobe=2, allowed=allowed))
-        same(found[0], found[2])
-        same(found[1], found[3])
+            found.append(DeviceFlat(flat, "cpu").search(queries, 3, 5, allowed=allowed))
+            found.append(DeviceLists(by_list, "cpu").search(queries, 3, 5, nprobe=2, allowed=allowed))
+        for a, b in zip([*found[0], *found[1]], [*found[2], *found[3]], strict=True):
+            same(a, b)
 
 
 @settings(max_examples=50, deadline=None)
@@ -232,10 +238,10 @@ def test_kernels_find_what_torch_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     st.integers(1, 25),
 )
 def test_the_greatest_are_the_first_of_a_sorted_list(entries: list[tuple[float, bool]], k: int) -> None:
-    some = [(-score, np.signbit(score), at) for at, (score, open_) in enumerate(entries) if open_]
+    some = [(-score, at) for at, (score, open_) in enumerate(entries) if open_]
     scores, open_ = torch.tensor([e[0] for e in entries]), torch.tensor([e[1] for e in entries])
-    places, counted = greatest(scores, open_, k)
-    assert places[counted].tolist() == sorted(at for *_, at in sorted(some)[:k])
+    places, counted = greatest(scores[None], open_, k)
+    assert places[counted].tolist() == sorted(at for _, at in sorted(some)[:k])
 
 
 PARAMS = SearchParams(candidates=20)
@@ -255,10 +261,11 @@ def collection(path: Path, store: str) -> Tokens:
     return oracle.normal(rng, [3, 8], 16)
 
 
-def found(path: Path, queries: Tokens, place: Placement | None) -> list[Hits]:
+def found(path: Path, queries: Tokens, place: Placement | None, **how: Any) -> list[Hits]:
+    how = {"params": PARAMS, **how}
     with Collection(path, place=place) as opened, opened.snapshot() as snapshot:
         filters = None, parse_filter({"year": 1})
-        return [h for f in filters for h in snapshot.search(queries, 5, params=PARAMS, filter=f)]
+        return [h for f in filters for h in snapshot.search(queries, 5, filter=f, **how)]
 
 
 @pytest.mark.parametrize("store", ["flat:8", "lists:8"])

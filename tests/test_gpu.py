@@ -5,22 +5,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import oracle
 import pytest
 
 pytest.importorskip("torch")
 
 import torch
-from plait.device import reference
+from plait.device import exact, reference
 from plait.device.flat import DeviceFlat, document_scores
 from plait.device.lists import DeviceLists, list_gains
 from plait.device.maxsim import maxsim
 from plait.device.placement import Placement
-from plait.device.records import greatest
+from plait.device.records import Records, greatest
 from plait.index import pq4
+from plait.index.codecs import codec
+from plait.index.hits import Hits
+from plait.index.tokens import from_matrices
 from plait.retrieval.checkpoint import load_checkpoint
 from plait.retrieval.encoder import EncoderOptions
 from test_checkpoint import stanford  # noqa: F401
 from test_device import collection, found, inverted, made
+from test_device_exact import EXACTLY
 from test_encoder_dtype import NEAR
 from test_maxsim import EDGES, TYPES, case, same
 from test_triton_kernels import coded, drawn
@@ -34,6 +39,12 @@ DEVICE = "cuda:0"
 
 def on_device(arguments: Iterable[Any]) -> list[Any]:
     return [t.to(DEVICE) if isinstance(t, torch.Tensor) else t for t in arguments]
+
+
+def near(got: list[Hits], wanted: list[Hits]) -> None:
+    for a, b in zip(got, wanted, strict=True):
+        np.testing.assert_array_equal(a.docs, b.docs)
+        np.testing.assert_allclose(a.scores, b.scores, rtol=1e-5)
 
 
 @pytest.mark.parametrize("rows", TYPES, ids=str)
@@ -80,14 +91,43 @@ def test_plans_find_what_torch_finds() -> None:
     flat = made(rng.integers(0, 200, 3000).tolist(), 128, 0)
     by_list = inverted(flat, 256)
     for share in (None, 0.02, 0.6):
-        query = rng.standard_normal((32, 128)).astype(np.float32)
+        queries = oracle.normal(rng, [32, 5, 33, 64, 1], 128)
         allowed = None if share is None else rng.random(3000) < share
         for rows in (True, False):
-            scanned = [DeviceFlat(flat, d, rows).search(query, 10, 100, allowed=allowed) for d in (DEVICE, "cpu")]
-            probed = [DeviceLists(by_list, d, rows).search(query, 10, 100, allowed=allowed) for d in (DEVICE, "cpu")]
-            for hits, wanted in (scanned, probed):
-                np.testing.assert_array_equal(hits.docs, wanted.docs)
-                np.testing.assert_allclose(hits.scores, wanted.scores, rtol=1e-5)
+            scanned = [DeviceFlat(flat, d, rows).search(queries, 10, 100, allowed=allowed) for d in (DEVICE, "cpu")]
+            probed = [DeviceLists(by_list, d, rows).search(queries, 10, 100, allowed=allowed) for d in (DEVICE, "cpu")]
+            for got, wanted in (scanned, probed):
+                near(got, wanted)
+
+
+def test_every_row_is_compared_as_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Documents and tokens, over many chunks. Halves: no sum is rounded, so that ties are where they are on the CPU."""
+    monkeypatch.setattr(exact, "_PAIRS", 2000)
+    monkeypatch.setattr(exact, "_FLOATS", 1 << 18)
+    rng = np.random.default_rng(7)
+    stored = [(rng.integers(-2, 3, (n, 64)) / 2).astype(np.float16) for n in rng.integers(0, 60, 900)]
+    tokens, queries = from_matrices(stored), from_matrices([q[:8].astype(np.float32) for q in stored if len(q)][:5])
+    on_gpu, on_cpu = (
+        exact.DeviceExact(Records(codec("float16", 64), tokens.vectors, tokens.offsets, torch.device(d), True))
+        for d in (DEVICE, "cpu")
+    )
+    for share in (None, 0.01, 0.6):
+        allowed = None if share is None else rng.random(900) < share
+        near(on_gpu.scan(queries, 10, allowed), on_cpu.scan(queries, 10, allowed))
+        rows = None if allowed is None else np.repeat(allowed, tokens.lengths)
+        for k_token in (1, 100, 6000):
+            got, wanted = (d.search_tokens(queries.vectors, k_token, rows) for d in (on_gpu, on_cpu))
+            np.testing.assert_array_equal(got[0], wanted[0])
+            np.testing.assert_array_equal(got[1], wanted[1])
+
+
+@pytest.mark.parametrize("store", ["exact", "flat:8", "lists:8"])
+def test_exact_and_token_searches_answer_alike_within_any_budget(tmp_path: Path, store: str) -> None:
+    queries = collection(tmp_path, store)
+    for how in EXACTLY:
+        wanted = found(tmp_path, queries, None, **how)
+        for memory in (None, 0, 4000, 12000):
+            near(found(tmp_path, queries, Placement(DEVICE, memory), **how), wanted)
 
 
 def test_rows_beyond_32_bit_offsets() -> None:
@@ -128,7 +168,7 @@ def test_a_long_run_leaves_no_memory_behind() -> None:
     placed = DeviceFlat(flat, DEVICE)
     used = []
     for turn in range(2000):
-        placed.search(rng.standard_normal((int(rng.integers(1, 65)), 128)).astype(np.float32), 10)
+        placed.search(oracle.normal(rng, [int(rng.integers(1, 65))], 128), 10)
         if turn % 500 == 499:
             torch.cuda.synchronize()
             used.append(torch.cuda.memory_allocated())
@@ -139,9 +179,7 @@ def test_collections_answer_alike_within_any_budget(tmp_path: Path) -> None:
     queries = collection(tmp_path, "flat:8")
     wanted = found(tmp_path, queries, None)
     for memory in (None, 0, 2000, 12000):
-        for a, b in zip(found(tmp_path, queries, Placement(DEVICE, memory)), wanted, strict=True):
-            np.testing.assert_array_equal(a.docs, b.docs)
-            np.testing.assert_allclose(a.scores, b.scores, rtol=1e-5)
+        near(found(tmp_path, queries, Placement(DEVICE, memory)), wanted)
 
 
 def test_a_full_device_leaves_segments_to_the_cpu(tmp_path: Path) -> None:
@@ -159,8 +197,8 @@ def test_a_full_device_leaves_segments_to_the_cpu(tmp_path: Path) -> None:
 
 
 def test_the_greatest_agree_with_the_cpu_at_size() -> None:
-    scores = torch.randint(0, 1 << 16, (2_000_000,)).float()
-    open_ = torch.rand(len(scores)) < 0.5
+    scores = torch.randint(0, 1 << 16, (10, 2_000_000)).float()
+    open_ = torch.rand(2_000_000) < 0.5
     wanted, got = greatest(scores, open_, 1000), greatest(scores.to(DEVICE), open_.to(DEVICE), 1000)
     assert torch.equal(wanted[0], got[0].cpu()) and torch.equal(wanted[1], got[1].cpu())
 

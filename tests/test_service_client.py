@@ -317,12 +317,18 @@ def test_collections_come_are_named_and_go(server: Any) -> None:
     with pytest.raises(plait.AlreadyExists):
         server.create("live", encoder=None, dim=3)
     assert server.create_snapshot("live", "kept") == server.open("two").seq
+    assert {"name": "kept", "seq": server.open("two").seq, "documents": 1} in server.snapshots()
     server.delete("two")
     with pytest.raises(plait.NotFound):
         server.open("live")
     server.restore_snapshot("kept", "three")
     assert server.open("three").count() == 1
-    assert server.info()["limits"]["k"] == 10_000
+    server.delete_snapshot("kept")
+    assert "kept" not in [one["name"] for one in server.snapshots()] and server.open("three").count() == 1
+    with pytest.raises(plait.NotFound, match="'kept'"):
+        server.delete_snapshot("kept")
+    info = server.info()
+    assert info["limits"]["k"] == 10_000 and info["stream_idle_s"] == 300 and info["encoders"] == ["minilm"]
     server.update("one", fields=["year", "lang"])
     assert server.open("one").info()["fields"] == ["year", "lang"]
 
@@ -333,7 +339,7 @@ def test_commands_take_a_server(server: Any, tmp_path: Path) -> None:
     data = tmp_path / "data.jsonl"
     data.write_text("\n".join(json.dumps(d) for d in DOCUMENTS))
 
-    def run(command: str, *arguments: object, code: int = 0) -> Any:
+    def run(command: str, *arguments: object, code: int = 0, answer: str = "") -> Any:
         call = [
             sys.executable,
             "-c",
@@ -342,7 +348,9 @@ def test_commands_take_a_server(server: Any, tmp_path: Path) -> None:
             "shell",
             *map(str, arguments),
         ]
-        done = subprocess.run([*call, "--server", target, "--json"], capture_output=True, text=True, cwd=tmp_path)
+        done = subprocess.run(
+            [*call, "--server", target, "--json"], capture_output=True, text=True, cwd=tmp_path, input=answer
+        )
         assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
         return json.loads(done.stdout) if not code else done.stderr
 
@@ -366,4 +374,33 @@ def test_commands_take_a_server(server: Any, tmp_path: Path) -> None:
     assert run("snapshot restore", "back") == {"collection": "back", "seq": copied["seq"]}
     assert server.open("back").get(["a"]) == server.open("shell").get(["a"]) != []
     assert "back" in run("snapshot restore", "back", code=1)
+    assert "leave one out" in run("snapshot list", code=2)
+    assert "--yes" in run("snapshot delete", code=1) and "shell" in [one["name"] for one in server.snapshots()]
+    assert run("snapshot delete", answer="y\n") == {"deleted": "shell"}
+    assert "'shell'" in run("snapshot delete", "--yes", code=2)
     assert not list(tmp_path.glob("shell"))
+
+
+def test_what_a_checkpoint_runs_in_is_chosen_over_the_wire(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="extra encoders is not installed")
+    pytest.importorskip("transformers", reason="extra encoders is not installed")
+    import sparse_checkpoints as tiny
+    from test_coil_collections import coil
+
+    checkpoint = str(coil(tmp_path / "coil"))
+    rows = [{"id": str(i), "text": text} for i, text in enumerate(tiny.TEXTS)]
+    found = {}
+    with serving(tmp_path / "root", encoders=[checkpoint]) as process, plait.connect(process.target) as server:
+        for name, dtype in (("whole", None), ("half", "bfloat16")):
+            options = plait.EncoderOptions(query_length=8, dtype=dtype)
+            with (
+                plait.create(tmp_path / name, encoder=checkpoint, options=options) as here,
+                server.create(name, encoder=checkpoint, options=options) as there,
+            ):
+                assert there.info()["encoder"] == here.info()["encoder"]
+                assert there.info()["encoder"]["options"]["dtype"] == dtype
+                for index in (here, there):
+                    index.upsert(rows)
+                found[name] = plain(there.search("the red planet"))
+                assert found[name] == plain(here.search("the red planet")) != []
+    assert found["whole"] != found["half"]

@@ -95,6 +95,7 @@ def test_a_server_behind_its_edge(root: Path, tmp_path: Path) -> None:
     assert found["plait_request_seconds_count", "FAILED_PRECONDITION", "/plait.v1.SearchService/Search"] == 1
     assert found["plait_collection_documents", "words"] == found["plait_collection_fresh", "words"] == 1
     assert found["plait_collection_documents", "vectors"] == 1500 and found["plait_collection_fresh", "vectors"] == 0
+    assert found["plait_collection_encoding_stopped", "words"] == 0
     assert found["plait_collection_bytes", "vectors"] >= 1500 * 4 * DIM * 2
     searches = found["plait_stage_seconds_count", "search"]
     for stage in ("encode", "fetch"):

@@ -32,6 +32,8 @@ def test_bytes_keep_their_meaning(golden: dict[str, Any]) -> None:
 def test_the_python_client_sends_what_it_always_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
     from plait.index.tokens import from_matrices
+    from plait.retrieval.encoder import EncoderOptions
+    from plait.service.client import Server
     from plait.service.remote import Remote
 
     class Sent(Exception):
@@ -56,6 +58,10 @@ def test_the_python_client_sends_what_it_always_sent(monkeypatch: pytest.MonkeyP
         "a write": lambda: index.upsert([{"id": "a", "text": "x", "n": 1, "deep": [None, {"y": 0.5}]}], durable=False),
         "a delete": lambda: index.delete(filter={"or": [{"exists": "a"}, {"range": {"b": {"gt": "x"}}}]}, dry_run=True),
     }
+    server: Any = Server("127.0.0.1:1")
+    server._channel.grpc.close()
+    server._channel = Channel()
+    calls["a creation"] = lambda: server.create("c", encoder=None, options=EncoderOptions(64, dtype="bfloat16"), dim=4)
     for name, call in calls.items():
         (golden,) = [m for m in MESSAGES if m.get("name") == name]
         with pytest.raises(Sent) as sent:

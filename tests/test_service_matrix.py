@@ -54,7 +54,7 @@ APPLIES = {
     "Encode": "INF",
     "CreateSnapshot": "INA",
     "ListSnapshots": "",
-    "DeleteSnapshot": "IN",
+    "DeleteSnapshot": "INF",
     "RestoreSnapshot": "INA",
     "GetServerInfo": "",
 }
@@ -80,6 +80,7 @@ CASES: list[tuple[str, str, dict[str, Any], str]] = [
     ("Rerank", "F", {**C, "query": TEXT, "ids": ["d1"]}, ""),
     ("Explain", "F", {**C, "query": TEXT, "id": "d1"}, ""),
     ("CreateSnapshot", "A", {**C, "name": "kept"}, ""),
+    ("DeleteSnapshot", "F", {"name": "written", "confirmName": "written"}, ""),
     ("RestoreSnapshot", "A", {"name": "kept", "collection": "c"}, ""),
     ("RestoreSnapshot", "I", {"name": "../kept", "collection": "x"}, "name"),
     ("RestoreSnapshot", "I", {"name": "kept", "collection": "../x"}, "collection"),
@@ -111,6 +112,9 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
     with serving(root) as server:
         wire = Wire(server.target)
         wire("CreateSnapshot", **C, name="kept")
+        wire("CreateSnapshot", **C, name="written")
+        with plait.open(root / ".snapshots" / "written") as index:
+            index.delete(["d1"])
         yield wire
         wire.close()
 
@@ -164,7 +168,7 @@ UNARY = [rpc for rpc, m in NAMES.items() if not (m.client_streaming or m.server_
 
 def test_every_call_ends_at_its_deadline(tmp_path: Path) -> None:
     """At the server's own, where a client allows more; a stream has its client's alone."""
-    with held(tmp_path, deadline_s=0.2) as (service, wire), ThreadPoolExecutor(len(NAMES)) as pool:
+    with held(tmp_path, deadline_s=0.5) as (service, wire), ThreadPoolExecutor(len(NAMES)) as pool:
         go = threading.Event()
         operation = service.operations.start("wait", "c", lambda report: go.wait(30) and {})
 

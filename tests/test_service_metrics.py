@@ -32,6 +32,7 @@ STATS = {
     "fresh": 2,
     "dead": 1,
     "pending": 3,
+    "encoding_stopped": False,
     "seq": 9,
     "segments": [{}, {}],
     "bytes": {"total": 1234},
@@ -62,7 +63,7 @@ def metrics() -> Metrics:
 @pytest.fixture
 def address(metrics: Metrics) -> Iterator[str]:
     metrics.watch_queue(lambda: 3)
-    metrics.watch_collections(lambda: [("notes", STATS), ("mail", {**STATS, "documents": 0})])
+    metrics.watch_collections(lambda: [("notes", STATS), ("mail", {**STATS, "documents": 0, "encoding_stopped": True})])
     admin = AdminServer("127.0.0.1:0", metrics.registry, lambda: True)
     yield admin.address
     admin.stop()
@@ -105,6 +106,7 @@ def test_collections_and_the_queue_are_asked_for_at_the_scrape(address: str) -> 
     for name, value in (("documents", 5), ("bytes", 1234), ("segments", 2), ("fresh", 2), ("seq", 9)):
         assert found[f"plait_collection_{name}", "notes"] == value
     assert found["plait_collection_documents", "mail"] == 0
+    assert [found["plait_collection_encoding_stopped", name] for name in ("notes", "mail")] == [0, 1]
 
 
 def test_health_and_readiness(metrics: Metrics) -> None:

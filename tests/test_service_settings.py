@@ -131,3 +131,14 @@ def test_a_collection_is_told_what_it_may_take_of_the_device(tmp_path: Path, mon
     collections.create("some", dim=4)
     collections.close()
     assert (set(told), origins["device_memory"]) == ({("cpu", 5)}, "flag")
+
+
+def test_what_clients_must_know_of_the_settings_is_told() -> None:
+    """Without it a client would learn how long it may pause, or what it may name, from a refusal."""
+    pytest.importorskip("grpc", reason="the extra `service` is not installed")
+    from plait.service.system_service import SystemMethods
+    from plait.service.wire.system_pb2 import GetServerInfoRequest
+
+    settings = load(None, {"encoders": ("some/checkpoint",), "stream_idle_s": "7", "deadline_s": "3"})[0]
+    told = SystemMethods(settings).get_server_info(GetServerInfoRequest(), None)  # type: ignore[arg-type]
+    assert list(told.encoders) == ["minilm", "some/checkpoint"] and (told.stream_idle_s, told.deadline_s) == (7, 3)

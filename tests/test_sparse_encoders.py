@@ -272,8 +272,11 @@ def modules(folder: Path, *, static: bool) -> Any:
     SparseEncoder(modules=made, device="cpu").save(str(folder / "st"), create_model_card=False)
 
 
-@pytest.mark.parametrize("static", [False, True])
-def test_sentence_transformers_folders(tmp_path: Path, static: bool) -> None:
+@pytest.mark.parametrize(("static", "budget"), [(False, 1024), (True, 1024), (False, 40), (True, 40)])
+def test_sentence_transformers_folders(
+    tmp_path: Path, static: bool, budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plait.retrieval.sparse_modules._BUDGET", budget)
     modules(tmp_path, static=static)
     encoder, model = load(tmp_path / "st"), tiny.masked()
     assert encoder.spec.family == "sentence-transformers"

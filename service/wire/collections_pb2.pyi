@@ -20,7 +20,7 @@ class TermFieldSpec(_message.Message):
     def __init__(self, name: _Optional[str] = ..., terms: _Optional[str] = ...) -> None: ...
 
 class CreateCollectionRequest(_message.Message):
-    __slots__ = ("collection", "system", "encoder", "query_length", "document_length", "query_expansion", "reduce", "dim", "terms", "store", "fields", "precision", "vector_dim", "encoder_vector", "term_fields")
+    __slots__ = ("collection", "system", "encoder", "query_length", "document_length", "query_expansion", "reduce", "dim", "terms", "store", "fields", "precision", "vector_dim", "encoder_vector", "term_fields", "dtype")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     SYSTEM_FIELD_NUMBER: _ClassVar[int]
     ENCODER_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,7 @@ class CreateCollectionRequest(_message.Message):
     VECTOR_DIM_FIELD_NUMBER: _ClassVar[int]
     ENCODER_VECTOR_FIELD_NUMBER: _ClassVar[int]
     TERM_FIELDS_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
     collection: str
     system: str
     encoder: str
@@ -51,7 +52,8 @@ class CreateCollectionRequest(_message.Message):
     vector_dim: int
     encoder_vector: bool
     term_fields: _containers.RepeatedCompositeFieldContainer[TermFieldSpec]
-    def __init__(self, collection: _Optional[str] = ..., system: _Optional[str] = ..., encoder: _Optional[str] = ..., query_length: _Optional[int] = ..., document_length: _Optional[int] = ..., query_expansion: _Optional[int] = ..., reduce: _Optional[_Iterable[str]] = ..., dim: _Optional[int] = ..., terms: _Optional[str] = ..., store: _Optional[str] = ..., fields: _Optional[_Iterable[str]] = ..., precision: _Optional[str] = ..., vector_dim: _Optional[int] = ..., encoder_vector: _Optional[bool] = ..., term_fields: _Optional[_Iterable[_Union[TermFieldSpec, _Mapping]]] = ...) -> None: ...
+    dtype: str
+    def __init__(self, collection: _Optional[str] = ..., system: _Optional[str] = ..., encoder: _Optional[str] = ..., query_length: _Optional[int] = ..., document_length: _Optional[int] = ..., query_expansion: _Optional[int] = ..., reduce: _Optional[_Iterable[str]] = ..., dim: _Optional[int] = ..., terms: _Optional[str] = ..., store: _Optional[str] = ..., fields: _Optional[_Iterable[str]] = ..., precision: _Optional[str] = ..., vector_dim: _Optional[int] = ..., encoder_vector: _Optional[bool] = ..., term_fields: _Optional[_Iterable[_Union[TermFieldSpec, _Mapping]]] = ..., dtype: _Optional[str] = ...) -> None: ...
 
 class CreateCollectionResponse(_message.Message):
     __slots__ = ("collection",)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from . import access_pb2 as plait_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15plait/v1/system.proto\x12\x08plait.v1\x1a\x15plait/v1/access.proto\"\x16\n\x14GetServerInfoRequest\"\x8a\x02\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\r\x12;\n\x06limits\x18\x03 \x03(\x0b\x32+.plait.v1.GetServerInfoResponse.LimitsEntry\x12\x0f\n\x07workers\x18\x04 \x01(\r\x12\r\n\x05queue\x18\x05 \x01(\r\x12\x0f\n\x07streams\x18\x06 \x01(\r\x12\x12\n\ndeadline_s\x18\x07 \x01(\x01\x12\x0c\n\x04simd\x18\x08 \x01(\t\x12\x11\n\tprocesses\x18\t \x01(\r\x1a-\n\x0bLimitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x32g\n\rSystemService\x12V\n\rGetServerInfo\x12\x1e.plait.v1.GetServerInfoRequest\x1a\x1f.plait.v1.GetServerInfoResponse\"\x04\xc8\xdb\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15plait/v1/system.proto\x12\x08plait.v1\x1a\x15plait/v1/access.proto\"\x16\n\x14GetServerInfoRequest\"\xb3\x02\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\r\x12;\n\x06limits\x18\x03 \x03(\x0b\x32+.plait.v1.GetServerInfoResponse.LimitsEntry\x12\x0f\n\x07workers\x18\x04 \x01(\r\x12\r\n\x05queue\x18\x05 \x01(\r\x12\x0f\n\x07streams\x18\x06 \x01(\r\x12\x12\n\ndeadline_s\x18\x07 \x01(\x01\x12\x0c\n\x04simd\x18\x08 \x01(\t\x12\x11\n\tprocesses\x18\t \x01(\r\x12\x15\n\rstream_idle_s\x18\n \x01(\x01\x12\x10\n\x08\x65ncoders\x18\x0b \x03(\t\x1a-\n\x0bLimitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x32g\n\rSystemService\x12V\n\rGetServerInfo\x12\x1e.plait.v1.GetServerInfoRequest\x1a\x1f.plait.v1.GetServerInfoResponse\"\x04\xc8\xdb\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,9 +39,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSERVERINFOREQUEST']._serialized_start=58
   _globals['_GETSERVERINFOREQUEST']._serialized_end=80
   _globals['_GETSERVERINFORESPONSE']._serialized_start=83
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=349
-  _globals['_GETSERVERINFORESPONSE_LIMITSENTRY']._serialized_start=304
-  _globals['_GETSERVERINFORESPONSE_LIMITSENTRY']._serialized_end=349
-  _globals['_SYSTEMSERVICE']._serialized_start=351
-  _globals['_SYSTEMSERVICE']._serialized_end=454
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=390
+  _globals['_GETSERVERINFORESPONSE_LIMITSENTRY']._serialized_start=345
+  _globals['_GETSERVERINFORESPONSE_LIMITSENTRY']._serialized_end=390
+  _globals['_SYSTEMSERVICE']._serialized_start=392
+  _globals['_SYSTEMSERVICE']._serialized_end=495
 # @@protoc_insertion_point(module_scope)

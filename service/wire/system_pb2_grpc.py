@@ -47,7 +47,7 @@ class SystemServiceServicer:
     """
 
     def GetServerInfo(self, request, context):
-        """Its version, its instruction set and every limit.
+        """Its version, its instruction set, every limit and the encoders that it offers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,110 @@
+"""`plait snapshot`: copies of collections are made, listed, brought back and deleted."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from ..index import backup
+from ..index.errors import FailedPrecondition, InvalidArgument
+from .console import out, print_json
+from .opening import OnServer, connected
+from .options import Folder, Json
+
+snapshots = typer.Typer(no_args_is_help=True, help="Copy a collection while it is written to; get it back.")
+
+Snapshot = Annotated[Path, typer.Argument(help="A snapshot's folder; on a server, its name.")]
+
+
+@snapshots.command("create")
+def create(
+    collection: Folder,
+    target: Annotated[Path, typer.Argument(help="New folder; on a server, the snapshot's new name.")],
+    server: OnServer = None,
+    as_json: Json = False,
+) -> None:
+    """Copy one consistent state into a new folder; writes go on meanwhile."""
+    if server is None:
+        seq = backup.create_snapshot(collection, target)
+    else:
+        seq = connected(server).create_snapshot(str(collection), str(target))
+    if as_json:
+        print_json({"snapshot": str(target), "seq": seq})
+    else:
+        out.print(f"{target}: state {seq}")
+
+
+@snapshots.command("list")
+def list_all(
+    folder: Annotated[
+        Path | None, typer.Argument(help="The folder that they are in (default: this one); on a server, none.")
+    ] = None,
+    server: OnServer = None,
+    as_json: Json = False,
+) -> None:
+    """Show the snapshots in a folder, or all of a server, by name."""
+    if server is not None and folder is not None:
+        raise InvalidArgument(f"--server lists all that the server has, and {folder} is a folder here; leave one out")
+    if server is not None:
+        found = connected(server).snapshots()
+    else:
+        found = [asdict(one) for one in backup.list_snapshots(folder or Path())]
+    if as_json:
+        print_json({"snapshots": found})
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("name", "state", "documents"):
+        table.add_column(name, justify="left" if name == "name" else "right")
+    for one in found:
+        table.add_row(one["name"], str(one["seq"]), f"{one['documents']:,}")
+    out.print(table if found else "no snapshots")
+
+
+@snapshots.command("delete")
+def delete(
+    snapshot: Snapshot,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    server: OnServer = None,
+    as_json: Json = False,
+) -> None:
+    """Delete a snapshot, once you have said yes. Collections made from it, and the one that it is of, stay."""
+    if not (yes or _confirmed(f"Delete the snapshot {snapshot}{f' of {server}' if server else ''} for ever?")):
+        raise FailedPrecondition(f"{snapshot} was not deleted, for nobody said yes; --yes does not ask")
+    if server is None:
+        backup.delete_snapshot(snapshot)
+    else:
+        connected(server).delete_snapshot(str(snapshot))
+    if as_json:
+        print_json({"deleted": str(snapshot)})
+    else:
+        out.print(f"{snapshot} deleted", markup=False)
+
+
+@snapshots.command("restore")
+def restore(
+    snapshot: Snapshot,
+    collection: Annotated[Path, typer.Argument(help="Folder to make; on a server, the new collection's name.")],
+    server: OnServer = None,
+    as_json: Json = False,
+) -> None:
+    """Make a collection from a snapshot, every byte verified."""
+    if server is None:
+        seq = backup.restore_snapshot(snapshot, collection)
+    else:
+        seq = connected(server).restore_snapshot(str(snapshot), str(collection))
+    if as_json:
+        print_json({"collection": str(collection), "seq": seq})
+    else:
+        out.print(f"{collection}: state {seq}")
+
+
+def _confirmed(question: str) -> bool:
+    """What is answered on stdin; False where nobody answers."""
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        return False
