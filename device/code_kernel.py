@@ -364,9 +364,9 @@ def _capability(tensor: Tensor) -> int:
 
 def _parts(asked: Asked, groups: int) -> tuple[Tensor, Tensor]:
     """Filled up to whole programs: (2 * rows, dim) int8, the upper and lower bytes of eight rows in turn; (rows,) float32,
-    what is added to products with bytes that have signs, 1152 less than what `asked` speaks of."""
+    what is added to products with bytes that have signs, 128 less than those that `asked` speaks of."""
     missing, pad = -len(asked.rows) % (groups * GROUP), torch.nn.functional.pad
     whole = pad(asked.rows.int(), (0, 0, 0, missing)).unflatten(0, (-1, 8))
     upper = (whole + 128) >> 8
     parts = torch.stack([upper, whole - 256 * upper], 1).to(torch.int8).flatten(0, 2)
-    return parts, pad(asked.bias + 1152 * asked.rows.sum(1), (0, missing))
+    return parts, pad(asked.bias + 128 * asked.rows.sum(1), (0, missing))

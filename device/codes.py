@@ -2,8 +2,8 @@
 up four.
 
 A code of a sub-space stands for a centroid, whose coordinates are kept as bytes: entry u of dimension d stands for
-low[d] + step[d] * u. A similarity is the product of query rows that have the steps in them with 1024 + u, and a row's
-`bias`: what the 1024 and the lows add is the same for every token. Rows are integers of 16 bits, so that tensor cores
+low[d] + step[d] * u. A similarity is the product of query rows that have the steps in them with u, and a row's
+`bias`: what the lows add is the same for every token. Rows are integers of 16 bits, so that tensor cores
 multiply bytes with bytes and their sums are exact. So a similarity is the float product with the decoded code, but for half a
 step of every dimension and the query's rounding: no more than `bound`.
 """
@@ -53,7 +53,7 @@ class Asked:
     rows: Tensor
     """(32 * groups, dim) float32, of integers up to `LARGEST`."""
     bias: Tensor
-    """(32 * groups,) float32: what a row adds to each of its products with 1024 and a byte."""
+    """(32 * groups,) float32: what a row adds to each of its products with bytes."""
     unit: Tensor
     """float32: products are similarities in this unit. (), and of several queries together one for each of them or of their rows."""
 
@@ -90,8 +90,8 @@ def ask(book: Book, query: Tensor) -> Asked:
     filled = -(-len(query) // GROUP) * GROUP
     rows = steps.new_zeros((filled, steps.shape[1]))
     rows[: len(query)] = (steps / unit).round()
-    bias = -1024 * rows.sum(1)
-    bias[: len(query)] += (turned @ book.low) / unit
+    bias = rows.new_zeros(filled)
+    bias[: len(query)] = (turned @ book.low) / unit
     return Asked(rows, bias, unit)
 
 
@@ -110,11 +110,15 @@ def _unit(steps: Tensor) -> Tensor:
 def bound(book: Book, query: Tensor) -> Tensor:
     """(q,) float32: how far a similarity may lie from the product with the decoded code, but for float32 sums.
 
-    Half a step for a centroid's byte u. Half a unit for a query's integer, times u: what a row's rounding does to the 1024
-    beside it, `bias` takes back.
+    Half a step for a centroid's byte u. Half a unit for a query's integer, times u.
     """
     steps = (query @ book.rotation).abs() * book.step
     return steps.sum(1) / 2 + 255 / 2 * _unit(steps) * steps.shape[1]
+
+
+def least(asked: Asked) -> Tensor:
+    """(rows,) float32: below every product of a row, in its unit, as if bytes went from -1 to 256."""
+    return asked.bias - asked.rows.clamp_min(0).sum(1) + 256 * asked.rows.clamp_max(0).sum(1)
 
 
 def words(codes: np.ndarray, first: np.ndarray, last: np.ndarray, device: torch.device) -> Tensor:

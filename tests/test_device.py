@@ -58,7 +58,7 @@ def products(book: codes.Book, asked: codes.Asked, numbers: np.ndarray) -> np.nd
     """(rows, tokens) float64 of the codes (subs, tokens) as a device decodes them, in the unit of `asked`."""
     bytes_ = book.entries.T.contiguous().numpy().view(np.int8)
     each = np.repeat(numbers, len(bytes_) // len(numbers), axis=0)
-    decoded = 1152.0 + np.take_along_axis(bytes_, each, 1)
+    decoded = 128.0 + np.take_along_axis(bytes_, each, 1)
     return asked.rows.double().numpy() @ decoded + asked.bias.double().numpy()[:, None]
 
 

@@ -119,9 +119,9 @@ def test_products_of_bytes_are_exact(extremes: list[int]) -> None:
     entries = torch.from_numpy(rng.choice(np.array(extremes, np.int8), (dim, 16)).view("<i4").T.copy())
     nothing = torch.zeros(dim)
     book = codes.Book(torch.eye(dim), entries, nothing, nothing, subs)
-    asked = codes.Asked(rows, -1152 * rows.sum(1), torch.ones(()))
+    asked = codes.Asked(rows, -128 * rows.sum(1), torch.ones(()))
     words, bounds = drawn(rng, 3, subs), torch.tensor([0, 1, 3])
-    signed = (reference.decoded(entries, words) - 1152).numpy().astype(np.int64)
+    signed = (reference.decoded(entries, words) - 128).numpy().astype(np.int64)
     assert set(np.unique(signed)) == set(extremes)
     products = signed @ rows.numpy().astype(np.int64).T
     assert np.abs(products).max() > 0.98 * 2**31 or len(extremes) > 1
