@@ -18,7 +18,7 @@ REPEATS = 30
 
 
 def model() -> list[dict[str, Any]]:
-    """The share of the roofline to hope for, by kernel and machine, and the limit that decides it."""
+    """The share of the roofline to hope for, by kernel and machine, and the limit that decides it. `long`: 64 query rows."""
     from plait.device.code_kernel import tiles_for
     from plait.device.compiled import compile_for
     from plait.device.row_kernel import ROWS
@@ -26,7 +26,7 @@ def model() -> list[dict[str, Any]]:
 
     documents, rows = [LENGTH] * 1600, []
     for machine in (H100, A100):
-        tiles = tiles_for(machine.architecture)
+        tiles, long = tiles_for(machine.architecture), tiles_for(machine.architecture, 2)
         work = {
             "float16 x1": (rows_work(documents, QUERY, DIM, 2), ROWS.warps),
             "float16 x2": (rows_work(documents, QUERY, DIM, 2, 2), ROWS.warps),
@@ -34,6 +34,8 @@ def model() -> list[dict[str, Any]]:
             "int8 x2": (rows_work(documents, QUERY, DIM, 1, 2, scaled=True), ROWS.warps),
             "codes 16": (codes_work(documents, QUERY, DIM, 16, tiles), tiles.warps),
             "codes 64": (codes_work(documents, QUERY, DIM, 64, tiles), tiles.warps),
+            "codes 16 long": (codes_work(documents, 2 * QUERY, DIM, 16, long), long.warps),
+            "codes 64 long": (codes_work(documents, 2 * QUERY, DIM, 64, long), long.warps),
         }
         for name, (one, warps) in work.items():
             made = compile_for(name, machine.architecture)

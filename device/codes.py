@@ -2,10 +2,10 @@
 up four.
 
 A code of a sub-space stands for a centroid, whose coordinates are kept as bytes: entry u of dimension d stands for
-low[d] + step[d] * u. A device decodes to 1024 + u, whose float16 is the byte behind a constant one, and multiplies with
-query rows that have the steps in them; what the 1024 and the lows add is the same for every token, a row's `bias`. So a
-similarity is the float product with the decoded code, but for half a step of every dimension and the query's rounding to
-float16: no more than `bound`.
+low[d] + step[d] * u. A similarity is the product of query rows that have the steps in them with u, and a row's
+`bias`: what the lows add is the same for every token. Rows are integers of 16 bits, so that tensor cores
+multiply bytes with bytes and their sums are exact. So a similarity is the float product with the decoded code, but for half a
+step of every dimension and the query's rounding: no more than `bound`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ EIGHT = 8
 """Tokens of a word."""
 GROUP = 32
 """Query rows that are summed up together; a longer query is several groups."""
+LARGEST = 127 * 256 + 127
+"""Of a query's integers: its upper byte and its lower one have signs."""
+LEAST_DIM = 32
+"""Dimensions of the shortest product of bytes."""
 _CHUNK = 1 << 18
 """Words of a sub-space made at a time."""
 
@@ -35,7 +39,7 @@ class Book:
     rotation: Tensor
     """(vectors' dim, dim) float32."""
     entries: Tensor
-    """(6, dim) int32: the sixteen bytes of every dimension, and two constants of the kernel."""
+    """(4, dim) int32: the sixteen bytes of every dimension, each 128 less, so that they have signs."""
     low: Tensor
     step: Tensor
     """(dim,) float32."""
@@ -47,9 +51,9 @@ class Asked:
     """Queries as groups of 32 rows, filled up with zeros, which add nothing to any score."""
 
     rows: Tensor
-    """(32 * groups, dim) float16, of values up to 1."""
+    """(32 * groups, dim) float32, of integers up to `LARGEST`."""
     bias: Tensor
-    """(32 * groups,) float32: what a row adds to each of its products."""
+    """(32 * groups,) float32: what a row adds to each of its products with bytes."""
     unit: Tensor
     """float32: products are similarities in this unit. (), and of several queries together one for each of them or of their rows."""
 
@@ -57,20 +61,19 @@ class Asked:
 def book(codebook: pq4.Codebook, device: torch.device) -> Book:
     """Centroids as bytes, and what they are bytes of."""
     subs, entries, width = codebook.centroids.shape
-    wide = 1 << (width - 1).bit_length()
+    wide = max(1 << (width - 1).bit_length(), LEAST_DIM // subs)
     centroids = np.zeros((subs, wide, entries), np.float32)
     centroids[:, :width] = codebook.centroids.transpose(0, 2, 1)
     centroids = centroids.reshape(subs * wide, entries)
     low = centroids.min(axis=1)
     step = (centroids.max(axis=1) - low) / np.float32(255)
     numbers = np.rint((centroids - low[:, None]) / np.where(step > 0, step, 1)[:, None]).astype(np.uint8)
-    words = numbers.view("<i4").T
-    constants = np.broadcast_to(np.array([[0x64646464], [0x32103210]], np.int32), (2, words.shape[1]))
+    words = (numbers ^ 128).view("<i4").T
     rotation = np.zeros((codebook.dim, subs, wide), np.float32)
     rotation[:, :, :width] = codebook.rotation.reshape(codebook.dim, subs, width)
     placed = [
         torch.from_numpy(np.ascontiguousarray(array)).to(device)
-        for array in (rotation.reshape(codebook.dim, -1), np.concatenate([words, constants]), low, step)
+        for array in (rotation.reshape(codebook.dim, -1), words, low, step)
     ]
     return Book(placed[0], placed[1], placed[2], placed[3], subs)
 
@@ -83,21 +86,39 @@ def ask(book: Book, query: Tensor) -> Asked:
         )
     turned = query @ book.rotation
     steps = turned * book.step
-    unit = steps.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
+    unit = _unit(steps)
     filled = -(-len(query) // GROUP) * GROUP
-    rows = steps.new_zeros((filled, steps.shape[1]), dtype=torch.float16)
-    rows[: len(query)] = steps / unit
-    bias = -1024 * rows.float().sum(1)
-    bias[: len(query)] += (turned @ book.low) / unit
+    rows = steps.new_zeros((filled, steps.shape[1]))
+    rows[: len(query)] = (steps / unit).round()
+    bias = rows.new_zeros(filled)
+    bias[: len(query)] = (turned @ book.low) / unit
     return Asked(rows, bias, unit)
 
 
+def _unit(steps: Tensor) -> Tensor:
+    """() float32: the least by which no integer exceeds `LARGEST` and no sum of products 31 bits.
+
+    A product of a row with bytes from -128 to 127 is 256 upper + lower parts, each a sum too. Where the integers of a row
+    sum up to 2^24 - 129 dim, by rounding to half of dim more, 256 times its upper bytes, each 128 off at most, sum up to less
+    than 2^24: times 128, less than 31 bits. Up to 500 dimensions `LARGEST` alone sees to it.
+    """
+    whole = 2**24 - 129 * steps.shape[1]
+    unit = torch.maximum(steps.abs().max() / LARGEST, steps.abs().sum(1).max() / whole)
+    return unit.clamp_min(torch.finfo(torch.float32).tiny)
+
+
 def bound(book: Book, query: Tensor) -> Tensor:
-    """(q,) float32: how far a similarity may lie from the product with the decoded code, but for float32 sums."""
-    turned = (query @ book.rotation).abs()
-    # Half a step, and half of float16's last place of what a row's largest entry is, times the largest byte.
-    rounded = 255 * (turned * book.step + (turned * book.step).max() * 2.0**-13) * 2.0**-11
-    return (turned * book.step / 2 + rounded).sum(1)
+    """(q,) float32: how far a similarity may lie from the product with the decoded code, but for float32 sums.
+
+    Half a step for a centroid's byte u. Half a unit for a query's integer, times u.
+    """
+    steps = (query @ book.rotation).abs() * book.step
+    return steps.sum(1) / 2 + 255 / 2 * _unit(steps) * steps.shape[1]
+
+
+def least(asked: Asked) -> Tensor:
+    """(rows,) float32: below every product of a row, in its unit, as if bytes went from -1 to 256."""
+    return asked.bias - asked.rows.clamp_min(0).sum(1) + 256 * asked.rows.clamp_max(0).sum(1)
 
 
 def words(codes: np.ndarray, first: np.ndarray, last: np.ndarray, device: torch.device) -> Tensor:

@@ -41,7 +41,7 @@ class Compiled:
     shared: int
     """Bytes per program, with what the driver reserves."""
     matrix: str
-    """The matrix instruction in use; empty: none."""
+    """The matrix instruction in use, with its types; empty: none."""
     copies: int
     """Asynchronous copies from global to shared memory in the code."""
     loops: tuple[int, ...]
@@ -50,7 +50,7 @@ class Compiled:
 
 def variants(architecture: int) -> dict[str, tuple[Any, dict[str, str], dict[str, Any], Any]]:
     """Kernels by name: function, types of its arguments, constants, tiles. `x2`: a float32 query in two parts; `codes 16`: codes
-    of 16 bytes, `lists 16`: the same by list.
+    of 16 bytes, `long`: with a query of more than 32 rows, `lists 16`: by list.
     """
     rows = {"query_offsets": "*i64", "scales": "*fp32", "offsets": "*i64", "candidates": "*i64"}
     rows |= {"candidate_offsets": "*i64", "scores": "*fp32", "matches": "*i32"}
@@ -68,15 +68,16 @@ def variants(architecture: int) -> dict[str, tuple[Any, dict[str, str], dict[str
         constants = row_kernel.constants(DIM, kind, parts, matches) | {"INTERPRETED": False}
         label = f"{name} x{parts}{' matches' if matches else ''}"
         found[label] = row_kernel.rows_kernel, types, constants, row_kernel.ROWS
-    tiles, by_list = (code_kernel.tiles_for(architecture, lists) for lists in (False, True))
-    shared = {"query": "*fp16", "bias": "*fp32", "words": "*i32", "bounds": "*i64"}
+    tiles = code_kernel.tiles_for(architecture)
+    shared = {"query": "*i8", "bias": "*fp32", "words": "*i32", "bounds": "*i64"}
     whole = {"allowed": "*u8", "entries": "*i32", "scores": "*fp32", "documents": "i32", "groups": "i32"}
     lists = {"owners": "*i32", "probed": "*u8", "order": "*i64", "entries": "*i32", "board": "*i32", "length": "i32"}
     for size in (16, 64):
-        documents = code_kernel.of_documents(2 * size, DIM, tiles, masked=True) | {"INTERPRETED": False}
-        found[f"codes {size}"] = code_kernel.documents_kernel, shared | whole, documents, tiles
-        probed = code_kernel.of_lists(2 * size, DIM, by_list) | {"INTERPRETED": False}
-        found[f"lists {size}"] = code_kernel.lists_kernel, shared | lists, probed, by_list
+        for label, by in ((f"codes {size}", tiles), (f"codes {size} long", code_kernel.tiles_for(architecture, 2))):
+            documents = code_kernel.of_documents(2 * size, DIM, by, masked=True) | {"INTERPRETED": False}
+            found[label] = code_kernel.documents_kernel, shared | whole, documents, by
+        probed = code_kernel.of_lists(2 * size, DIM, tiles) | {"INTERPRETED": False}
+        found[f"lists {size}"] = code_kernel.lists_kernel, shared | lists, probed, tiles
     return found
 
 
@@ -103,7 +104,7 @@ def compile_for(name: str, architecture: int) -> Compiled:
         usage = _run("cuobjdump", "--dump-resource-usage", file.name)
         code = _run("nvdisasm", "-c", file.name)
     registers, stack, reserved = map(int, re.findall(r"REG:(\d+) STACK:(\d+) SHARED:(\d+)", usage)[0])
-    matrix = re.search(r"wgmma\.mma_async|tcgen05\.mma|mma\.sync", ptx)
+    matrix = re.search(r"(wgmma\.mma_async|tcgen05\.mma|mma\.sync)[\w.:]*", ptx)
     copies = len(re.findall(r"cp\.async\.c[ag]", ptx))
     return Compiled(
         name, architecture, registers, stack, shared + reserved, matrix[0] if matrix else "", copies, loops(code)

@@ -7,6 +7,8 @@ on a board of every document and query token, four bytes each, which a device cl
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -107,14 +109,12 @@ class DeviceLists:
         nearest = (self.records.brought(widen(queries.vectors)) @ self.centroids.T).topk(nprobe, dim=1)
         probed = torch.zeros((len(self.centroids), len(rows)), dtype=torch.bool, device=self.device)
         probed.scatter_(0, nearest.indices.T, True)
-        if nprobe < len(self.centroids):
-            floors = nearest.values.min(1).values / units
-        else:
-            # Nothing is imputed: the floor is below every product, those with the bytes 0 and 255.
-            wide = rows.float()
-            floors = bias + 1023 * wide.clamp_min(0).sum(1) + 1280 * wide.clamp_max(0).sum(1)
+        together, documents = Asked(rows, bias, units), len(self.records.filled)
+        # Where all lists are probed nothing is imputed.
+        partly = nprobe < len(self.centroids)
+        floors = nearest.values.min(1).values / units if partly else codes.least(together)
+        together = replace(together, bias=bias - floors)
         most = min(len(self.centroids), nprobe * len(rows))
-        together, documents = Asked(rows, bias - floors, units), len(self.records.filled)
         board = list_gains(self.book, together, self.words, self.bounds, self.owners, probed, most, documents)
         return torch.stack([part.sum(1) for part in board.split(lengths, dim=1)])
 

@@ -59,12 +59,12 @@ def maxsim(
 
 
 def decoded(entries: Tensor, words: Tensor) -> Tensor:
-    """(8 * blocks, dim) float32 of words (blocks, subs): 1024 and the byte that every code stands for."""
-    bytes_ = entries[:4].T.contiguous().view(torch.uint8)
+    """(8 * blocks, dim) float32 of words (blocks, subs): the byte that every code stands for."""
+    bytes_ = entries.T.contiguous().view(torch.int8)
     blocks, subs = words.shape
     numbers = (words[:, None, :] >> (4 * torch.arange(8, device=words.device))[:, None]) & 15
     each = numbers.reshape(8 * blocks, subs).repeat_interleave(len(bytes_) // subs, 1).long()
-    return 1024 + bytes_.T.gather(0, each).float()
+    return 128 + bytes_.T.gather(0, each).float()
 
 
 def document_scores(book: Book, asked: Asked, words: Tensor, bounds: Tensor) -> Tensor:

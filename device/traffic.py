@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .code_kernel import CodeTiles
+from .codes import GROUP
 from .compiled import Compiled
 from .row_kernel import ROWS, Tiles
 
@@ -104,31 +105,35 @@ def codes_work(
     lengths: Sequence[int], query: int, dim: int, bytes: int, tiles: CodeTiles, masked: bool = False
 ) -> Work:
     """A scan of codes of so many bytes a token over neighbouring documents of these lengths, by `documents_kernel`."""
-    subs, rows = 2 * bytes, -(-query // tiles.query) * tiles.query
-    passes, programs = rows // tiles.query, -(-len(lengths) // tiles.documents)
+    rows = 2 * GROUP * tiles.groups
+    subs, passes, programs = 2 * bytes, -(-2 * query // rows), -(-len(lengths) // tiles.documents)
     blocks = sum(-(-n // 8) for n in lengths)
     turns = passes * sum(-(-n // (8 * tiles.blocks)) for n in lengths)
-    # A word is asked for once for each of its sub-space's dimensions; together they are one transaction.
+    # A word of many dimensions is asked for once for each eight of them; together they are one transaction.
     loads = {
-        "words": turns * tiles.blocks * 4 * dim,
-        "entries": 6 * 4 * passes * programs * dim,
-        "query": 2 * programs * rows * dim,
+        "words": turns * tiles.blocks * 4 * max(subs, dim // 8),
+        "entries": 4 * 4 * passes * programs * dim,
+        "query": programs * passes * rows * dim,
         "bounds": 8 * passes * (programs + len(lengths)),
         "allowed": passes * len(lengths) if masked else 0,
     }
     tokens, own = sum(lengths), turns * tiles.blocks * 4 * subs
     tile = tiles.blocks * 8
+    # A warp group reads a tile of tokens once, fewer warps once each.
+    readers = tiles.warps if tiles.warps < 4 else 1
     return Work(
         tokens=tokens,
         loads=loads,
         stored=tokens * bytes,
         memory=blocks * 4 * subs + (8 + 4 * passes) * len(lengths),
         cached=own + sum(loads.values()) - loads["words"],
-        # Decoded tokens are put down in two bytes a dimension and read as a factor, with the query.
-        shared=turns * (own // turns + 2 * dim * (2 * tile + tiles.query)),
-        products=2.0 * turns * tile * tiles.query * dim,
+        # Decoded tokens are put down in a byte a dimension and read as a factor, with the query.
+        shared=own + turns * dim * ((1 + readers) * tile + rows),
+        # Bytes are multiplied at twice the rate of 16 bits.
+        products=1.0 * turns * tile * rows * dim,
         turns=(turns, passes * len(lengths)),
-        flight=min(tile, max(lengths)) * bytes,
+        # The next tile is under way while one is decoded.
+        flight=min(2 * tile, max(lengths)) * bytes,
     )
 
 

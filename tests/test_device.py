@@ -56,9 +56,9 @@ def same(a: Hits, b: Hits) -> None:
 
 def products(book: codes.Book, asked: codes.Asked, numbers: np.ndarray) -> np.ndarray:
     """(rows, tokens) float64 of the codes (subs, tokens) as a device decodes them, in the unit of `asked`."""
-    bytes_ = book.entries[:4].T.contiguous().numpy().view(np.uint8)
+    bytes_ = book.entries.T.contiguous().numpy().view(np.int8)
     each = np.repeat(numbers, len(bytes_) // len(numbers), axis=0)
-    decoded = 1024.0 + np.take_along_axis(bytes_, each, 1)
+    decoded = 128.0 + np.take_along_axis(bytes_, each, 1)
     return asked.rows.double().numpy() @ decoded + asked.bias.double().numpy()[:, None]
 
 
@@ -91,6 +91,24 @@ def test_scores_by_codes_are_those_of_decoded_vectors(lengths: list[int], dim: i
     allowed = float(codes.bound(book, torch.from_numpy(query)).sum()) + 1e-4 * np.abs(query).sum()
     assert (np.abs(got[full] - wanted[full]) <= allowed).all()
     assert (got[~full] == -np.inf).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from([3, 16, 20, 128]), st.integers(1, 70), st.integers(0, 2**31))
+def test_integers_of_a_query_are_within_their_part_of_the_bound(dim: int, q: int, seed: int) -> None:
+    """Against the float query and the centroids' bytes: what is left when half a step is not at stake."""
+    flat, query = made([40], dim, seed), np.random.default_rng(seed).standard_normal((q, dim)).astype(np.float32)
+    book, ready = asked(flat, query)
+    numbers = pq4.unpack(flat.codes)[:, :40]
+    each = np.repeat(numbers, len(book.low) // len(numbers), axis=0)
+    bytes_ = 128.0 + np.take_along_axis(book.entries.T.contiguous().numpy().view(np.int8), each, 1)
+    turned = (torch.from_numpy(query) @ book.rotation).double().numpy()
+    low, step = (t.double().numpy()[:, None] for t in (book.low, book.step))
+    apart = np.abs(products(book, ready, numbers)[:q] * float(ready.unit) - turned @ (low + step * bytes_)).max(1)
+    steps = np.abs(turned) @ step[:, 0]
+    part = codes.bound(book, torch.from_numpy(query)).double().numpy() - steps / 2
+    # The bias is a float32 sum of a thousand times the integers.
+    assert (apart <= part + 1e-3 * steps).all()
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 1000])

@@ -64,8 +64,8 @@ def drawn(rng: np.random.Generator, blocks: int, subs: int) -> torch.Tensor:
     return torch.from_numpy(rng.integers(-(1 << 31), 1 << 31, (blocks, subs)).astype(np.int32))
 
 
-KINDS = [(3, 8, 1), (20, 8, 5), (48, 16, 32), (64, 16, 33), (128, 64, 2), (300, 16, 65)]
-"""Dimensions, bytes of a code, query rows: fewer dimensions than sub-spaces, as many, and more than one step's."""
+KINDS = [(3, 8, 1), (20, 8, 5), (48, 16, 32), (100, 16, 33), (100, 8, 5), (128, 64, 2), (300, 16, 65)]
+"""Dimensions, bytes of a code, query rows: fewer dimensions than sub-spaces, one to sixteen for each, and more than one step's."""
 BLOCKS = st.lists(
     st.one_of(st.sampled_from([0, 1, 3, 4, 5, 7, 8, 9, 16, 17]), st.integers(0, 5)), min_size=1, max_size=20
 )
@@ -107,6 +107,44 @@ def test_the_scan_of_lists_is_torchs(lengths: list[int], kind: tuple[int, int, i
     torch.testing.assert_close(got, wanted, rtol=0, atol=atol)
     # Seven documents, and an eighth for what fills blocks up.
     assert got.shape == (7, q)
+
+
+@pytest.mark.parametrize("extremes", [[-128], [127], [-128, 127]])
+def test_products_of_bytes_are_exact(extremes: list[int]) -> None:
+    """The greatest integers, 512 dimensions, four steps of a product: sums just below 31 bits."""
+    rng, dim, subs = np.random.default_rng(3), 512, 128
+    signs = torch.from_numpy(np.stack([np.ones(dim), -np.ones(dim), rng.choice([-1, 1], dim)]).astype(np.float32))
+    rows = torch.zeros(codes.GROUP, dim)
+    rows[:3] = codes.LARGEST * signs
+    entries = torch.from_numpy(rng.choice(np.array(extremes, np.int8), (dim, 16)).view("<i4").T.copy())
+    nothing = torch.zeros(dim)
+    book = codes.Book(torch.eye(dim), entries, nothing, nothing, subs)
+    asked = codes.Asked(rows, -128 * rows.sum(1), torch.ones(()))
+    words, bounds = drawn(rng, 3, subs), torch.tensor([0, 1, 3])
+    signed = (reference.decoded(entries, words) - 128).numpy().astype(np.int64)
+    assert set(np.unique(signed)) == set(extremes)
+    products = signed @ rows.numpy().astype(np.int64).T
+    assert np.abs(products).max() > 0.98 * 2**31 or len(extremes) > 1
+    wanted = [products[:8].max(0).astype(np.float32), products[8:].max(0).astype(np.float32)]
+    got = code_kernel.document_scores(book, asked, words, bounds)[0]
+    np.testing.assert_allclose(got.numpy(), np.stack(wanted).sum(1), rtol=0, atol=1024)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from([32, 256, 512, 1024, 4096]), st.booleans(), st.floats(1e-30, 1e30), st.integers(0, 2**31))
+def test_no_query_makes_sums_of_more_than_31_bits(dim: int, flat: bool, scale: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    one = torch.ones(dim)
+    book = codes.Book(torch.eye(dim), torch.zeros((4, dim), dtype=torch.int32), 0 * one, one, 16)
+    query = np.ones((2, dim)) if flat else rng.standard_normal((2, dim))
+    asked = codes.ask(book, torch.from_numpy((query * scale).astype(np.float32)))
+    parts, _ = code_kernel._parts(asked, 1)
+    upper, lower = parts.reshape(-1, 2, 8, dim).long().unbind(1)
+    rows = (256 * upper + lower).flatten(0, 1)
+    assert torch.equal(rows, asked.rows.long())
+    assert rows[:2].abs().sum(1).max() > 2**14
+    for summed in (rows, 256 * upper.flatten(0, 1)):
+        assert 128 * int(summed.abs().sum(1).max()) < 2**31
 
 
 def test_bytes_are_permuted_as_the_instruction_permutes() -> None:
