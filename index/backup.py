@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from .catalog import FILE, LOCK, Catalog, put_meta
-from .errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound, Unavailable
+from .errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound, PlaitError, Unavailable
 from .segment import Segment, segment_folder, sync
 from .view import View
 
 _TRIES = 20
 _PART = ".part"
 """Ends the name of a folder that is being made or deleted."""
+
+Progress = Callable[[int, int], None]
+"""Called after each file as progress(bytes done, bytes in all). What it raises ends the work and leaves nothing behind."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +29,21 @@ class Backup:
 
     name: str
     """Of its folder."""
-    seq: int
+    seq: int = 0
     """The state that it holds."""
-    documents: int
+    documents: int = 0
+    problem: str = ""
+    """Not empty: it cannot be read, and this is why."""
 
 
-def create_snapshot(collection: Path, target: Path) -> int:
+def create_snapshot(collection: Path, target: Path, progress: Progress | None = None) -> int:
     """Copies one consistent state to a new folder, durably. Returns its sequence number.
 
     Writes go on meanwhile. Segment files are hard links where both folders lie on one file system: they never change, so
     a link is as good as a copy until the disk fails. An unfinished bulk build is not part of a snapshot.
+
+    Args:
+        progress: told of the bytes linked or copied. They begin anew where a merge replaced a segment meanwhile.
 
     Raises:
         AlreadyExists: there is something at the target.
@@ -47,7 +57,7 @@ def create_snapshot(collection: Path, target: Path) -> int:
         for _ in range(_TRIES):
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
-            if (seq := _copy(source, collection, part)) is not None:
+            if (seq := _copy(source, collection, part, progress)) is not None:
                 break
         else:
             raise Unavailable(f"{collection} was merged {_TRIES} times while it was copied; try again")
@@ -59,11 +69,14 @@ def create_snapshot(collection: Path, target: Path) -> int:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def restore_snapshot(snapshot: Path, collection: Path) -> int:
+def restore_snapshot(snapshot: Path, collection: Path, progress: Progress | None = None) -> int:
     """Makes a collection from a snapshot: a full copy, every byte compared with its checksum. Returns its sequence number.
 
+    Args:
+        progress: told of the bytes copied, then of those of segments compared: each of these counts twice.
+
     Raises:
-        NotFound: no snapshot there.
+        NotFound: no snapshot there, or it was deleted meanwhile.
         AlreadyExists: there is something at the collection's place.
         DataLoss: the snapshot is damaged; nothing is left at the collection's place.
     """
@@ -73,13 +86,7 @@ def restore_snapshot(snapshot: Path, collection: Path) -> int:
     part = collection.with_name(collection.name + _PART)
     shutil.rmtree(part, ignore_errors=True)
     try:
-        shutil.copytree(snapshot, part)
-        catalog = Catalog(part)
-        with catalog.reading() as view:
-            for row in view.segments():
-                Segment.open(segment_folder(part, row.number), row.manifest_crc or 0).verify()
-            seq = view.meta("seq")
-        catalog.close()
+        seq = _copy_back(snapshot, part, progress)
         for path in [*part.rglob("*"), part]:
             sync(path)
         if collection.exists():
@@ -92,9 +99,18 @@ def restore_snapshot(snapshot: Path, collection: Path) -> int:
 
 
 def list_snapshots(folder: Path) -> list[Backup]:
-    """The snapshots in a folder, by rising name: copies that nobody has written to. DataLoss: one of them is damaged."""
-    found = sorted(path.parent for path in folder.glob(f"*/{FILE}") if path.parent.suffix != _PART)
-    return [describe_snapshot(path) for path in found if not (path / LOCK).exists()]
+    """The snapshots in a folder, by rising name: copies that nobody has written to."""
+    found = []
+    for path in sorted(path.parent for path in folder.glob(f"*/{FILE}")):
+        if path.suffix == _PART or (path / LOCK).exists():
+            continue
+        try:
+            found.append(describe_snapshot(path))
+        except NotFound:
+            continue  # deleted meanwhile
+        except PlaitError as error:
+            found.append(Backup(path.name, problem=str(error)))
+    return found
 
 
 def describe_snapshot(snapshot: Path) -> Backup:
@@ -132,7 +148,7 @@ def _there(snapshot: Path) -> None:
         raise NotFound(f"{snapshot} is no snapshot: it has no {FILE}")
 
 
-def _copy(source: Catalog, collection: Path, part: Path) -> int | None:
+def _copy(source: Catalog, collection: Path, part: Path, progress: Progress | None) -> int | None:
     """The catalog, then the segments that the copy names; None when one of them is gone by now."""
     with source.reading() as view:
         copy = sqlite3.connect(part / FILE, isolation_level=None)
@@ -143,23 +159,67 @@ def _copy(source: Catalog, collection: Path, part: Path) -> int | None:
     with catalog.reading() as view:
         rows, seq = view.segments(), view.meta("seq")
     catalog.close()
-    for row in rows:
-        folder = segment_folder(part, row.number)
-        try:
-            folder.mkdir()
-            for file in segment_folder(collection, row.number).iterdir():
-                _link(file, folder / file.name)
-            Segment.open(folder, row.manifest_crc or 0)
-        except (FileNotFoundError, DataLoss):
-            # Merged away since the catalog was copied; if it is still named there, the collection itself is damaged.
-            with source.reading() as view:
-                if row.number in {r.number for r in view.segments()}:
-                    raise
-            return None
-        sync(folder)
+    try:
+        folders = [segment_folder(collection, row.number) for row in rows]
+        sizes = {file: file.stat().st_size for folder in folders for file in folder.iterdir()}
+        count = _counting(progress, (part / FILE).stat().st_size, sum(sizes.values()))
+        for file, size in sizes.items():
+            (part / file.parent.name).mkdir(exist_ok=True)
+            _link(file, part / file.parent.name / file.name)
+            count(size)
+        for row in rows:
+            Segment.open(segment_folder(part, row.number), row.manifest_crc or 0)
+            sync(segment_folder(part, row.number))
+    except (FileNotFoundError, DataLoss):
+        # Merged away since the catalog was copied; if all are still named there, the collection itself is damaged.
+        with source.reading() as view:
+            if {row.number for row in rows} <= {row.number for row in view.segments()}:
+                raise
+        return None
     sync(part / FILE)
     sync(part)
     return seq
+
+
+def _copy_back(snapshot: Path, part: Path, progress: Progress | None) -> int:
+    logs = f"{FILE}-wal", f"{FILE}-shm"
+    try:
+        sizes = {f: f.stat().st_size for f in snapshot.rglob("*") if f.is_file() and f.name not in logs}
+        compared = sum(size for file, size in sizes.items() if file.parent != snapshot)
+        count = _counting(progress, 0, sum(sizes.values()) + compared)
+        for file, size in sizes.items():
+            target = part / file.relative_to(snapshot)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+            count(size)
+    except FileNotFoundError:
+        raise NotFound(f"{snapshot} was deleted while it was copied") from None
+    with suppress(FileNotFoundError):  # SQLite's logs come and go while somebody reads
+        shutil.copyfile(snapshot / logs[0], part / logs[0])
+    catalog = Catalog(part)
+    try:
+        with catalog.reading() as view:
+            for row in view.segments():
+                folder = segment_folder(part, row.number)
+                Segment.open(folder, row.manifest_crc or 0).verify()
+                count(sum(file.stat().st_size for file in folder.iterdir()))
+            return view.meta("seq")
+    finally:
+        catalog.close()
+
+
+def _counting(progress: Progress | None, done: int, left: int) -> Callable[[int], None]:
+    """What is told of each file's bytes and tells how many there were by then."""
+    total = done + left
+
+    def count(size: int) -> None:
+        nonlocal done
+        done += size
+        if progress:
+            progress(done, total)
+
+    count(0)
+    return count
 
 
 def _forget_unfinished(view: View) -> None:

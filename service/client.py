@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from ..index.errors import FailedPrecondition
+from ..index.errors import FailedPrecondition, PlaitError
 from ..retrieval.encoder import EncoderOptions
 
 try:
@@ -17,11 +17,13 @@ except ModuleNotFoundError as error:
     raise FailedPrecondition(f"connecting needs {error.name}: pip install 'plait[service]'") from None
 
 from .limits import Limits
+from .payloads import read_payload
 from .protocol import SCOPES
 from .remote import Remote
 from .status import from_rpc_error
-from .wire import access_pb2, collections_pb2, snapshots_pb2, system_pb2
+from .wire import access_pb2, collections_pb2, operations_pb2, snapshots_pb2, system_pb2
 from .wire.collections_pb2_grpc import CollectionServiceStub
+from .wire.operations_pb2_grpc import OperationServiceStub
 from .wire.snapshots_pb2_grpc import SnapshotServiceStub
 from .wire.system_pb2_grpc import SystemServiceStub
 
@@ -33,12 +35,16 @@ _RETRY = {
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
 
+Progress = Callable[[int, int], None]
+"""Called as progress(done, total)."""
+
 
 class Channel:
     """Calls with the key, a time limit, and plait's own errors."""
 
     def __init__(self, channel: grpc.Channel, metadata: Sequence[tuple[str, str]], timeout_s: float):
         self.grpc, self.metadata, self.timeout_s = channel, metadata, timeout_s
+        self._operations = OperationServiceStub(channel)
 
     def call(self, method: Callable[..., Any], request: Any, timeout_s: float | None = None) -> Any:
         try:
@@ -52,6 +58,18 @@ class Channel:
             yield from method(request, metadata=self.metadata)
         except grpc.RpcError as error:
             raise from_rpc_error(error) from None
+
+    def finished(self, operation: operations_pb2.Operation, progress: Progress | None = None) -> dict[str, Any]:
+        """What came of an operation, once it is over, however long that takes. PlaitError: it failed or was cancelled."""
+        request = operations_pb2.WatchOperationRequest(id=operation.id)
+        for answer in self.stream(self._operations.WatchOperation, request):
+            operation = answer.operation
+            if progress and operation.total:
+                progress(operation.done, operation.total)
+        if operation.state != operations_pb2.STATE_DONE:
+            why = operation.error or "cancelled"
+            raise PlaitError(f"{operation.kind} of {operation.collection} did not finish: {why}")
+        return read_payload(operation.result)
 
 
 class Server:
@@ -153,25 +171,35 @@ class Server:
         request = collections_pb2.SetAliasRequest(alias=alias, collection=collection or "")
         return self._channel.call(self._collections.SetAlias, request).before or None
 
-    def create_snapshot(self, collection: str, name: str) -> int:
-        """Copies a collection into the server's snapshot folder. Returns the sequence number of the copy."""
+    def create_snapshot(self, collection: str, name: str, progress: Progress | None = None) -> int:
+        """Copies a collection into the server's snapshot folder. Returns the sequence number of the copy.
+
+        Args:
+            progress: told of bytes.
+        """
         request = snapshots_pb2.CreateSnapshotRequest(collection=collection, name=name)
-        return self._channel.call(self._snapshots.CreateSnapshot, request).snapshot.seq
+        operation = self._channel.call(self._snapshots.CreateSnapshot, request).operation
+        return int(self._channel.finished(operation, progress)["seq"])
 
     def snapshots(self) -> list[dict[str, Any]]:
-        """Each snapshot's `name`, `seq` (the state that it holds) and `documents`, by rising name."""
+        """Each snapshot's `name`, `seq` (the state that it holds), `documents` and `problem` ("": none), by rising name."""
         found = self._channel.call(self._snapshots.ListSnapshots, snapshots_pb2.ListSnapshotsRequest()).snapshots
-        return [{"name": one.name, "seq": one.seq, "documents": one.documents} for one in found]
+        return [{field.name: getattr(one, field.name) for field in one.DESCRIPTOR.fields} for one in found]
 
     def delete_snapshot(self, name: str) -> None:
         """Deletes a snapshot. NotFound: there is none of this name."""
         request = snapshots_pb2.DeleteSnapshotRequest(name=name, confirm_name=name)
         self._channel.call(self._snapshots.DeleteSnapshot, request)
 
-    def restore_snapshot(self, name: str, collection: str) -> int:
-        """Makes a new collection from a snapshot. Returns its sequence number."""
+    def restore_snapshot(self, name: str, collection: str, progress: Progress | None = None) -> int:
+        """Makes a new collection from a snapshot. Returns its sequence number.
+
+        Args:
+            progress: told of bytes, copied and compared.
+        """
         request = snapshots_pb2.RestoreSnapshotRequest(name=name, collection=collection)
-        return self._channel.call(self._snapshots.RestoreSnapshot, request).seq
+        operation = self._channel.call(self._snapshots.RestoreSnapshot, request).operation
+        return int(self._channel.finished(operation, progress)["seq"])
 
     def info(self) -> dict[str, Any]:
         """The server's version, all of its limits, and the encoders that `create` may name."""

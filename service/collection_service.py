@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..index.calibration import DEPTHS
@@ -12,7 +12,7 @@ from ..retrieval.encoder import EMBEDDED, EncoderOptions
 from .calls import Call
 from .collections import Collections, NoCollection, Opened
 from .limits import BadField
-from .operations import Operations, Report
+from .operations import Operations, Report, start_on
 from .payloads import write_payload
 from .settings import Settings
 from .tensors import read_tokens
@@ -23,7 +23,7 @@ _PAGE = 100
 
 class CollectionMethods:
     def __init__(self, collections: Collections, operations: Operations, settings: Settings):
-        self._collections, self._operations = collections, operations
+        self._collections, self._start = collections, partial(start_on, operations, collections)
         self._limits, self._allowed = settings.limits, settings.encoders
 
     def create_collection(self, request: wire.CreateCollectionRequest, call: Call) -> wire.CreateCollectionResponse:
@@ -139,16 +139,6 @@ class CollectionMethods:
             return opened.retriever.calibrate(queries, list(request.depths) or DEPTHS, report).to_json()
 
         return wire.CalibrateCollectionResponse(operation=self._start("calibrate", request.collection, work))
-
-    def _start(self, kind: str, name: str, work: Callable[[Opened, Report], dict[str, Any]]) -> Any:
-        with self._collections.use(name) as opened:
-            name = opened.name
-
-        def run(report: Report) -> dict[str, Any]:
-            with self._collections.use(name) as opened:
-                return work(opened, report)
-
-        return self._operations.start(kind, name, run).message()
 
     def _described(self, name: str) -> wire.Collection:
         with self._collections.use(name) as opened:

@@ -8,11 +8,13 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..index.errors import NotFound, Overloaded, PlaitError
 from .calls import Call
+from .collections import Collections, Opened
 from .payloads import write_payload
 from .wire import operations_pb2 as wire
 
@@ -71,8 +73,14 @@ class Operations:
         self._changed = threading.Condition()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="plait-operation")
 
-    def start(self, kind: str, collection: str, work: Callable[[Report], dict[str, Any]]) -> Operation:
-        """Overloaded: too many wait already."""
+    def start(
+        self, kind: str, collection: str, work: Callable[[Report], dict[str, Any]], held: ExitStack | None = None
+    ) -> Operation:
+        """Overloaded: too many wait already.
+
+        Args:
+            held: what is taken over from the caller once it is started, and let go before anybody hears that it is over.
+        """
         operation = Operation(uuid.uuid4().hex, kind, collection, started=time.time())
         with self._changed:
             waiting = [o for o in self._known.values() if not o.over]
@@ -81,7 +89,7 @@ class Operations:
             self._known[operation.id] = operation
             for old in [o.id for o in self._known.values() if o.over][: max(0, len(self._known) - _KEPT)]:
                 del self._known[old]
-        self._pool.submit(self._run, operation.id, work)
+        self._pool.submit(self._run, operation.id, work, held.pop_all() if held else ExitStack())
         return operation
 
     def get(self, id: str) -> Operation:
@@ -118,16 +126,18 @@ class Operations:
             self._stopping.update(self._known)
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _run(self, id: str, work: Callable[[Report], dict[str, Any]]) -> None:
+    def _run(self, id: str, work: Callable[[Report], dict[str, Any]], held: ExitStack) -> None:
         def report(done: int, total: int) -> None:
             if id in self._stopping:
                 raise Cancelled
             self._change(id, done=done, total=total)
 
         try:
-            report(0, 0)
-            self._change(id, state=wire.STATE_RUNNING)
-            self._change(id, result=work(report), state=wire.STATE_DONE, ended=time.time())
+            with held:
+                report(0, 0)
+                self._change(id, state=wire.STATE_RUNNING)
+                result = work(report)
+            self._change(id, result=result, state=wire.STATE_DONE, ended=time.time())
         except Cancelled:
             self._change(id, state=wire.STATE_CANCELLED, ended=time.time())
         except PlaitError as error:
@@ -140,6 +150,25 @@ class Operations:
         with self._changed:
             self._known[id] = replace(self._known[id], **changes)
             self._changed.notify_all()
+
+
+def start_on(
+    operations: Operations,
+    collections: Collections,
+    kind: str,
+    name: str,
+    work: Callable[[Opened, Report], dict[str, Any]],
+    held: ExitStack | None = None,
+) -> wire.Operation:
+    """Starts what works on the collection of this name or alias. Errors: `Collections.use`, `Operations.start`."""
+    with collections.use(name) as opened:
+        name = opened.name
+
+    def run(report: Report) -> dict[str, Any]:
+        with collections.use(name) as opened:
+            return work(opened, report)
+
+    return operations.start(kind, name, run, held).message()
 
 
 class OperationMethods:

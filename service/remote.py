@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from ..index.calibration import DEPTHS, Calibration
-from ..index.errors import InvalidArgument, PlaitError
+from ..index.errors import InvalidArgument
 from ..index.live import Written
 from ..index.tokens import Tokens
 from ..retrieval.corpus import checked, given_vectors
@@ -23,10 +23,9 @@ from .payloads import read_payload, write_payload
 from .queries import read_queries, write_query
 from .search_options import write_options
 from .tensors import write_tensor, write_tokens, write_vector
-from .wire import collections_pb2, documents_pb2, operations_pb2, search_pb2
+from .wire import collections_pb2, documents_pb2, search_pb2
 from .wire.collections_pb2_grpc import CollectionServiceStub
 from .wire.documents_pb2_grpc import DocumentServiceStub
-from .wire.operations_pb2_grpc import OperationServiceStub
 from .wire.search_pb2_grpc import SearchServiceStub
 from .wire_filters import write_filter
 
@@ -47,7 +46,7 @@ class Remote:
     def __init__(self, channel: Channel, name: str):
         self.name, self._channel = name, channel
         self._documents, self._search = DocumentServiceStub(channel.grpc), SearchServiceStub(channel.grpc)
-        self._whole, self._operations = CollectionServiceStub(channel.grpc), OperationServiceStub(channel.grpc)
+        self._whole = CollectionServiceStub(channel.grpc)
 
     @property
     def collection(self) -> Remote:
@@ -150,7 +149,7 @@ class Remote:
 
     def encode_pending(self, limit: int | None = None, progress: Callable[[int, int], None] | None = None) -> Written:
         request = collections_pb2.EncodePendingRequest(collection=self.name, limit=limit)
-        done = self._finished(self._channel.call(self._whole.EncodePending, request).operation, progress)
+        done = self._channel.finished(self._channel.call(self._whole.EncodePending, request).operation, progress)
         return Written(int(done["seq"]), int(done["count"]))
 
     def delete(
@@ -220,12 +219,12 @@ class Remote:
 
     def compact(self, retrain: bool = False) -> None:
         request = collections_pb2.CompactCollectionRequest(collection=self.name, retrain=retrain)
-        self._finished(self._channel.call(self._whole.CompactCollection, request).operation)
+        self._channel.finished(self._channel.call(self._whole.CompactCollection, request).operation)
 
     def check(self) -> list[str]:
         """What is damaged, in words; empty when all is well."""
         request = collections_pb2.CheckCollectionRequest(collection=self.name)
-        return self._finished(self._channel.call(self._whole.CheckCollection, request).operation)["problems"]
+        return self._channel.finished(self._channel.call(self._whole.CheckCollection, request).operation)["problems"]
 
     def calibrate(
         self, queries: Sequence[str] | Tokens | None = None, depths: Sequence[int] = DEPTHS, progress: Any = None
@@ -236,17 +235,7 @@ class Remote:
         else:
             request.texts.extend(queries or ())
         operation = self._channel.call(self._whole.CalibrateCollection, request).operation
-        return Calibration.from_json(self._finished(operation, progress))
-
-    def _finished(self, operation: Any, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
-        request = operations_pb2.WatchOperationRequest(id=operation.id)
-        for answer in self._channel.stream(self._operations.WatchOperation, request):
-            operation = answer.operation
-            if progress and operation.total:
-                progress(operation.done, operation.total)
-        if operation.state != operations_pb2.STATE_DONE:
-            raise PlaitError(f"{operation.kind} of {self.name} did not finish: {operation.error or 'cancelled'}")
-        return read_payload(operation.result)
+        return Calibration.from_json(self._channel.finished(operation, progress))
 
     def _upsert(self, documents: Documents, durable: bool, defer: bool = False) -> Written:
         batches = _split(documents, lambda document: document.ByteSize())

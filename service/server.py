@@ -106,7 +106,7 @@ def build_server(
         "DocumentService": DocumentMethods(collections, settings.limits),
         "OperationService": OperationMethods(operations),
         "SearchService": SearchMethods(collections, settings.limits, probe),
-        "SnapshotService": SnapshotMethods(collections, settings.snapshots or settings.root / ".snapshots"),
+        "SnapshotService": SnapshotMethods(collections, operations, settings.snapshots or settings.root / ".snapshots"),
         "SystemService": SystemMethods(settings),
     }
     if writer is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +12,9 @@ from rich.table import Table
 
 from ..index import backup
 from ..index.errors import FailedPrecondition, InvalidArgument
-from .console import out, print_json
+from .console import out, print_json, progress
 from .opening import OnServer, connected
-from .options import Folder, Json
+from .options import Folder, Json, Quiet
 
 snapshots = typer.Typer(no_args_is_help=True, help="Copy a collection while it is written to; get it back.")
 
@@ -26,12 +27,14 @@ def create(
     target: Annotated[Path, typer.Argument(help="New folder; on a server, the snapshot's new name.")],
     server: OnServer = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Copy one consistent state into a new folder; writes go on meanwhile."""
-    if server is None:
-        seq = backup.create_snapshot(collection, target)
-    else:
-        seq = connected(server).create_snapshot(str(collection), str(target))
+    with progress(quiet) as report:
+        if server is None:
+            seq = backup.create_snapshot(collection, target, partial(report, "bytes"))
+        else:
+            seq = connected(server).create_snapshot(str(collection), str(target), partial(report, "bytes"))
     if as_json:
         print_json({"snapshot": str(target), "seq": seq})
     else:
@@ -46,7 +49,7 @@ def list_all(
     server: OnServer = None,
     as_json: Json = False,
 ) -> None:
-    """Show the snapshots in a folder, or all of a server, by name."""
+    """Show the snapshots in a folder, or all of a server, by name; of a damaged one what is wrong."""
     if server is not None and folder is not None:
         raise InvalidArgument(f"--server lists all that the server has, and {folder} is a folder here; leave one out")
     if server is not None:
@@ -60,8 +63,11 @@ def list_all(
     for name in ("name", "state", "documents"):
         table.add_column(name, justify="left" if name == "name" else "right")
     for one in found:
-        table.add_row(one["name"], str(one["seq"]), f"{one['documents']:,}")
+        table.add_row(one["name"], *(("", "") if one["problem"] else (str(one["seq"]), f"{one['documents']:,}")))
     out.print(table if found else "no snapshots")
+    for one in found:
+        if one["problem"]:
+            out.print(f"{one['name']}: {one['problem']}", style="red", markup=False)
 
 
 @snapshots.command("delete")
@@ -90,12 +96,14 @@ def restore(
     collection: Annotated[Path, typer.Argument(help="Folder to make; on a server, the new collection's name.")],
     server: OnServer = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make a collection from a snapshot, every byte verified."""
-    if server is None:
-        seq = backup.restore_snapshot(snapshot, collection)
-    else:
-        seq = connected(server).restore_snapshot(str(snapshot), str(collection))
+    with progress(quiet) as report:
+        if server is None:
+            seq = backup.restore_snapshot(snapshot, collection, partial(report, "bytes"))
+        else:
+            seq = connected(server).restore_snapshot(str(snapshot), str(collection), partial(report, "bytes"))
     if as_json:
         print_json({"collection": str(collection), "seq": seq})
     else:

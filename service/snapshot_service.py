@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..index import backup
 from ..index.catalog import FILE
 from ..index.errors import NotFound
 from .calls import Call
-from .collections import Collections, CollectionThere, checked_name
+from .collections import Collections, CollectionThere, Opened, checked_name
 from .limits import BadField
+from .operations import Operations, Report, start_on
 from .wire import snapshots_pb2 as wire
 
 
 class SnapshotMethods:
-    def __init__(self, collections: Collections, folder: Path):
-        self._collections, self._folder = collections, folder
+    def __init__(self, collections: Collections, operations: Operations, folder: Path):
+        self._collections, self._operations, self._folder = collections, operations, folder
+        self._start = partial(start_on, operations, collections)
+        self._making: set[str] = set()
+        self._lock = threading.Lock()
 
     def create_snapshot(self, request: wire.CreateSnapshotRequest, call: Call) -> wire.CreateSnapshotResponse:
-        target = self._folder / checked_name(request.name, "name")
-        if target.exists():
-            raise CollectionThere(request.name, "snapshot")
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with self._collections.use(request.collection) as opened:
-            backup.create_snapshot(opened.retriever.collection.path, target)
-        return wire.CreateSnapshotResponse(snapshot=wire.Snapshot(**asdict(backup.describe_snapshot(target))))
+        with ExitStack() as held:
+            target = held.enter_context(self._reserved(request.name))
+
+            def work(opened: Opened, report: Report) -> dict[str, Any]:
+                backup.create_snapshot(opened.retriever.collection.path, target, report)
+                made = backup.describe_snapshot(target)
+                return {"name": made.name, "seq": made.seq, "documents": made.documents}
+
+            return wire.CreateSnapshotResponse(operation=self._start("snapshot", request.collection, work, held))
 
     def list_snapshots(self, request: wire.ListSnapshotsRequest, call: Call) -> wire.ListSnapshotsResponse:
         found = backup.list_snapshots(self._folder)
@@ -39,9 +50,28 @@ class SnapshotMethods:
 
     def restore_snapshot(self, request: wire.RestoreSnapshotRequest, call: Call) -> wire.RestoreSnapshotResponse:
         snapshot = self._there(request.name)
-        with self._collections.reserved(request.collection) as folder:
-            seq = backup.restore_snapshot(snapshot, folder)
-        return wire.RestoreSnapshotResponse(seq=seq)
+        with ExitStack() as held:
+            folder = held.enter_context(self._collections.reserved(request.collection))
+
+            def work(report: Report) -> dict[str, Any]:
+                return {"seq": backup.restore_snapshot(snapshot, folder, report)}
+
+            started = self._operations.start("restore", request.collection, work, held)
+            return wire.RestoreSnapshotResponse(operation=started.message())
+
+    @contextmanager
+    def _reserved(self, name: str) -> Iterator[Path]:
+        """The folder of a new snapshot, which nobody else makes meanwhile. CollectionThere: the name is taken."""
+        target = self._folder / checked_name(name, "name")
+        with self._lock:
+            if target.exists() or name in self._making:
+                raise CollectionThere(name, "snapshot")
+            self._making.add(name)
+        try:
+            yield target
+        finally:
+            with self._lock:
+                self._making.discard(name)
 
     def _there(self, name: str) -> Path:
         folder = self._folder / checked_name(name, "name")

@@ -138,6 +138,12 @@ class Wire:
     def raw(self, name: str, data: bytes, timeout: float | None = 30) -> Any:
         return self._stub(name, lambda b: b)(data, timeout=timeout, metadata=self._metadata)
 
+    def ended(self, operation: Any) -> Any:
+        """The operation when it is over."""
+        request = message(method("WatchOperation").input_type, {"id": operation.id})
+        *_, last = self.raw("WatchOperation", request.SerializeToString())
+        return last.operation
+
     def begin(self, name: str, data: bytes, timeout: float | None = 30) -> Any:
         """The call under way."""
         return self._stub(name, lambda b: b).future(data, timeout=timeout, metadata=self._metadata)

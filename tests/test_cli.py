@@ -230,7 +230,10 @@ def test_a_collection_lives(data: Path, tmp_path: Path) -> None:
     )["hits"]
     assert [(h["id"], h["payload"]["text"][:5]) for h in hits] == [("d2", "Tides")]
     assert json.loads(plait("stats", folder, "--json").stdout)["fresh"] == 2
-    plait("snapshot", "create", folder, tmp_path / "s")
+    copied = plait("snapshot", "create", folder, tmp_path / "s").stderr
+    size = sum(file.stat().st_size for file in (tmp_path / "s").rglob("*") if file.is_file())
+    assert f"bytes: {size:,} of {size:,}" in copied
+    assert not plait("snapshot", "create", folder, tmp_path / "again", "--quiet").stderr
     assert (
         json.loads(plait("delete", folder, "--filter", '{"year": 2020}', "--dry-run", "--json").stdout)["would_delete"]
         == 1
@@ -239,7 +242,12 @@ def test_a_collection_lives(data: Path, tmp_path: Path) -> None:
     after = json.loads(plait("compact", folder, "--json").stdout)["after"]
     assert (after["documents"], after["fresh"], after["dead"], len(after["segments"])) == (2, 0, 0, 1)
     assert "all is well" in plait("check", folder).stdout
-    plait("snapshot", "restore", tmp_path / "s", tmp_path / "r")
+    (tmp_path / "again" / "catalog.db").write_bytes(b"no catalog" * 1000)
+    problem = plait("snapshot", "list", tmp_path, "--json").stdout
+    assert "catalog.db" in {one["name"]: one["problem"] for one in json.loads(problem)["snapshots"]}["again"]
+    assert "again/catalog.db" in plait("snapshot", "list", tmp_path).stdout
+    plait("snapshot", "delete", tmp_path / "again", "--yes")
+    assert "bytes: " in plait("snapshot", "restore", tmp_path / "s", tmp_path / "r").stderr
     assert json.loads(plait("info", tmp_path / "r", "--json").stdout)["documents"] == 3
     # What is searched stays a snapshot. Only those are listed, and a collection that is written to is not deleted as one.
     plait("search", tmp_path / "s", "tides")

@@ -317,7 +317,7 @@ def test_collections_come_are_named_and_go(server: Any) -> None:
     with pytest.raises(plait.AlreadyExists):
         server.create("live", encoder=None, dim=3)
     assert server.create_snapshot("live", "kept") == server.open("two").seq
-    assert {"name": "kept", "seq": server.open("two").seq, "documents": 1} in server.snapshots()
+    assert {"name": "kept", "seq": server.open("two").seq, "documents": 1, "problem": ""} in server.snapshots()
     server.delete("two")
     with pytest.raises(plait.NotFound):
         server.open("live")

@@ -111,8 +111,8 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
     make(root)
     with serving(root) as server:
         wire = Wire(server.target)
-        wire("CreateSnapshot", **C, name="kept")
-        wire("CreateSnapshot", **C, name="written")
+        for name in ("kept", "written"):
+            wire.ended(wire("CreateSnapshot", **C, name=name).operation)
         with plait.open(root / ".snapshots" / "written") as index:
             index.delete(["d1"])
         yield wire

@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from . import access_pb2 as plait_dot_v1_dot_access__pb2
+from . import operations_pb2 as plait_dot_v1_dot_operations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18plait/v1/snapshots.proto\x12\x08plait.v1\x1a\x15plait/v1/access.proto\"8\n\x08Snapshot\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x04\x12\x11\n\tdocuments\x18\x03 \x01(\x04\"9\n\x15\x43reateSnapshotRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\">\n\x16\x43reateSnapshotResponse\x12$\n\x08snapshot\x18\x01 \x01(\x0b\x32\x12.plait.v1.Snapshot\"\x16\n\x14ListSnapshotsRequest\">\n\x15ListSnapshotsResponse\x12%\n\tsnapshots\x18\x01 \x03(\x0b\x32\x12.plait.v1.Snapshot\";\n\x15\x44\x65leteSnapshotRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x63onfirm_name\x18\x02 \x01(\t\"\x18\n\x16\x44\x65leteSnapshotResponse\":\n\x16RestoreSnapshotRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\"&\n\x17RestoreSnapshotResponse\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x32\xfd\x02\n\x0fSnapshotService\x12Y\n\x0e\x43reateSnapshot\x12\x1f.plait.v1.CreateSnapshotRequest\x1a .plait.v1.CreateSnapshotResponse\"\x04\xc8\xdb\x18\x03\x12V\n\rListSnapshots\x12\x1e.plait.v1.ListSnapshotsRequest\x1a\x1f.plait.v1.ListSnapshotsResponse\"\x04\xc8\xdb\x18\x03\x12Y\n\x0e\x44\x65leteSnapshot\x12\x1f.plait.v1.DeleteSnapshotRequest\x1a .plait.v1.DeleteSnapshotResponse\"\x04\xc8\xdb\x18\x03\x12\\\n\x0fRestoreSnapshot\x12 .plait.v1.RestoreSnapshotRequest\x1a!.plait.v1.RestoreSnapshotResponse\"\x04\xc8\xdb\x18\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18plait/v1/snapshots.proto\x12\x08plait.v1\x1a\x15plait/v1/access.proto\x1a\x19plait/v1/operations.proto\"I\n\x08Snapshot\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x04\x12\x11\n\tdocuments\x18\x03 \x01(\x04\x12\x0f\n\x07problem\x18\x04 \x01(\t\"9\n\x15\x43reateSnapshotRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"@\n\x16\x43reateSnapshotResponse\x12&\n\toperation\x18\x01 \x01(\x0b\x32\x13.plait.v1.Operation\"\x16\n\x14ListSnapshotsRequest\">\n\x15ListSnapshotsResponse\x12%\n\tsnapshots\x18\x01 \x03(\x0b\x32\x12.plait.v1.Snapshot\";\n\x15\x44\x65leteSnapshotRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x63onfirm_name\x18\x02 \x01(\t\"\x18\n\x16\x44\x65leteSnapshotResponse\":\n\x16RestoreSnapshotRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\"A\n\x17RestoreSnapshotResponse\x12&\n\toperation\x18\x01 \x01(\x0b\x32\x13.plait.v1.Operation2\xfd\x02\n\x0fSnapshotService\x12Y\n\x0e\x43reateSnapshot\x12\x1f.plait.v1.CreateSnapshotRequest\x1a .plait.v1.CreateSnapshotResponse\"\x04\xc8\xdb\x18\x03\x12V\n\rListSnapshots\x12\x1e.plait.v1.ListSnapshotsRequest\x1a\x1f.plait.v1.ListSnapshotsResponse\"\x04\xc8\xdb\x18\x03\x12Y\n\x0e\x44\x65leteSnapshot\x12\x1f.plait.v1.DeleteSnapshotRequest\x1a .plait.v1.DeleteSnapshotResponse\"\x04\xc8\xdb\x18\x03\x12\\\n\x0fRestoreSnapshot\x12 .plait.v1.RestoreSnapshotRequest\x1a!.plait.v1.RestoreSnapshotResponse\"\x04\xc8\xdb\x18\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,24 +41,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SNAPSHOTSERVICE'].methods_by_name['DeleteSnapshot']._serialized_options = b'\310\333\030\003'
   _globals['_SNAPSHOTSERVICE'].methods_by_name['RestoreSnapshot']._loaded_options = None
   _globals['_SNAPSHOTSERVICE'].methods_by_name['RestoreSnapshot']._serialized_options = b'\310\333\030\003'
-  _globals['_SNAPSHOT']._serialized_start=61
-  _globals['_SNAPSHOT']._serialized_end=117
-  _globals['_CREATESNAPSHOTREQUEST']._serialized_start=119
-  _globals['_CREATESNAPSHOTREQUEST']._serialized_end=176
-  _globals['_CREATESNAPSHOTRESPONSE']._serialized_start=178
-  _globals['_CREATESNAPSHOTRESPONSE']._serialized_end=240
-  _globals['_LISTSNAPSHOTSREQUEST']._serialized_start=242
-  _globals['_LISTSNAPSHOTSREQUEST']._serialized_end=264
-  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_start=266
-  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_end=328
-  _globals['_DELETESNAPSHOTREQUEST']._serialized_start=330
-  _globals['_DELETESNAPSHOTREQUEST']._serialized_end=389
-  _globals['_DELETESNAPSHOTRESPONSE']._serialized_start=391
-  _globals['_DELETESNAPSHOTRESPONSE']._serialized_end=415
-  _globals['_RESTORESNAPSHOTREQUEST']._serialized_start=417
-  _globals['_RESTORESNAPSHOTREQUEST']._serialized_end=475
-  _globals['_RESTORESNAPSHOTRESPONSE']._serialized_start=477
-  _globals['_RESTORESNAPSHOTRESPONSE']._serialized_end=515
-  _globals['_SNAPSHOTSERVICE']._serialized_start=518
-  _globals['_SNAPSHOTSERVICE']._serialized_end=899
+  _globals['_SNAPSHOT']._serialized_start=88
+  _globals['_SNAPSHOT']._serialized_end=161
+  _globals['_CREATESNAPSHOTREQUEST']._serialized_start=163
+  _globals['_CREATESNAPSHOTREQUEST']._serialized_end=220
+  _globals['_CREATESNAPSHOTRESPONSE']._serialized_start=222
+  _globals['_CREATESNAPSHOTRESPONSE']._serialized_end=286
+  _globals['_LISTSNAPSHOTSREQUEST']._serialized_start=288
+  _globals['_LISTSNAPSHOTSREQUEST']._serialized_end=310
+  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_start=312
+  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_end=374
+  _globals['_DELETESNAPSHOTREQUEST']._serialized_start=376
+  _globals['_DELETESNAPSHOTREQUEST']._serialized_end=435
+  _globals['_DELETESNAPSHOTRESPONSE']._serialized_start=437
+  _globals['_DELETESNAPSHOTRESPONSE']._serialized_end=461
+  _globals['_RESTORESNAPSHOTREQUEST']._serialized_start=463
+  _globals['_RESTORESNAPSHOTREQUEST']._serialized_end=521
+  _globals['_RESTORESNAPSHOTRESPONSE']._serialized_start=523
+  _globals['_RESTORESNAPSHOTRESPONSE']._serialized_end=588
+  _globals['_SNAPSHOTSERVICE']._serialized_start=591
+  _globals['_SNAPSHOTSERVICE']._serialized_end=972
 # @@protoc_insertion_point(module_scope)

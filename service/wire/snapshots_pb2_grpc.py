@@ -62,14 +62,14 @@ class SnapshotServiceServicer:
     """
 
     def CreateSnapshot(self, request, context):
-        """Copies one consistent state; writes go on meanwhile.
+        """Copies one consistent state; writes go on meanwhile. There is no snapshot of the name before the operation is done.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListSnapshots(self, request, context):
-        """All snapshots by rising name.
+        """All snapshots by rising name, damaged ones too.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -83,7 +83,7 @@ class SnapshotServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RestoreSnapshot(self, request, context):
-        """A new collection from a snapshot, every byte verified.
+        """A new collection from a snapshot, every byte verified. There is none before the operation is done.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
