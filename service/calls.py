@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from queue import Empty, SimpleQueue
@@ -24,11 +25,13 @@ class Gate:
     """Lets so many requests work at once and so many wait, and so many streams be open; refuses the rest at once."""
 
     def __init__(self, workers: int, queue: int, streams: int):
-        self._free, self._places, self._streams = _tokens(workers), _tokens(workers + queue), _tokens(streams)
+        self._places, self._streams = _tokens(workers + queue), _tokens(streams)
         self._full = f"{queue} requests wait already, the limit (queue); try again later"
         self._crowded = f"{streams} streams are open already, the limit (streams); try again later"
-        self._waiting = 0
-        self._counting = threading.Lock()
+        self._free = workers
+        self._line: deque[SimpleQueue[None]] = deque()
+        """One for each that waits for its turn, the first to come first. While anybody waits, no turn is free."""
+        self._turns = threading.Lock()
 
     def place(self) -> AbstractContextManager[None]:
         """The right to be worked on or to wait for it. Its message is read inside, so that no other is kept in memory.
@@ -45,28 +48,36 @@ class Gate:
     @property
     def waiting(self) -> int:
         """Requests that wait for their turn."""
-        return self._waiting
+        return len(self._line)
 
     def enter(self, wait_s: float | None) -> None:
-        """The turn of one worker. Expired: it did not come in time (None: it may take as long as it will)."""
+        """The turn of one worker, in order of coming. Expired: it did not come in time (None: it may take as long as it will)."""
+        with self._turns:
+            if self._free:
+                self._free -= 1
+                return
+            mine: SimpleQueue[None] = SimpleQueue()
+            self._line.append(mine)
         try:
-            self._free.get_nowait()
+            mine.get(timeout=wait_s and max(0.0, wait_s))
         except Empty:
-            self._wait(wait_s)
+            self._give_up(mine)
+            raise Expired(False, f"the deadline passed while the request waited for {wait_s:.1f} s") from None
 
     def leave(self) -> None:
-        self._free.put(None)
+        """Passes the turn on to whoever has waited longest; a newcomer does not find it free before."""
+        with self._turns:
+            if self._line:
+                self._line.popleft().put(None)
+            else:
+                self._free += 1
 
-    def _wait(self, wait_s: float | None) -> None:
-        with self._counting:
-            self._waiting += 1
-        try:
-            self._free.get(timeout=wait_s and max(0.0, wait_s))
-        except Empty:
-            raise Expired(False, f"the deadline passed while the request waited for {wait_s:.1f} s") from None
-        finally:
-            with self._counting:
-                self._waiting -= 1
+    def _give_up(self, mine: SimpleQueue[None]) -> None:
+        with self._turns:
+            if mine in self._line:
+                self._line.remove(mine)
+                return
+        self.leave()  # the turn had come in that moment
 
 
 def _tokens(count: int) -> SimpleQueue[None]:
