@@ -35,7 +35,7 @@ class Rule:
     names: tuple[str, ...] = ()
     """Fields of its requests that name collections; a key of single collections must reach all of them."""
     everywhere: bool = False
-    """Whether keys of single collections may call it although it names none: it tells nothing of any."""
+    """Whether keys of single collections may call it although it names none: it tells nothing of any, or looks itself (`OperationMethods`)."""
 
 
 # Load balancers have no key, and the answer is one bit.
@@ -45,7 +45,10 @@ REFLECTION = {
     for version in ("v1", "v1alpha")
 }
 _NAMES = ("collection", "alias")
-_EVERYWHERE = {"/plait.v1.SystemService/GetServerInfo"}
+_EVERYWHERE = {
+    "/plait.v1.SystemService/GetServerInfo",
+    *(f"/plait.v1.OperationService/{name}Operation" for name in ("Get", "Watch", "Cancel")),
+}
 # It names the new collection, and a snapshot, which may be of any.
 _BEYOND = {"/plait.v1.SnapshotService/RestoreSnapshot"}
 

@@ -95,7 +95,7 @@ class Operations:
     def get(self, id: str) -> Operation:
         with self._changed:
             if id not in self._known:
-                raise NotFound(f"no operation has the id {id!r}; the server forgets them when it ends")
+                raise _unknown(id)
             return self._known[id]
 
     def list(self, collection: str) -> list[Operation]:
@@ -171,6 +171,10 @@ def start_on(
     return operations.start(kind, name, run, held).message()
 
 
+def _unknown(id: str) -> NotFound:
+    return NotFound(f"no operation has the id {id!r}; the server forgets them when it ends")
+
+
 class OperationMethods:
     own_turns = ("watch_operation",)
 
@@ -178,15 +182,24 @@ class OperationMethods:
         self._operations = operations
 
     def get_operation(self, request: wire.GetOperationRequest, call: Call) -> wire.GetOperationResponse:
-        return wire.GetOperationResponse(operation=self._operations.get(request.id).message())
+        return wire.GetOperationResponse(operation=self._known(request.id, call).message())
 
     def list_operations(self, request: wire.ListOperationsRequest, call: Call) -> wire.ListOperationsResponse:
         found = self._operations.list(request.collection)
         return wire.ListOperationsResponse(operations=[o.message() for o in found])
 
     def cancel_operation(self, request: wire.CancelOperationRequest, call: Call) -> wire.CancelOperationResponse:
+        self._known(request.id, call)
         return wire.CancelOperationResponse(operation=self._operations.cancel(request.id).message())
 
     def watch_operation(self, request: wire.WatchOperationRequest, call: Call) -> Iterator[wire.WatchOperationResponse]:
+        self._known(request.id, call)
         for operation in self._operations.watch(request.id, call):
             yield wire.WatchOperationResponse(operation=operation.message())
+
+    def _known(self, id: str, call: Call) -> Operation:
+        """NotFound: there is none, or the caller's key does not count for the collection that it works on."""
+        operation, key = self._operations.get(id), call.rpc and call.rpc.key
+        if key and not key.reaches(operation.collection):
+            raise _unknown(id)
+        return operation

@@ -17,8 +17,8 @@ class Threads(Executor):
     """As many as were ever needed at once, at most `most`; what finds none free waits in order.
 
     `ThreadPoolExecutor` gives a call to the thread that has been idle longest, so all of them take turns even when two would do.
-    Each that wakes may wait for the core on which it ran last, and finds its caches cold: with two callers on two cores a
-    search took a sixth longer, and a fifth of the cores stayed idle (docs/service.md).
+    Each that wakes may wait for the core on which it ran last: with two callers on two cores there were a sixth fewer searches, and
+    cores stayed idle (`benchmarks/thread_pools.py`).
 
     No process waits for these threads at its end; `shutdown` does.
     """

@@ -27,7 +27,7 @@ RPCS = [m.name for service in services() for m in service.methods]
 LEVEL = {"read": 1, "write": 2, "admin": 3}
 MINE, OTHER = "mine", "other"
 # By hand, as the answer is meant to be: RPCs that a key of one collection may call although they name none ...
-OF_NO_COLLECTION = {"GetServerInfo"}
+OF_NO_COLLECTION = {"GetServerInfo", "GetOperation", "CancelOperation", "WatchOperation"}
 # ... and one that it may not although it does, for the snapshot may be of any collection.
 BEYOND = {"RestoreSnapshot"}
 
@@ -141,6 +141,25 @@ def test_a_key_of_one_collection_counts_there_alone(
         assert code not in ("UNAUTHENTICATED", "PERMISSION_DENIED", "INTERNAL", "UNKNOWN")
     else:
         assert (code, reason) == ("PERMISSION_DENIED", "COLLECTION")
+
+
+def test_a_key_of_one_collection_may_wait_for_its_own_operations(server: Server, tokens: dict[str, Any]) -> None:
+    mine, others, all_ = (
+        Wire(server.target, [("authorization", f"Bearer {tokens[who]}")])
+        for who in ("admin here", "admin elsewhere", "admin")
+    )
+    id = mine("CompactCollection", collection=MINE).operation.id
+    for wire in (mine, all_):
+        assert wire("GetOperation", id=id).operation.id == id
+        assert [*wire("WatchOperation", id=id)][-1].operation.collection == MINE
+    for rpc in ("GetOperation", "CancelOperation"):
+        code, message, _ = others.error(rpc, id=id)
+        assert (code, message) == ("NOT_FOUND", f"no operation has the id {id!r}; the server forgets them when it ends")
+    with pytest.raises(grpc.RpcError) as caught:
+        [*others("WatchOperation", id=id)]
+    assert failure(caught.value)[0] == "NOT_FOUND"
+    for wire in (mine, others, all_):
+        wire.close()
 
 
 def test_an_alias_cannot_lead_out_of_a_collection(server: Server, tokens: dict[str, Any]) -> None:
