@@ -156,7 +156,7 @@ def test_a_key_of_one_collection_may_wait_for_its_own_operations(server: Server,
         code, message, _ = others.error(rpc, id=id)
         assert (code, message) == ("NOT_FOUND", f"no operation has the id {id!r}; the server forgets them when it ends")
     with pytest.raises(grpc.RpcError) as caught:
-        [*others("WatchOperation", id=id)]
+        list(others("WatchOperation", id=id))
     assert failure(caught.value)[0] == "NOT_FOUND"
     for wire in (mine, others, all_):
         wire.close()
