@@ -35,6 +35,8 @@ class Operation:
     id: str
     kind: str
     collection: str
+    asked: str
+    """What its caller named: the collection, or an alias of it."""
     state: int = wire.STATE_WAITING
     done: int = 0
     total: int = 0
@@ -74,14 +76,20 @@ class Operations:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="plait-operation")
 
     def start(
-        self, kind: str, collection: str, work: Callable[[Report], dict[str, Any]], held: ExitStack | None = None
+        self,
+        kind: str,
+        collection: str,
+        work: Callable[[Report], dict[str, Any]],
+        held: ExitStack | None = None,
+        asked: str | None = None,
     ) -> Operation:
         """Overloaded: too many wait already.
 
         Args:
+            asked: what the caller named, where that is not the collection.
             held: what is taken over from the caller once it is started, and let go before anybody hears that it is over.
         """
-        operation = Operation(uuid.uuid4().hex, kind, collection, started=time.time())
+        operation = Operation(uuid.uuid4().hex, kind, collection, asked or collection, started=time.time())
         with self._changed:
             waiting = [o for o in self._known.values() if not o.over]
             if len(waiting) >= _WAITING:
@@ -162,13 +170,13 @@ def start_on(
 ) -> wire.Operation:
     """Starts what works on the collection of this name or alias. Errors: `Collections.use`, `Operations.start`."""
     with collections.use(name) as opened:
-        name = opened.name
+        collection = opened.name
 
     def run(report: Report) -> dict[str, Any]:
-        with collections.use(name) as opened:
+        with collections.use(collection) as opened:
             return work(opened, report)
 
-    return operations.start(kind, name, run, held).message()
+    return operations.start(kind, collection, run, held, name).message()
 
 
 def _unknown(id: str) -> NotFound:
@@ -200,6 +208,6 @@ class OperationMethods:
     def _known(self, id: str, call: Call) -> Operation:
         """NotFound: there is none, or the caller's key does not count for the collection that it works on."""
         operation, key = self._operations.get(id), call.rpc and call.rpc.key
-        if key and not key.reaches(operation.collection):
+        if key and not (key.reaches(operation.collection) or key.reaches(operation.asked)):
             raise _unknown(id)
         return operation

@@ -70,6 +70,7 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         made[level] = keys.create(file, level, level)[1]
         made[f"{level} here"] = keys.create(file, f"{level}-here", level, [MINE])[1]
         made[f"{level} elsewhere"] = keys.create(file, f"{level}-elsewhere", level, [OTHER])[1]
+    made["by alias"] = keys.create(file, "by-alias", "admin", ["mine-by-alias"])[1]
     soon = datetime.now(UTC) + timedelta(days=1)
     key, made["expired"] = keys.create(file, "expired", "admin", expires=soon)
     file.write_text(file.read_text().replace(key.expires.isoformat().replace("+00:00", "Z"), "2020-01-01T00:00:00Z"))  # type: ignore[union-attr]
@@ -144,21 +145,26 @@ def test_a_key_of_one_collection_counts_there_alone(
 
 
 def test_a_key_of_one_collection_may_wait_for_its_own_operations(server: Server, tokens: dict[str, Any]) -> None:
-    mine, others, all_ = (
+    everywhere, mine, _, by_alias = wires = [
         Wire(server.target, [("authorization", f"Bearer {tokens[who]}")])
-        for who in ("admin here", "admin elsewhere", "admin")
-    )
-    id = mine("CompactCollection", collection=MINE).operation.id
-    for wire in (mine, all_):
-        assert wire("GetOperation", id=id).operation.id == id
-        assert [*wire("WatchOperation", id=id)][-1].operation.collection == MINE
-    for rpc in ("GetOperation", "CancelOperation"):
-        code, message, _ = others.error(rpc, id=id)
-        assert (code, message) == ("NOT_FOUND", f"no operation has the id {id!r}; the server forgets them when it ends")
-    with pytest.raises(grpc.RpcError) as caught:
-        list(others("WatchOperation", id=id))
-    assert failure(caught.value)[0] == "NOT_FOUND"
-    for wire in (mine, others, all_):
+        for who in ("admin", "admin here", "admin elsewhere", "by alias")
+    ]
+    everywhere("SetAlias", alias="mine-by-alias", collection=MINE)
+    for starts, named, may in ((mine, MINE, [mine]), (by_alias, "mine-by-alias", [mine, by_alias])):
+        id = starts("CompactCollection", collection=named).operation.id
+        for wire in (everywhere, *may):
+            assert wire("GetOperation", id=id).operation.id == wire("CancelOperation", id=id).operation.id == id
+            assert [*wire("WatchOperation", id=id)][-1].operation.collection == MINE
+        for wire in {*wires} - {everywhere, *may}:
+            for rpc in ("GetOperation", "CancelOperation"):
+                code, message, _ = wire.error(rpc, id=id)
+                said = f"no operation has the id {id!r}; the server forgets them when it ends"
+                assert (code, message) == ("NOT_FOUND", said), "as of one that was never there"
+            with pytest.raises(grpc.RpcError) as caught:
+                list(wire("WatchOperation", id=id))
+            assert failure(caught.value)[0] == "NOT_FOUND"
+    everywhere("SetAlias", alias="mine-by-alias", collection="")
+    for wire in wires:
         wire.close()
 
 
