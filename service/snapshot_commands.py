@@ -35,10 +35,7 @@ def create(
             seq = backup.create_snapshot(collection, target, partial(report, "bytes"))
         else:
             seq = connected(server).create_snapshot(str(collection), str(target), partial(report, "bytes"))
-    if as_json:
-        print_json({"snapshot": str(target), "seq": seq})
-    else:
-        out.print(f"{target}: state {seq}")
+    _made("snapshot", target, seq, as_json)
 
 
 @snapshots.command("list")
@@ -104,10 +101,14 @@ def restore(
             seq = backup.restore_snapshot(snapshot, collection, partial(report, "bytes"))
         else:
             seq = connected(server).restore_snapshot(str(snapshot), str(collection), partial(report, "bytes"))
+    _made("collection", collection, seq, as_json)
+
+
+def _made(kind: str, path: Path, seq: int, as_json: bool) -> None:
     if as_json:
-        print_json({"collection": str(collection), "seq": seq})
+        print_json({kind: str(path), "seq": seq})
     else:
-        out.print(f"{collection}: state {seq}")
+        out.print(f"{path}: state {seq}")
 
 
 def _confirmed(question: str) -> bool:

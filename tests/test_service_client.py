@@ -379,28 +379,3 @@ def test_commands_take_a_server(server: Any, tmp_path: Path) -> None:
     assert run("snapshot delete", answer="y\n") == {"deleted": "shell"}
     assert "'shell'" in run("snapshot delete", "--yes", code=2)
     assert not list(tmp_path.glob("shell"))
-
-
-def test_what_a_checkpoint_runs_in_is_chosen_over_the_wire(tmp_path: Path) -> None:
-    pytest.importorskip("torch", reason="extra encoders is not installed")
-    pytest.importorskip("transformers", reason="extra encoders is not installed")
-    import sparse_checkpoints as tiny
-    from test_coil_collections import coil
-
-    checkpoint = str(coil(tmp_path / "coil"))
-    rows = [{"id": str(i), "text": text} for i, text in enumerate(tiny.TEXTS)]
-    found = {}
-    with serving(tmp_path / "root", encoders=[checkpoint]) as process, plait.connect(process.target) as server:
-        for name, dtype in (("whole", None), ("half", "bfloat16")):
-            options = plait.EncoderOptions(query_length=8, dtype=dtype)
-            with (
-                plait.create(tmp_path / name, encoder=checkpoint, options=options) as here,
-                server.create(name, encoder=checkpoint, options=options) as there,
-            ):
-                assert there.info()["encoder"] == here.info()["encoder"]
-                assert there.info()["encoder"]["options"]["dtype"] == dtype
-                for index in (here, there):
-                    index.upsert(rows)
-                found[name] = plain(there.search("the red planet"))
-                assert found[name] == plain(here.search("the red planet")) != []
-    assert found["whole"] != found["half"]
