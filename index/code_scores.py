@@ -15,8 +15,9 @@ from .segment import Segment
 
 
 def code_ranking(part: Part, query: np.ndarray, k: int, params: SearchParams) -> tuple[Hits, int] | None:
-    """The documents of a segment as its codes rank them for one query (q, dim) float32, and how many of them a search
-    for k scores exactly. Documents that the codes gave no score are not in it.
+    """The documents of a segment as its codes rank them for one query (q, dim) float32, and how many of them, the best, a
+    search for k scores exactly. Every document that could be a candidate is in it: where too few tokens are near the
+    query, the search fills its candidates up with documents of which the lists have seen nothing.
 
     None: the segment has no codes, or so few documents are allowed that all are scored exactly.
     """
@@ -29,11 +30,11 @@ def code_ranking(part: Part, query: np.ndarray, k: int, params: SearchParams) ->
     if isinstance(coded, Flat):
         leaders = max(10 * candidates, documents // 16)
         scores = coded._scan(query, leaders, part.allowed, 1)
-    else:
-        if candidates >= (documents if part.allowed is None else int(part.allowed.sum())):
-            return None
-        scores = _list_scores(coded, query, min(params.nprobe, len(coded.centroids)), part.allowed)
-    return best(part.segment.documents, scores, documents), candidates
+        return best(part.segment.documents, scores, documents), candidates
+    open_ = coded.open_documents(part.allowed)
+    if candidates >= int(open_.sum()):
+        return None
+    return _list_ranking(coded, part, query, min(params.nprobe, len(coded.centroids)), open_), candidates
 
 
 def codec_error(segment: Segment, query: np.ndarray, position: int) -> float | None:
@@ -54,14 +55,17 @@ def codec_error(segment: Segment, query: np.ndarray, position: int) -> float | N
     return float((query @ decoded.T).max(axis=1).sum() - (query @ exact.T).max(axis=1).sum())
 
 
-def _list_scores(coded: Lists, query: np.ndarray, nprobe: int, allowed: np.ndarray | None) -> np.ndarray:
-    """(documents,) float32: what was seen of each, the rest at the floor of its query token; minus infinity: nothing."""
+def _list_ranking(coded: Lists, part: Part, query: np.ndarray, nprobe: int, open_: np.ndarray) -> Hits:
+    """The open documents by what was seen of each, the rest at the floor of its query token; the earlier of equals first."""
     table = pq4.table(coded.codebook, query)
     _, _, floors = coded._probe(query, table, nprobe)
-    gains = coded.gains(query, nprobe, allowed=allowed)
+    gains = coded.gains(query, nprobe, allowed=part.allowed)
     unseen = float(table.tops.sum()) - float(floors.sum()) * table.scale
-    open_ = gains > 0 if allowed is None else (gains > 0) & allowed
-    return np.where(open_, gains * np.float32(table.scale) + np.float32(unseen), -np.inf).astype(np.float32)
+    places = np.flatnonzero(open_)
+    # By the whole numbers that the search compares: as float32 scores, different gains could tie.
+    places = places[np.argsort(-gains[places].astype(np.int64), kind="stable")]
+    scores = gains[places] * np.float32(table.scale) + np.float32(unseen)
+    return Hits(part.segment.documents[places], scores.astype(np.float32))
 
 
 def _loaded(segment: Segment) -> Flat | Lists | None:

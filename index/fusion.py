@@ -8,6 +8,7 @@ others, for a lower score would say that it was looked at.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,9 +20,20 @@ Blind = Sequence[np.ndarray]
 NORMALISE = ("minmax", "none", "zscore")
 
 
+@dataclass(frozen=True, eq=False)
+class Fused:
+    """One ranking made of several, and what each of them added to it."""
+
+    hits: Hits
+    docs: np.ndarray
+    """(n,) int64 rising document numbers: all that some ranking holds."""
+    contributions: np.ndarray
+    """(rankings, n) float64: what each ranking adds to the score of each document. A column sums to the score."""
+
+
 def rrf(
     rankings: Sequence[Hits], k: float = 60, weights: Sequence[float] | None = None, blind: Blind | None = None
-) -> Hits:
+) -> Fused:
     """Reciprocal rank fusion: score(d) = sum_r w_r / (k + rank_r(d)), over the rankings that hold d; ranks from 1.
 
     Cormack, Clarke, Buettcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning methods",
@@ -46,7 +58,7 @@ def weighted(
     weights: Sequence[float] | None = None,
     normalise: str = "minmax",
     blind: Blind | None = None,
-) -> Hits:
+) -> Fused:
     """A weighted sum of scores: score(d) = sum_r w_r n_r(d), with n_r a ranking's scores made comparable.
 
     `minmax`: (s - min) / (max - min) over the ranking's hits; all 1 where they are equal. `zscore`: (s - mean) / standard
@@ -83,20 +95,20 @@ def _sum(
     lacking: Sequence[float],
     weights: Sequence[float] | None,
     blind: Blind | None,
-) -> Hits:
+) -> Fused:
     factors = [1.0] * len(rankings) if weights is None else list(weights)
     if len(factors) != len(rankings) or not np.isfinite(factors).all():
         raise InvalidArgument(f"weights are {factors} for {len(rankings)} rankings; give one finite number for each")
     docs = np.unique(np.concatenate([np.zeros(0, np.int64), *(r.docs for r in rankings)]))
-    total, seen, whole = np.zeros(len(docs)), np.zeros(len(docs)), 0.0
+    shares, seen, whole = np.zeros((len(rankings), len(docs))), np.zeros(len(docs)), 0.0
     for r, (ranking, value, rest, factor) in enumerate(zip(rankings, values, lacking, factors, strict=True)):
         column = np.full(len(docs), rest)
         column[np.searchsorted(docs, ranking.docs)] = value
         sees = np.ones(len(docs), bool) if blind is None else ~np.isin(docs, blind[r])
-        total += factor * column * sees
+        shares[r] = factor * column * sees
         seen += abs(factor) * sees
         whole += abs(factor)
     # Exactly 1 for a document that every ranking sees.
-    total *= np.divide(whole, seen, out=np.ones(len(docs)), where=seen > 0)
+    shares *= np.divide(whole, seen, out=np.ones(len(docs)), where=seen > 0)
     # Rounded first: what differs only by the order of summation ties.
-    return best(docs, total.astype(np.float32), len(docs))
+    return Fused(best(docs, shares.sum(axis=0).astype(np.float32), len(docs)), docs, shares)

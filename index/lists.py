@@ -108,13 +108,17 @@ class Lists:
             raise InvalidArgument(f"k is {k}, candidates {candidates}; they must rise from 1")
         if nprobe < 1 or threads < 1:
             raise InvalidArgument(f"nprobe is {nprobe}, threads {threads}; each must be at least 1")
-        open_ = self._filled if allowed is None else self._filled & allowed
+        open_ = self.open_documents(allowed)
         if candidates < len(open_):
             gains = self.gains(query, nprobe, allowed=allowed, threads=threads)
             chosen = kernels.greatest(gains, candidates, open=open_)
         else:
             chosen = np.flatnonzero(open_)
         return rerank(self.codec, self.records, self.offsets, chosen, query, k, threads=threads)
+
+    def open_documents(self, allowed: np.ndarray | None) -> np.ndarray:
+        """(documents,) bool: has tokens and is allowed. Only these can be candidates, whatever the lists say of them."""
+        return self._filled if allowed is None else self._filled & allowed
 
     def gains(
         self, query: np.ndarray, nprobe: int, *, allowed: np.ndarray | None = None, threads: int = 1

@@ -16,7 +16,7 @@ from ..index.tokens import Role, Tokens
 from .beta import late_match
 from .corpus import document_text
 from .routes import Queries, Route, check_named, terms_of, vectors_of
-from .stages import Stage, stages
+from .stages import LaneShare, Stage, verdict, way_of
 from .term_side import TermSide
 
 
@@ -59,7 +59,9 @@ class Explanation:
 
     id: str
     score: float
+    """What the search gives the document. Of a hybrid search: the sum of the contributions of its `lanes`, 0 where none has it."""
     matches: list[Match]
+    """The token pairs. Their contributions sum to the score by tokens, which is the whole score unless lanes are fused."""
     text: str
     """The document's text, which the spans index into; empty when it was added as token vectors."""
     terms: list[TermContribution] = field(default_factory=list)
@@ -72,9 +74,16 @@ class Explanation:
     """Where a search was named (`k`): the way of the document through it."""
     field_scores: dict[str, float] = field(default_factory=dict)
     """By term field: the sum of its terms' contributions."""
+    lanes: list[LaneShare] = field(default_factory=list)
+    """`hybrid`: what each lane adds to the score."""
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: the rank at which the search returns the document, or why it does not. Empty where no k was named."""
+        return verdict(self.stages)
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "verdict": self.verdict}
 
 
 def explained(
@@ -105,7 +114,13 @@ def explained(
     if whole:
         (product,) = snapshot.score_vectors(vectors_of(queries)[0], [document.number]).tolist()
         why = with_vector(why, product, added=route.mode != "hybrid")
-    return why if k is None else replace(why, stages=stages(snapshot, route, queries, document.number, k))
+    if k is None and route.mode != "hybrid":
+        return why
+    # Which ranks the lanes give to the fusion depends on k only where it exceeds their depth.
+    way = way_of(snapshot, route, queries, document.number, k or 1)
+    if route.mode == "hybrid":
+        why = replace(why, score=way.fused_score or 0.0, lanes=way.lanes)
+    return why if k is None else replace(why, stages=way.stages)
 
 
 def explanation(id: str, query: Tokens, query_text: str, alignment: Alignment, text: str) -> Explanation:

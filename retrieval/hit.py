@@ -2,34 +2,62 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import Any, Protocol
 
+from ..index.errors import FailedPrecondition
 from ..index.tokens import Tokens
 from .explanation import Explanation
-from .routes import Queries
+from .routes import Queries, Route
+
+_DEPTH = Route.depth
 
 
 class Explains(Protocol):
     """Where a hit came from: a collection here, or on a server."""
 
-    def explain(self, query: str | Tokens | Queries, id: str, **search: Any) -> Explanation: ...
+    def explain(self, query: str | Tokens | Queries, id: str, k: int | None = None, **search: Any) -> Explanation: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """The search that a hit came from: what it takes to explain the hit."""
+
+    index: Explains
+    query: str | Queries
+    k: int
+    search: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A retrieved document."""
+    """A retrieved document. It can be pickled and copied; a copy from another process cannot be explained."""
 
     id: str
     score: float
     payload: dict[str, Any]
-    _from: Explains
-    _query: str | Queries
-    _search: dict[str, Any]
+    _origin: InitVar[Origin | None] = None
+
+    def __post_init__(self, _origin: Origin | None) -> None:
+        object.__setattr__(self, "_origin", _origin)
+
+    def __reduce__(self) -> tuple[type[Hit], tuple[str, float, dict[str, Any]]]:
+        return Hit, (self.id, self.score, self.payload)
 
     def explain(self) -> Explanation:
-        """The token pairs that make up the score."""
-        return self._from.explain(self._query, self.id, **self._search)
+        """The token pairs, terms and lanes that make up the score.
+
+        Raises:
+            FailedPrecondition: the hit was pickled, so that it no longer knows its collection.
+        """
+        origin: Origin | None = vars(self)["_origin"]
+        if origin is None:
+            raise FailedPrecondition(
+                f"the hit {self.id!r} is a copy that does not know its collection; call explain(query, {self.id!r}) there"
+            )
+        # A search deeper than the lanes of a hybrid fuses other scores than one for fewer documents.
+        deeper = origin.k if origin.k > (origin.search.get("depth") or _DEPTH) else None
+        return origin.index.explain(origin.query, self.id, deeper, **origin.search)
 
     def as_json(self) -> dict[str, Any]:
         return {"id": self.id, "score": self.score, "payload": self.payload}

@@ -28,7 +28,7 @@ from .encoder import EMBEDDED, EncoderOptions, load_encoder
 from .encoding import SAMPLE, Encoding
 from .explanation import Explanation, explained
 from .freshness import Pending, at_once
-from .hit import Hit
+from .hit import Hit, Origin
 from .recipe import parse as parse_recipe
 from .routes import Queries, Route, as_filter, find, route_of, terms_of
 from .sides import Batch, batches, of_queries
@@ -325,8 +325,9 @@ class Retriever:
         with self.collection.snapshot() as snapshot:
             for i, hits in enumerate(find(snapshot, route, queries, k)):
                 one = texts[i] if texts is not None else queries.one(i)
+                origin = Origin(self, one, k, search)
                 pairs = zip(snapshot.documents(hits.docs), hits.scores, strict=True)
-                found.append([Hit(d.id, float(s), d.payload, self, one, search) for d, s in pairs])
+                found.append([Hit(d.id, float(s), d.payload, origin) for d, s in pairs])
         return found[0] if isinstance(query, str) else found
 
     def explain(self, query: str | Tokens | Queries, id: str, k: int | None = None, **search: Any) -> Explanation:

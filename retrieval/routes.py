@@ -12,7 +12,7 @@ from ..index.bm25 import Bm25
 from ..index.collection import Collection
 from ..index.errors import InvalidArgument
 from ..index.filters import Filter, parse
-from ..index.fusion import rrf, weighted
+from ..index.fusion import Fused, rrf, weighted
 from ..index.hits import Hits, best
 from ..index.representations import Schema
 from ..index.scoring import Scoring, SearchParams, TermParams
@@ -223,7 +223,7 @@ def find(snapshot: Snapshot, route: Route, queries: Queries, k: int) -> list[Hit
     check_named(route, queries)
     if route.mode == "hybrid":
         found = [by_lane(snapshot, route, lane, queries, max(k, route.depth)) for lane in route.lanes]
-        joined = [fused(snapshot, route, rankings) for rankings in zip(*found, strict=True)]
+        joined = [fused(snapshot, route, rankings).hits for rankings in zip(*found, strict=True)]
         return [Hits(hits.docs[:k], hits.scores[:k]) for hits in joined]
     if route.mode == "rerank":
         found = by_lane(snapshot, route, route.field, queries, max(k, route.depth))
@@ -245,7 +245,8 @@ def rescored(snapshot: Snapshot, route: Route, query: Queries, docs: np.ndarray)
     return snapshot.score_terms(terms, docs, route.bm25.get(route.scorer), route.scorer)
 
 
-def fused(snapshot: Snapshot, route: Route, rankings: Sequence[Hits]) -> Hits:
+def fused(snapshot: Snapshot, route: Route, rankings: Sequence[Hits]) -> Fused:
+    """The rankings of the lanes as one, and what each lane adds to a document's score."""
     docs = np.unique(np.concatenate([ranking.docs for ranking in rankings]))
     waiting = docs[snapshot.view.pending_among(docs)]
     blind = [waiting if lane in route.late else waiting[:0] for lane in route.lanes]

@@ -1,8 +1,9 @@
-"""The way of one document through a search: its rank at every stage, and where it fell out, by how much."""
+"""The way of one document through a search: its rank at every stage, where it fell out, and by how much."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from ..index.snapshot import Snapshot
 from .routes import Queries, Route, by_lane, fused, rescored, tokens_of
 
 _DEEP = 10_000
-"""Ranks that are told; below, only whether a document passed."""
+"""Ranks that are reported; below, only whether a document passed."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,43 @@ class Stage:
     """The score of the last that passed: what a document that fell out lacks is the difference."""
     codec_error: float | None = None
     """`codes`: MaxSim over what the document's codes stand for, less the exact one."""
+    alternative: bool = False
+    """`hybrid`: a step of one lane of several. A document needs one lane that finds it, so it may fall out here and be a hit."""
 
 
-def stages(snapshot: Snapshot, route: Route, query: Queries, number: int, k: int) -> list[Stage]:
-    """Every stage that the document comes to in a search for the k best; it is a hit if it passes all of them."""
+@dataclass(frozen=True)
+class LaneShare:
+    """What one lane of a hybrid search adds to the score of a document. The contributions of all lanes sum to the score."""
+
+    lane: str
+    """`tokens`, `vector` or a term field."""
+    rank: int | None
+    """From 1, among the documents that the lane gives to the fusion; None: it does not give this one."""
+    score: float | None
+    """The lane's own score; None where the lane does not give the document."""
+    weight: float
+    """What the search lets the lane count."""
+    contribution: float
+
+
+@dataclass(frozen=True)
+class Way:
+    """One document's way through one search."""
+
+    stages: list[Stage]
+    """Every stage that the document comes to."""
+    lanes: list[LaneShare] = field(default_factory=list)
+    """`hybrid`: what each lane adds to the score; empty otherwise, and where a filter leaves the document out."""
+
+    @property
+    def fused_score(self) -> float | None:
+        """`hybrid`: the score after fusion; None otherwise."""
+        last = self.stages[-1] if self.stages else None
+        return last.score if last is not None and last.name == "fusion" else None
+
+
+def way_of(snapshot: Snapshot, route: Route, query: Queries, number: int, k: int) -> Way:
+    """The way of document `number` through a search for the k best. It costs as much as that search."""
     found: list[Stage] = []
     if route.filter is not None:
         passed = any(
@@ -47,36 +81,83 @@ def stages(snapshot: Snapshot, route: Route, query: Queries, number: int, k: int
         )
         found.append(Stage("filter", passed))
         if not passed:
-            return found
+            return Way(found)
     depth = max(k, route.depth) if route.mode in ("hybrid", "rerank") else k
     rankings = []
     for lane in route.finding:
         if lane == "tokens":
             ranking, codes = _by_tokens(snapshot, route, query, number, depth)
-            found += codes
             own = _own_score(snapshot, route, query, number)
         else:
+            codes = []
             (ranking,), own = by_lane(snapshot, route, lane, query, _deep(snapshot, route, lane, depth)), None
         rankings.append(Hits(ranking.docs[:depth], ranking.scores[:depth]))
-        found.append(_placed(lane, ranking, number, depth, own))
+        steps = [*codes, _placed(lane, ranking, number, depth, own)]
+        found += [replace(step, alternative=route.mode == "hybrid") for step in steps]
     if route.mode == "rerank" and found[-1].passed:
         docs = rankings[0].docs
         reranked = best(docs, rescored(snapshot, route, query, docs), len(docs))
         found.append(_placed("rerank", reranked, number, k))
-    if route.mode == "hybrid":
-        found.append(_placed("fusion", fused(snapshot, route, rankings), number, k))
-    return found
+    if route.mode != "hybrid":
+        return Way(found)
+    joined = fused(snapshot, route, rankings)
+    found.append(_placed("fusion", joined.hits, number, k))
+    at = np.flatnonzero(joined.docs == number)
+    added = joined.contributions[:, at[0]] if len(at) else np.zeros(len(rankings))
+    weights = route.weights or (1.0,) * len(rankings)
+    shares = [
+        _share(lane, ranking, number, float(weight), float(contribution))
+        for lane, ranking, weight, contribution in zip(route.lanes, rankings, weights, added, strict=True)
+    ]
+    return Way(found, shares)
+
+
+def returned(way: Sequence[Stage]) -> bool:
+    """Whether the search returns the document: it passes every stage that is no alternative."""
+    return bool(way) and all(stage.passed for stage in way if not stage.alternative)
+
+
+def verdict(way: Sequence[Stage]) -> str:
+    """One sentence: at which rank the search returns the document, or which stage left it out, and by how much."""
+    if not way:
+        return ""
+    if returned(way):
+        last = way[-1]
+        return f"Returned at rank {last.rank} of the best {last.limit}."
+    lost = next(stage for stage in way if not stage.passed and not stage.alternative)
+    return f"Not returned: {_reason(lost, way)}."
+
+
+def _reason(lost: Stage, way: Sequence[Stage]) -> str:
+    if lost.name == "filter":
+        return "the document does not satisfy the filter"
+    if lost.name == "fusion" and lost.rank is None:
+        depth = max(stage.limit or 0 for stage in way if stage.alternative and stage.name != "codes")
+        return f"no lane has it among its best {depth:,}; a larger depth may find it"
+    scored = "" if lost.score is None else f" with the score {lost.score:.4f}"
+    if lost.rank is None:
+        where = f"the search by {lost.name} does not find it{scored}"
+        return f"{where}; {lost.limit:,} pass{_needed(lost)}"
+    by = "the codes of its segment" if lost.name == "codes" else lost.name
+    reason = f"by {by} it has rank {lost.rank:,}{scored}, and {lost.limit:,} pass{_needed(lost)}"
+    return reason + ("; more candidates, or a larger nprobe, would keep it" if lost.name == "codes" else "")
+
+
+def _needed(lost: Stage) -> str:
+    return "" if lost.cutoff is None else f" (the last of them has {lost.cutoff:.4f})"
+
+
+def _share(lane: str, ranking: Hits, number: int, weight: float, contribution: float) -> LaneShare:
+    at = np.flatnonzero(ranking.docs == number)
+    if not len(at):
+        return LaneShare(lane, None, None, weight, contribution)
+    return LaneShare(lane, int(at[0]) + 1, float(ranking.scores[at[0]]), weight, contribution)
 
 
 def _deep(snapshot: Snapshot, route: Route, lane: str, depth: int) -> int:
-    """How many ranks can be told without another choice of candidates."""
+    """How many ranks can be reported without another choice of candidates."""
     chosen = lane in route.sides[1] and route.term_params != TermParams()
     return depth if chosen else max(depth, min(_DEEP, snapshot.view.count()))
-
-
-def returned(way: list[Stage]) -> bool:
-    """Whether the search returns the document; of a hybrid search its fusion alone decides."""
-    return bool(way) and (way[-1].passed if way[-1].name == "fusion" else all(stage.passed for stage in way))
 
 
 def _by_tokens(snapshot: Snapshot, route: Route, queries: Queries, number: int, depth: int) -> tuple[Hits, list[Stage]]:

@@ -18,7 +18,6 @@ from ..index.calibration import Calibration
 from ..index.stores import Progress as Report
 from ..retrieval.explanation import Explanation, TermContribution
 from ..retrieval.hit import Hit
-from ..retrieval.stages import Stage
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -159,18 +158,42 @@ def show_explanation(why: Explanation) -> None:
         _show_matches(why, colours)
     for field, score in why.field_scores.items():
         _show_terms([term for term in why.terms if term.field == field], field, score)
+    if why.lanes:
+        _show_lanes(why)
 
 
-def show_stages(way: Sequence[Stage]) -> None:
-    """One line a stage: what it made of the document, and what the last that passed had."""
+def show_stages(why: Explanation) -> None:
+    """The verdict, then one line a stage: how it ranks the document, how many pass, and the score of the last of those."""
+    out.print(Text(why.verdict, "bold"))
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("stage", "", "rank", "of", "score", "last to pass", "codec error"):
+    coded = any(stage.codec_error is not None for stage in why.stages)
+    for name in (
+        "stage",
+        "",
+        "rank",
+        "places",
+        "score",
+        "last score to pass",
+        *(("error of its codes",) if coded else ()),
+    ):
         table.add_column(name, justify="left" if name in ("stage", "") else "right")
-    for stage in way:
-        numbers = [stage.score, stage.cutoff, stage.codec_error]
+    for stage in why.stages:
+        numbers = [stage.score, stage.cutoff, *([stage.codec_error] if coded else [])]
         shown = ["" if n is None else f"{n:.4f}" for n in numbers]
         counts = ["" if n is None else f"{n:,}" for n in (stage.rank, stage.limit)]
         table.add_row(stage.name, "passed" if stage.passed else "fell out", *counts, *shown)
+    out.print(table)
+
+
+def _show_lanes(why: Explanation) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("lane", "rank", "score", "weight", "contribution"):
+        table.add_column(name, justify="left" if name == "lane" else "right")
+    for lane in why.lanes:
+        rank = "not found" if lane.rank is None else f"{lane.rank:,}"
+        score = "" if lane.score is None else f"{lane.score:.4f}"
+        table.add_row(lane.lane, rank, score, f"{lane.weight:g}", f"{lane.contribution:.4f}")
+    table.add_row(Text("score after fusion", "bold"), "", "", "", Text(f"{why.score:.4f}", "bold"))
     out.print(table)
 
 
@@ -184,7 +207,10 @@ def _show_matches(why: Explanation, colours: dict[tuple[int, int], str]) -> None
         table.add_row(
             Text(match.query.text, colour), Text(met, colour), f"{match.similarity:.4f}", f"{match.contribution:.4f}"
         )
-    table.add_row("", "", Text("score", "bold"), Text(f"{why.score:.4f}", "bold"))
+    # Of a hybrid search the token pairs explain their lane; the lanes explain the score.
+    total = float(sum(match.contribution for match in why.matches)) if why.lanes else why.score
+    name = "score by tokens" if why.lanes else "score"
+    table.add_row("", "", Text(name, "bold"), Text(f"{total:.4f}", "bold"))
     out.print(table)
 
 

@@ -69,4 +69,4 @@ def explain(
         return
     show_explanation(why)
     out.print()
-    show_stages(why.stages)
+    show_stages(why)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..retrieval.explanation import Explanation, Match, TermContribution, Token
-from ..retrieval.stages import Stage
+from ..retrieval.stages import LaneShare, Stage
 from .wire import explanation_pb2 as wire
 
 _TOLD = ("rank", "score", "limit", "cutoff", "codec_error")
@@ -25,6 +25,9 @@ def write_explanation(why: Explanation, into: wire.Explanation) -> None:
     into.field_scores.update(why.field_scores)
     for stage in why.stages:
         into.stages.add(**vars(stage))
+    for lane in why.lanes:
+        into.lanes.add(**vars(lane))
+    into.verdict = why.verdict
 
 
 def read_explanation(why: wire.Explanation) -> Explanation:
@@ -40,8 +43,9 @@ def read_explanation(why: wire.Explanation) -> Explanation:
     terms = [TermContribution(t.term, t.query_weight, t.document_weight, t.contribution, t.field) for t in why.terms]
     score = why.terms_score if why.HasField("terms_score") else None
     product = why.vector_score if why.HasField("vector_score") else None
-    stages = list(map(_read_stage, why.stages))
-    return Explanation(why.id, why.score, matches, why.text, terms, score, product, stages, dict(why.field_scores))
+    stages, fields = list(map(_read_stage, why.stages)), dict(why.field_scores)
+    lanes = list(map(_read_lane, why.lanes))
+    return Explanation(why.id, why.score, matches, why.text, terms, score, product, stages, fields, lanes)
 
 
 def _write_token(token: Token, into: wire.Token) -> None:
@@ -56,4 +60,9 @@ def _read_token(token: wire.Token) -> Token:
 
 def _read_stage(stage: wire.Stage) -> Stage:
     told = {name: getattr(stage, name) for name in _TOLD if stage.HasField(name)}
-    return Stage(stage.name, stage.passed, **told)
+    return Stage(stage.name, stage.passed, alternative=stage.alternative, **told)
+
+
+def _read_lane(lane: wire.LaneShare) -> LaneShare:
+    rank = lane.rank if lane.HasField("rank") else None
+    return LaneShare(lane.lane, rank, lane.score if lane.HasField("score") else None, lane.weight, lane.contribution)

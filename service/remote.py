@@ -15,7 +15,7 @@ from ..index.live import Written
 from ..index.tokens import Tokens
 from ..retrieval.corpus import checked, given_vectors
 from ..retrieval.explanation import Explanation
-from ..retrieval.hit import Hit
+from ..retrieval.hit import Hit, Origin
 from ..retrieval.routes import Queries, as_filter
 from .explanations import read_explanation
 from .limits import Limits
@@ -87,14 +87,16 @@ class Remote:
         if len(batch) == 1:
             ((one, query),) = batch
             answer = self._channel.call(self._search.Search, search_pb2.SearchRequest(query=query, **same))
-            yield [Hit(h.id, h.score, read_payload(h.payload), self, one, search) for h in answer.hits]
+            origin = Origin(self, one, k, search)
+            yield [Hit(h.id, h.score, read_payload(h.payload), origin) for h in answer.hits]
             return
         request = search_pb2.BatchSearchRequest(queries=[query for _, query in batch], payload=True, **same)
         answer = self._channel.call(self._search.BatchSearch, request)
         rows = zip(answer.ids, np.frombuffer(answer.scores, "<f4").tolist(), answer.payloads, strict=True)
         for (one, _), count in zip(batch, answer.counts, strict=True):
             some = [next(rows) for _ in range(count)]
-            yield [Hit(id, score, read_payload(payload), self, one, search) for id, score, payload in some]
+            origin = Origin(self, one, k, search)
+            yield [Hit(id, score, read_payload(payload), origin) for id, score, payload in some]
 
     def explain(self, query: str | Tokens | Queries, id: str, k: int | None = None, **search: Any) -> Explanation:
         ((_, asked),) = _queries([query] if isinstance(query, str) else query)
@@ -122,7 +124,8 @@ class Remote:
             if scorer == "vector"
             else {"field": scorer}
         )
-        return [Hit(h.id, h.score, read_payload(h.payload), self, one, named) for h in answer.hits]
+        origin = Origin(self, one, len(ids), named)
+        return [Hit(h.id, h.score, read_payload(h.payload), origin) for h in answer.hits]
 
     def encode(self, texts: Sequence[str], **search: Any) -> Queries:
         parts = []

@@ -150,7 +150,7 @@ def test_a_text_takes_every_route(both: plait.Retriever) -> None:
             [snapshot.search(ready.tokens, 9)[0], snapshot.search_terms(terms_of(ready, "terms"), 9, bm25=Bm25())[0]],
             60,
             [1, 1],
-        )
+        ).hits
         expected = [d.id for d in snapshot.documents(fused.docs)]
     hybrid = both.search(query, 4, mode="hybrid")
     assert [h.id for h in hybrid] == expected and [h.score for h in hybrid] == fused.scores.tolist()
@@ -160,7 +160,7 @@ def test_a_text_takes_every_route(both: plait.Retriever) -> None:
             snapshot.search_terms(terms_of(ready, "terms"), 9, bm25=Bm25())[0],
         ]
         for normalise in ("minmax", "zscore", "none"):
-            summed = weighted(sides, (1, 0.5), normalise)
+            summed = weighted(sides, (1, 0.5), normalise).hits
             found = both.search(query, 4, mode="hybrid", fusion="weighted", normalise=normalise, weights=(1, 0.5))
             assert [h.id for h in found] == [d.id for d in snapshot.documents(summed.docs)]
             assert [h.score for h in found] == summed.scores.tolist()
@@ -179,7 +179,12 @@ def test_a_text_takes_every_route(both: plait.Retriever) -> None:
 def test_an_explanation_has_both_sides(both: plait.Retriever) -> None:
     hit = both.search("moon and yeast", 4, mode="hybrid")[0]
     why = hit.explain()
-    assert why.matches and why.score == pytest.approx(sum(m.contribution for m in why.matches), rel=1e-5)
+    assert why.matches and why.score == hit.score == pytest.approx(
+        sum(lane.contribution for lane in why.lanes), rel=1e-6
+    )
+    assert [lane.lane for lane in why.lanes] == ["tokens", "terms"] and all(lane.rank for lane in why.lanes)
+    tokens = why.lanes[0].score
+    assert tokens == pytest.approx(sum(m.contribution for m in why.matches), rel=1e-5)
     assert why.terms_score == pytest.approx(sum(t.contribution for t in why.terms), rel=1e-5)
     assert {t.term for t in why.terms} <= {"moon", "yeast"} and why.terms
     alone = both.explain("moon and yeast", "moon", mode="terms")

@@ -174,7 +174,7 @@ def test_lanes_are_fused_by_name_with_their_weights(tmp_path: Path, fusion: str)
                     knobs = Bm25() if name == "bm25" else None
                     (rankings[name],) = snapshot.search_terms(one, 100, bm25=knobs, field=name)
             ordered = [rankings[name] for name in lanes]
-            wanted = rrf(ordered, 60, weights) if fusion == "rrf" else weighted(ordered, weights)
+            wanted = (rrf(ordered, 60, weights) if fusion == "rrf" else weighted(ordered, weights)).hits
             truth = {d.id: float(s) for d, s in zip(snapshot.documents(wanted.docs), wanted.scores, strict=True)}
         found = index.search(QUERY, lanes=lanes, weights=weights, fusion=fusion)
         assert scores(found) == pytest.approx(truth) and [h.id for h in found] == list(truth)

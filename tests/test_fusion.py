@@ -28,7 +28,7 @@ def test_reciprocal_ranks(scores: list[dict[int, int]], k: int, weigh: bool) -> 
     for own, weight in zip(scores, weights, strict=True):
         for rank, doc in enumerate(sorted(own, key=lambda d: (-own[d], d)), 1):
             wanted[doc] = wanted.get(doc, 0) + weight / (k + rank)
-    assert_ranked(rrf([hits(s) for s in scores], k, weights if weigh else None), wanted)
+    assert_ranked(rrf([hits(s) for s in scores], k, weights if weigh else None).hits, wanted)
 
 
 def normal(scores: dict[int, int], how: str) -> tuple[dict[int, float], float]:
@@ -52,7 +52,7 @@ def test_weighted_sums(scores: list[dict[int, int]], how: str) -> None:
     tables = [normal(s, how) for s in scores]
     docs = {d for s in scores for d in s}
     wanted = {d: sum(w * t.get(d, rest) for w, (t, rest) in zip(weights, tables, strict=True)) for d in docs}
-    assert_ranked(weighted([hits(s) for s in scores], weights, how), wanted)
+    assert_ranked(weighted([hits(s) for s in scores], weights, how).hits, wanted)
 
 
 @given(RANKINGS, st.sampled_from(["minmax", "zscore", "none"]), st.sets(st.integers(0, 9)), st.integers(0, 15))
@@ -72,14 +72,14 @@ def test_where_a_ranking_is_blind_a_document_counts_as_in_the_others(
         ranks = {r: place.index(doc) + 1 for r, place in places.items() if doc in place}
         ranked[doc] = sum(weights[r] / (60 + rank) for r, rank in ranks.items()) / share
     lists, unseen = [hits(s) for s in scores], [np.array([*some], np.int64) for some in blind]
-    assert_ranked(weighted(lists, weights, how, unseen), wanted)
-    assert_ranked(rrf(lists, 60, weights, unseen), ranked)
+    assert_ranked(weighted(lists, weights, how, unseen).hits, wanted)
+    assert_ranked(rrf(lists, 60, weights, unseen).hits, ranked)
 
 
 def test_the_order_of_rankings_breaks_no_tie() -> None:
     """Documents that stand on the same ranks, in whichever rankings, tie; the lower number comes first."""
     lists = [Hits(np.array(docs), np.array([3, 2, 1], np.float32)) for docs in ([5, 1, 3], [1, 3, 5], [3, 5, 1])]
-    assert rrf(lists).docs.tolist() == [1, 3, 5] and len(set(rrf(lists).scores.tolist())) == 1
+    assert rrf(lists).hits.docs.tolist() == [1, 3, 5] and len(set(rrf(lists).hits.scores.tolist())) == 1
 
 
 def test_wrong_arguments_are_named() -> None:

@@ -17,7 +17,7 @@ from plait.index.kernels import widen
 from plait.index.tokens import Tokens, from_vectors
 from plait.retrieval.retriever import Retriever
 from plait.retrieval.routes import Queries, by_lane, find
-from plait.retrieval.stages import Stage, returned, stages
+from plait.retrieval.stages import Stage, returned, way_of
 
 DIM, DOCUMENTS, K = 16, 90, 3
 
@@ -225,10 +225,10 @@ def test_ways_by_every_lane_and_fusion_end_where_the_search_says(
         (deep,) = find(snapshot, replace(route, depth=COUNT), asked, COUNT)
         numbers = {d.id: d.number for d in snapshot.documents(snapshot.search_vectors(_whole(asked), COUNT)[0].docs)}
         assert len(numbers) == COUNT and len(hits) == K
-        found = {number: stages(snapshot, route, asked, number, K) for number in numbers.values()}
-    way_of = {tuple(stage.name for stage in way) for way in found.values()}
+        found = {number: way_of(snapshot, route, asked, number, K).stages for number in numbers.values()}
+    ways_taken = {tuple(stage.name for stage in way) for way in found.values()}
     longest = tuple(names.split())
-    assert longest in way_of and all(way == longest[: len(way)] for way in way_of)
+    assert longest in ways_taken and all(way == longest[: len(way)] for way in ways_taken)
     assert {number for number, way in found.items() if returned(way)} == set(hits.docs.tolist())
     for rank, (number, score) in enumerate(zip(hits.docs.tolist(), hits.scores.tolist(), strict=True), 1):
         last = found[number][-1]

@@ -49,7 +49,7 @@ class TermContribution(_message.Message):
     def __init__(self, term: _Optional[str] = ..., query_weight: _Optional[float] = ..., document_weight: _Optional[float] = ..., contribution: _Optional[float] = ..., field: _Optional[str] = ...) -> None: ...
 
 class Stage(_message.Message):
-    __slots__ = ("name", "rank", "score", "limit", "cutoff", "passed", "codec_error")
+    __slots__ = ("name", "rank", "score", "limit", "cutoff", "passed", "codec_error", "alternative")
     NAME_FIELD_NUMBER: _ClassVar[int]
     RANK_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
@@ -57,6 +57,7 @@ class Stage(_message.Message):
     CUTOFF_FIELD_NUMBER: _ClassVar[int]
     PASSED_FIELD_NUMBER: _ClassVar[int]
     CODEC_ERROR_FIELD_NUMBER: _ClassVar[int]
+    ALTERNATIVE_FIELD_NUMBER: _ClassVar[int]
     name: str
     rank: int
     score: float
@@ -64,10 +65,25 @@ class Stage(_message.Message):
     cutoff: float
     passed: bool
     codec_error: float
-    def __init__(self, name: _Optional[str] = ..., rank: _Optional[int] = ..., score: _Optional[float] = ..., limit: _Optional[int] = ..., cutoff: _Optional[float] = ..., passed: _Optional[bool] = ..., codec_error: _Optional[float] = ...) -> None: ...
+    alternative: bool
+    def __init__(self, name: _Optional[str] = ..., rank: _Optional[int] = ..., score: _Optional[float] = ..., limit: _Optional[int] = ..., cutoff: _Optional[float] = ..., passed: _Optional[bool] = ..., codec_error: _Optional[float] = ..., alternative: _Optional[bool] = ...) -> None: ...
+
+class LaneShare(_message.Message):
+    __slots__ = ("lane", "rank", "score", "weight", "contribution")
+    LANE_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTION_FIELD_NUMBER: _ClassVar[int]
+    lane: str
+    rank: int
+    score: float
+    weight: float
+    contribution: float
+    def __init__(self, lane: _Optional[str] = ..., rank: _Optional[int] = ..., score: _Optional[float] = ..., weight: _Optional[float] = ..., contribution: _Optional[float] = ...) -> None: ...
 
 class Explanation(_message.Message):
-    __slots__ = ("id", "score", "matches", "text", "terms", "terms_score", "stages", "vector_score", "field_scores")
+    __slots__ = ("id", "score", "matches", "text", "terms", "terms_score", "stages", "vector_score", "field_scores", "lanes", "verdict")
     class FieldScoresEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -84,6 +100,8 @@ class Explanation(_message.Message):
     STAGES_FIELD_NUMBER: _ClassVar[int]
     VECTOR_SCORE_FIELD_NUMBER: _ClassVar[int]
     FIELD_SCORES_FIELD_NUMBER: _ClassVar[int]
+    LANES_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
     id: str
     score: float
     matches: _containers.RepeatedCompositeFieldContainer[Match]
@@ -93,4 +111,6 @@ class Explanation(_message.Message):
     stages: _containers.RepeatedCompositeFieldContainer[Stage]
     vector_score: float
     field_scores: _containers.ScalarMap[str, float]
-    def __init__(self, id: _Optional[str] = ..., score: _Optional[float] = ..., matches: _Optional[_Iterable[_Union[Match, _Mapping]]] = ..., text: _Optional[str] = ..., terms: _Optional[_Iterable[_Union[TermContribution, _Mapping]]] = ..., terms_score: _Optional[float] = ..., stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., vector_score: _Optional[float] = ..., field_scores: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    lanes: _containers.RepeatedCompositeFieldContainer[LaneShare]
+    verdict: str
+    def __init__(self, id: _Optional[str] = ..., score: _Optional[float] = ..., matches: _Optional[_Iterable[_Union[Match, _Mapping]]] = ..., text: _Optional[str] = ..., terms: _Optional[_Iterable[_Union[TermContribution, _Mapping]]] = ..., terms_score: _Optional[float] = ..., stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., vector_score: _Optional[float] = ..., field_scores: _Optional[_Mapping[str, float]] = ..., lanes: _Optional[_Iterable[_Union[LaneShare, _Mapping]]] = ..., verdict: _Optional[str] = ...) -> None: ...
