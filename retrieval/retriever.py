@@ -325,8 +325,10 @@ class Retriever:
         with self.collection.snapshot() as snapshot:
             for i, hits in enumerate(find(snapshot, route, queries, k)):
                 one = texts[i] if texts is not None else queries.one(i)
-                origin = Origin(self, one, k, search)
-                pairs = zip(snapshot.documents(hits.docs), hits.scores, strict=True)
+                pairs, origin = (
+                    zip(snapshot.documents(hits.docs), hits.scores, strict=True),
+                    Origin(self, one, k, search),
+                )
                 found.append([Hit(d.id, float(s), d.payload, origin) for d, s in pairs])
         return found[0] if isinstance(query, str) else found
 
