@@ -52,7 +52,9 @@ class Codebook:
         """The centroids in the space of the vectors, the first of every sub-space first, as columns to be multiplied with."""
         subs, entries, width = self.centroids.shape
         parts = self.rotation.reshape(-1, subs, width).transpose(1, 0, 2)
-        products = sum(parts[:, :, None, w] * self.centroids[:, None, :, w] for w in range(width))
+        products = np.zeros((subs, self.dim, entries), np.float32)
+        for w in range(width):
+            products += parts[:, :, None, w] * self.centroids[:, None, :, w]
         return row_kernels.panels(products.transpose(1, 2, 0).reshape(-1, entries * subs))
 
     def to_bytes(self) -> bytes:

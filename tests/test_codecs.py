@@ -154,5 +154,5 @@ def test_wrong_arguments_are_refused() -> None:
         score(half, rows, tokens.offsets, np.array([1]), query, 1)
     some = Bytes(8)
     for records, wide in ((some.encode(tokens.vectors)[:, :4], query), (some.encode(tokens.vectors), query[:, :7])):
-        with pytest.raises(ValueError, match="shapes do not fit|another number of dimensions"):
+        with pytest.raises(ValueError, match=r"shapes do not fit|another number of dimensions"):
             score(some, np.ascontiguousarray(records), tokens.offsets, np.array([0]), np.ascontiguousarray(wide), 1)

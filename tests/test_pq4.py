@@ -76,9 +76,9 @@ def test_scores_stay_within_the_bound(lengths: list[int], size: int, dim: int, q
     groups = t.losses.reshape(q, -1, 4, 16).max(axis=3).astype(int).sum(axis=2)
     assert groups.max() <= 255
     got = pq4.scan(codes, tokens.offsets, pq4.table(codebook, query))
-    for d, score in enumerate(got):
+    for d, found in enumerate(got):
         wanted = oracle.maxsim(query, decoded[tokens.rows(d)])
-        assert score == wanted or abs(score - wanted) <= t.bound + 1e-5 * q * dim
+        assert found == wanted or abs(found - wanted) <= t.bound + 1e-5 * q * dim
 
 
 @settings(max_examples=25, deadline=None)
