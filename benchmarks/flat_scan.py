@@ -24,8 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 from plait.index import clustering, kernels, lists, pq4
-from plait.index.codecs import PRECISIONS, codec
-from plait.index.exact import maxsim
+from plait.index.codecs import PRECISIONS, Half, codec, score
 from plait.index.flat import Flat
 from plait.index.hits import Hits, best
 from plait.index.lists import Lists
@@ -120,9 +119,9 @@ def searches(
 
 def measure(plans: dict[Key, Search], vectors: np.ndarray, offsets: np.ndarray, some: list[np.ndarray]):
     """For every configuration and for exact: the CPU seconds and the ranking of every query."""
-    wide = kernels.widen(vectors)
+    half, rows = Half(vectors.shape[1]), vectors.astype(np.float16)
     every = np.arange(len(offsets) - 1)
-    runs: dict[Key, Search] = {EXACT: lambda q, k: best(every, maxsim(q, wide, offsets), k), **plans}
+    runs: dict[Key, Search] = {EXACT: lambda q, k: best(every, score(half, rows, offsets, every, q, 1), k), **plans}
     cpu: dict[Key, list[float]] = {key: [] for key in runs}
     found: dict[Key, list[np.ndarray]] = {key: [] for key in runs}
     for query in some:

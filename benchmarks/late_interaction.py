@@ -26,9 +26,9 @@ import numpy as np
 import token_data
 from engine_process import Engine, EngineFailed
 from engine_report import Measured, print_table, rows_of
-from plait.index.exact import maxsim
+from plait.index.codecs import Half, score
 from plait.index.hits import best
-from plait.index.kernels import simd_level, widen
+from plait.index.kernels import simd_level
 
 ENGINES = ("numpy_exact", "plait_exact", "maxsim_cpu", "muvera_rs", "tachiom", "plait_flat", "plait_lists")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
@@ -64,8 +64,9 @@ def main() -> None:
 def truth(data: token_data.Data) -> list[np.ndarray]:
     """For every query the 100 best documents by exact MaxSim: float32 products over the stored float16 rows."""
     tokens = token_data.read(data.folder)
-    vectors, every = widen(tokens.vectors), np.arange(len(tokens))
-    return [best(every, maxsim(query, vectors, tokens.offsets), DEPTHS[-1]).docs for query in data.queries]
+    half, every = Half(tokens.dim), np.arange(len(tokens))
+    rows = half.encode(tokens.vectors)
+    return [best(every, score(half, rows, tokens.offsets, every, q, 1), DEPTHS[-1]).docs for q in data.queries]
 
 
 def measure(engines: list[Engine], data: token_data.Data) -> Measured:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..index import kernels
+from ..index import row_kernels
 from ..index.errors import InvalidArgument
 from . import reference
 
@@ -165,14 +166,18 @@ def _cpu(
     if width or rows.dtype not in (torch.float16, torch.int8):
         return reference.maxsim(*arguments)
     scores, matches = reference.outputs(candidates, width)
-    stored, scaled = rows.contiguous().numpy(), None if scales is None else scales.contiguous().numpy()
+    values = rows.contiguous().numpy()
+    stored = (
+        row_kernels.half_rows(values) if scales is None else row_kernels.byte_rows(values, scales.contiguous().numpy())
+    )
     bounds, asked, chosen = query_offsets.tolist(), candidate_offsets.tolist(), candidates.numpy()
     for q in range(len(bounds) - 1):
         mine = slice(asked[q], asked[q + 1])
         one = query[bounds[q] : bounds[q + 1]].float().numpy()
-        scores[mine] = torch.from_numpy(
-            kernels.row_scores(stored, scaled, offsets.numpy(), chosen[mine], one, threads=torch.get_num_threads())
+        found = row_kernels.row_scores(
+            stored, offsets.numpy(), chosen[mine], one, np.array([0, len(one)]), threads=torch.get_num_threads()
         )
+        scores[mine] = torch.from_numpy(found[:, 0])
     return scores, matches
 
 

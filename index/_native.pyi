@@ -33,52 +33,53 @@ def among_best(
     estimates: np.ndarray, wrong: np.ndarray, k: int, open: np.ndarray | None, places: np.ndarray
 ) -> int: ...
 def probes(scores: np.ndarray, k: int, lists: np.ndarray, rows: np.ndarray, least: np.ndarray) -> None: ...
-def multiply(query: np.ndarray, panels: np.ndarray, out: np.ndarray) -> None: ...
-def half_scores(
-    rows: np.ndarray,
+def multiply(query: np.ndarray, panels: np.ndarray, threads: int, out: np.ndarray) -> None: ...
+def row_scores(
+    rows: Rows,
+    offsets: np.ndarray,
+    documents: np.ndarray,
+    query: np.ndarray,
+    bounds: np.ndarray,
+    threads: int,
+    out: np.ndarray,
+) -> None: ...
+def row_estimates(
+    rows: Rows,
     offsets: np.ndarray,
     documents: np.ndarray,
     query: np.ndarray,
     threads: int,
     out: np.ndarray,
+    errors: np.ndarray,
 ) -> None: ...
-def byte_scores(
-    rows: np.ndarray,
-    scales: np.ndarray,
-    offsets: np.ndarray,
-    documents: np.ndarray,
+def row_products(rows: Rows, query: np.ndarray, out: np.ndarray) -> None: ...
+def best_rows(
+    rows: Rows,
+    allowed: np.ndarray | None,
     query: np.ndarray,
     threads: int,
-    out: np.ndarray,
+    scores: np.ndarray,
+    places: np.ndarray,
 ) -> None: ...
-def product_scores(
-    records: np.ndarray,
-    centroids: np.ndarray,
-    offsets: np.ndarray,
-    documents: np.ndarray,
-    query: np.ndarray,
-    threads: int,
-    out: np.ndarray,
-) -> None: ...
-def residual_scores(
-    records: np.ndarray,
-    centroids: np.ndarray,
-    residuals: np.ndarray,
-    offsets: np.ndarray,
-    documents: np.ndarray,
-    query: np.ndarray,
-    threads: int,
-    out: np.ndarray,
-) -> None: ...
-def record_scores(
-    records: np.ndarray,
-    offsets: np.ndarray,
-    documents: np.ndarray,
-    query: np.ndarray,
-    threads: int,
-    out: np.ndarray,
-    errors: np.ndarray | None,
-) -> None: ...
+def widen_rows(rows: Rows, out: np.ndarray) -> None: ...
+def row_dots(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None: ...
+
+class Rows:
+    @staticmethod
+    def floats(values: np.ndarray) -> Rows: ...
+    @staticmethod
+    def halves(values: np.ndarray) -> Rows: ...
+    @staticmethod
+    def bytes(values: np.ndarray, scales: np.ndarray) -> Rows: ...
+    @staticmethod
+    def records(values: np.ndarray) -> Rows: ...
+    @staticmethod
+    def product(codes: np.ndarray, centroids: np.ndarray) -> Rows: ...
+    @staticmethod
+    def residual(codes: np.ndarray, centroids: np.ndarray, residuals: np.ndarray) -> Rows: ...
+    @property
+    def dim(self) -> int: ...
+    def __len__(self) -> int: ...
 
 class Inverted:
     def __init__(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from . import dense, same_id
+from .codecs import score
 from .errors import NotFound
 from .search import Part
 from .term_kernels import sparse_maxsim
@@ -19,9 +20,7 @@ def token_scores(parts: list[Part], query: np.ndarray, docs: np.ndarray, threads
     scores = np.full(len(docs), -np.inf, np.float32)
     for part, places, positions in _spread(parts, docs):
         tokens = part.segment.tokens
-        if len(tokens.vectors):
-            codec = part.segment.codec
-            scores[places] = codec.scores(tokens.vectors, tokens.offsets, positions, query, threads)
+        scores[places] = score(part.segment.codec, tokens.vectors, tokens.offsets, positions, query, threads)
     return scores
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import kernels
+from . import kernels, row_kernels
 from .errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -46,16 +46,16 @@ def fit(sample: np.ndarray, lists: int, seed: int = 0) -> np.ndarray:
         raise InvalidArgument(f"{lists} lists cannot be learned from {len(sample)} vectors; both must be at least 1")
     rng = np.random.default_rng(seed)
     points = kernels.widen(sample)
-    centroids = _unit(points[np.sort(rng.choice(len(points), lists, replace=len(points) < lists))])
+    centroids = row_kernels.unit(points[np.sort(rng.choice(len(points), lists, replace=len(points) < lists))])
     for _ in range(_ROUNDS):
         nearest = assign(centroids, points)
         order = np.argsort(nearest, kind="stable")
         used, starts = np.unique(nearest[order], return_index=True)
-        centroids[used] = _unit(np.add.reduceat(points[order], starts, axis=0))
+        centroids[used] = row_kernels.unit(np.add.reduceat(points[order], starts, axis=0))
         # A centroid without members moves to where a random token is.
         empty = np.setdiff1d(np.arange(lists), used)
-        centroids[empty] = _unit(points[rng.choice(len(points), len(empty))])
-    return centroids * (points * centroids[assign(centroids, points)]).sum(axis=1).mean()
+        centroids[empty] = row_kernels.unit(points[rng.choice(len(points), len(empty))])
+    return centroids * np.float32(row_kernels.dots(points, centroids[assign(centroids, points)]).mean())
 
 
 def assign(centroids: np.ndarray, vectors: Vectors, ids: np.ndarray | None = None) -> np.ndarray:
@@ -75,9 +75,11 @@ def assign(centroids: np.ndarray, vectors: Vectors, ids: np.ndarray | None = Non
 
 def _nearest(centroids: np.ndarray, vectors: Vectors) -> np.ndarray:
     out = np.empty(len(vectors), np.int64)
-    step = max(1, _PRODUCTS // len(centroids))
+    step, columns = max(1, _PRODUCTS // len(centroids)), row_kernels.panels(centroids.T)
     for start in range(0, len(vectors), step):
-        products = kernels.widen(vectors[start : start + step]) @ centroids.T
+        products = row_kernels.multiply(
+            kernels.widen(vectors[start : start + step]), columns, len(centroids), threads=None
+        )
         out[start : start + step] = products.argmax(axis=1)
     return out
 
@@ -102,7 +104,7 @@ def _assign_by_ids(centroids: np.ndarray, vectors: Vectors, ids: np.ndarray) -> 
 def _centroids_of_ids(centroids: np.ndarray, sample: np.ndarray, ids: np.ndarray) -> dict[int, np.ndarray]:
     own, known = _nearest(centroids, sample), {}
     for one, mine in _by_id(ids):
-        products = centroids @ sample[mine].mean(axis=0)
+        products = row_kernels.product(centroids, sample[mine].mean(axis=0)[:, None])[:, 0]
         near = np.argpartition(products, -_NEAR)[-_NEAR:]
         known[one] = np.union1d(own[mine], near)
     return known
@@ -121,18 +123,19 @@ def _assign_by_groups(centroids: np.ndarray, vectors: Vectors) -> np.ndarray:
     tops = fit(centroids, size)
     group = assign(tops, centroids)
     members = [np.flatnonzero(group == g) for g in range(size)]
+    columns = [row_kernels.panels(centroids[inside].T) for inside in members]
     out = np.empty(len(vectors), np.int64)
     step, last = max(1, _PRODUCTS // size), max(0, size - _GROUPS)
     for start in range(0, len(vectors), step):
         some = kernels.widen(vectors[start : start + step])
-        products = some @ tops.T
+        products = row_kernels.product(some, tops.T)
         cut = np.partition(products, last, axis=1)[:, last]
         most, nearest = np.full(len(some), -np.inf, np.float32), np.zeros(len(some), np.int64)
         for g, inside in enumerate(members):
             rows = np.flatnonzero(products[:, g] >= cut)
             if not len(rows) or not len(inside):
                 continue
-            found = some[rows] @ centroids[inside].T
+            found = row_kernels.multiply(some[rows], columns[g], len(inside))
             column = found.argmax(axis=1)
             value = found[np.arange(len(rows)), column]
             better = value > most[rows]
@@ -140,8 +143,3 @@ def _assign_by_groups(centroids: np.ndarray, vectors: Vectors) -> np.ndarray:
             nearest[rows[better]] = inside[column[better]]
         out[start : start + step] = nearest
     return out
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths > 0, lengths, 1)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from . import pq4
+from . import pq4, row_kernels
+from .codecs import similarities
 from .coded import CENTROIDS, CODES, CodedStore, load_flat, load_lists
 from .flat import Flat
 from .hits import Hits, best
@@ -51,8 +54,9 @@ def codec_error(segment: Segment, query: np.ndarray, position: int) -> float | N
         codes = coded.postings.codes
     blocks, at = np.unique(places // pq4.BLOCK, return_inverse=True)
     decoded = pq4.decode(coded.codebook, codes[blocks], len(blocks) * pq4.BLOCK)[at * pq4.BLOCK + places % pq4.BLOCK]
-    exact = segment.codec.floats(segment.tokens.vectors[rows])
-    return float((query @ decoded.T).max(axis=1).sum() - (query @ exact.T).max(axis=1).sum())
+    coded_best = row_kernels.product(query, decoded.T).max(axis=1)
+    stored_best = similarities(segment.codec, segment.tokens.vectors[rows], query).max(axis=0)
+    return float(math.fsum(coded_best) - math.fsum(stored_best))
 
 
 def _list_ranking(coded: Lists, part: Part, query: np.ndarray, nprobe: int, open_: np.ndarray) -> Hits:

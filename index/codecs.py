@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from . import kernels
+from . import kernels, row_kernels
 from .errors import InvalidArgument
 from .hits import Hits, best
 from .product import SIZES, Keep, Product
@@ -52,16 +52,17 @@ class Codec(Protocol):
         """(n, dim) float32: what records stand for."""
         ...
 
-    def scores(
-        self, records: np.ndarray, offsets: np.ndarray, positions: np.ndarray, query: np.ndarray, threads: int
-    ) -> np.ndarray:
-        """(positions,) float32: MaxSim of a query (q, dim) with the documents at these positions, float32 throughout."""
+    def rows(self, records: np.ndarray) -> row_kernels.Rows:
+        """Records as the kernels read them where they lie."""
         ...
 
-    def estimates(
-        self, records: np.ndarray, offsets: np.ndarray, positions: np.ndarray, query: np.ndarray, threads: int
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Cheaper scores, and how far `scores` may lie from each. None: there are none that are cheaper."""
+    def turned(self, query: np.ndarray) -> np.ndarray:
+        """A query (q, dim) float32 in the space of the rows: products there are the products of the vectors."""
+        ...
+
+    @property
+    def estimates(self) -> bool:
+        """Whether rows have cheaper scores that come with a bound on their error."""
         ...
 
 
@@ -72,6 +73,7 @@ class Half:
     dim: int
     precision = "float16"
     dtype = "<f2"
+    estimates = False
 
     @property
     def width(self) -> int:
@@ -83,15 +85,11 @@ class Half:
     def floats(self, records: np.ndarray) -> np.ndarray:
         return kernels.widen(records)
 
-    def scores(
-        self, records: np.ndarray, offsets: np.ndarray, positions: np.ndarray, query: np.ndarray, threads: int
-    ) -> np.ndarray:
-        return kernels.row_scores(records, None, offsets, positions, query, threads=threads)
+    def rows(self, records: np.ndarray) -> row_kernels.Rows:
+        return row_kernels.half_rows(records)
 
-    def estimates(
-        self, records: np.ndarray, offsets: np.ndarray, positions: np.ndarray, query: np.ndarray, threads: int
-    ) -> None:
-        return None
+    def turned(self, query: np.ndarray) -> np.ndarray:
+        return query
 
 
 @dataclass(frozen=True)
@@ -105,6 +103,7 @@ class Bytes:
     dim: int
     precision = "int8"
     dtype = "|u1"
+    estimates = True
 
     @property
     def width(self) -> int:
@@ -122,15 +121,11 @@ class Bytes:
         scales = np.ascontiguousarray(records[:, self.dim :]).view("<f4")
         return records[:, : self.dim].view(np.int8).astype(np.float32) * scales
 
-    def scores(
-        self, records: np.ndarray, offsets: np.ndarray, positions: np.ndarray, query: np.ndarray, threads: int
-    ) -> np.ndarray:
-        return kernels.record_scores(records, offsets, positions, query, threads=threads)
+    def rows(self, records: np.ndarray) -> row_kernels.Rows:
+        return row_kernels.record_rows(records)
 
-    def estimates(
-        self, records: np.ndarray, offsets: np.ndarray, positions: np.ndarray, query: np.ndarray, threads: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        return kernels.record_estimates(records, offsets, positions, query, threads=threads)
+    def turned(self, query: np.ndarray) -> np.ndarray:
+        return query
 
 
 class Vectors(Protocol):
@@ -173,6 +168,41 @@ def codec(precision: str, dim: int, keep: Keep | None = None) -> Codec:
     return Half(dim) if precision == DEFAULT else Bytes(dim)
 
 
+def scores(
+    codec: Codec,
+    records: np.ndarray,
+    offsets: np.ndarray,
+    positions: np.ndarray,
+    queries: np.ndarray,
+    bounds: np.ndarray,
+    *,
+    threads: int | None = None,
+) -> np.ndarray:
+    """(positions, queries) float32: MaxSim of the documents at these positions with every query.
+
+    Query q has the rows bounds[q] to bounds[q + 1] - 1 of `queries` (., dim) float32; minus infinity for a document without
+    tokens. A score depends on the document's records and the query's rows alone (`row_kernels.py`).
+    """
+    if not len(records):
+        return np.full((len(positions), len(bounds) - 1), -np.inf, np.float32)
+    rows, turned = codec.rows(records), codec.turned(queries)
+    return row_kernels.row_scores(rows, offsets, positions, turned, bounds, threads=threads)
+
+
+def score(
+    codec: Codec, records: np.ndarray, offsets: np.ndarray, positions: np.ndarray, query: np.ndarray, threads: int
+) -> np.ndarray:
+    """(positions,) float32: as `scores`, of one query (q, dim)."""
+    return scores(codec, records, offsets, positions, query, np.array([0, len(query)]), threads=threads)[:, 0]
+
+
+def similarities(codec: Codec, records: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """(n, q) float32: every record with every row of one query (q, dim), as `scores` takes their maxima."""
+    if not len(records):
+        return np.zeros((0, len(query)), np.float32)
+    return row_kernels.row_products(codec.rows(records), codec.turned(query))
+
+
 def rerank(
     codec: Codec,
     records: np.ndarray,
@@ -191,11 +221,11 @@ def rerank(
     if threads < 1:
         raise InvalidArgument(f"threads is {threads}; it must be at least 1")
     with tallied(len(positions)):
-        cheap = codec.estimates(records, offsets, positions, query, threads) if 0 < k < len(positions) else None
-        if cheap is not None:
-            scores, errors = cheap
-            positions = positions[scores + errors >= np.partition(scores - errors, -k)[-k]]
-        return best(positions, codec.scores(records, offsets, positions, query, threads), k)
+        if codec.estimates and 0 < k < len(positions) and len(records):
+            rows = codec.rows(records)
+            cheap, errors = row_kernels.row_estimates(rows, offsets, positions, codec.turned(query), threads=threads)
+            positions = positions[cheap + errors >= np.partition(cheap - errors, -k)[-k]]
+        return best(positions, score(codec, records, offsets, positions, query, threads), k)
 
 
 def _rounded_up(scales: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import clustering, kernels, lists, pq4
+from . import clustering, kernels, lists, pq4, row_kernels
 from .codecs import Vectors
 from .exact import ExactStore, numbered
 from .flat import Flat
@@ -145,7 +145,7 @@ def distortion(codebook: bytes, vectors: np.ndarray) -> float:
     """Mean distance of (n, dim) float32 vectors, n > 0, from what their codes stand for."""
     book = pq4.Codebook.from_bytes(codebook)
     decoded = pq4.decode(book, pq4.encode(book, vectors), len(vectors))
-    return float(np.linalg.norm(vectors - decoded, axis=1).mean())
+    return float(row_kernels.lengths(vectors - decoded).mean())
 
 
 def sample(vectors: Vectors, size: int, seed: int = 0) -> np.ndarray:

@@ -7,13 +7,11 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from threadpoolctl import ThreadpoolController
 
 from .bm25 import Bm25
 from .builder import Builder, sweep
@@ -33,6 +31,7 @@ from .snapshot import Loader, Place, Snapshot
 from .stores import check_store
 from .term_calibration import calibrate_terms, inverted_documents
 from .terms import Terms
+from .threads import limited
 from .tokens import Tokens
 
 MAX_DIM = 4096
@@ -194,7 +193,7 @@ class Collection:
                     if not left or view.meta("seq") == self._newest():
                         raise
                     continue
-                with _blas_threads(self._threads):
+                with limited(self._threads):
                     yield Snapshot(view, state, self.schema)
                 return
 
@@ -387,14 +386,3 @@ def kept_in(catalog: Catalog) -> Keep:
             put_resource(view, "precision", data)
 
     return Keep(read, write)
-
-
-@cache
-def _pools() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-def _blas_threads(threads: int | None):
-    if threads is not None and threads < 1:
-        raise InvalidArgument(f"threads is {threads}; it must be at least 1")
-    return nullcontext() if threads is None else _pools().limit(limits=threads, user_api="blas")

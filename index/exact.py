@@ -1,35 +1,37 @@
-"""The exact store: all stored rows, scored by one BLAS product per block. The oracle, and the plan for small collections."""
+"""The exact store: all stored rows, scored where they lie. The oracle, and the plan for small collections."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
+from . import codecs, row_kernels
 from .hits import Hits, best
-from .kernels import segmented_max, widen
+from .kernels import widen
 from .scoring import SearchParams
 from .segment import Segment
+from .stopping import look
 from .tokens import Tokens
 
-_BLOCK = 1 << 21
-"""Floats that a block of vectors, or of its scores, may take (8 MiB): large enough for BLAS, small enough for the cache."""
+_PRODUCTS = 1 << 21
+"""Products of tokens and query rows between two looks at whether the caller still waits: some milliseconds."""
 
 
 def scan(segment: Segment, allowed: np.ndarray | None, queries: Tokens, k: int) -> list[Hits]:
     """The k best documents of a segment for every query by MaxSim: score(q, d) = sum_i max_j q_i . d_j.
 
-    `allowed` is a (documents,) bool mask, or None for all. Products and sums are float32 over what the stored records stand for. A
-    document without tokens is never returned.
+    `allowed` is a (documents,) bool mask, or None for all. Scores are those of `codecs.scores`. A document without tokens is
+    never returned.
     """
-    vectors = widen(queries.vectors)
+    vectors, tokens = widen(queries.vectors), segment.tokens
+    every = np.arange(len(segment.documents)) if allowed is None else np.flatnonzero(allowed)
     found: list[list[Hits]] = [[] for _ in range(len(queries))]
-    for positions in _blocks(segment, allowed, len(vectors)):
-        block, offsets = segment.gather(positions)
-        matches = segmented_max(block @ vectors.T, offsets)
-        scores = np.add.reduceat(matches, queries.offsets[:-1], axis=1)
+    for positions in blocks(segment, every, max(1, _PRODUCTS // max(1, len(vectors)))):
+        look()
+        scores = codecs.scores(segment.codec, tokens.vectors, tokens.offsets, positions, vectors, queries.offsets)
         for q, some in enumerate(found):
             some.append(best(segment.documents[positions], scores[:, q], k))
     return [merge(some, k) for some in found]
@@ -42,11 +44,6 @@ def merge(parts: list[Hits], k: int) -> Hits:
     return best(np.concatenate([p.docs for p in parts]), np.concatenate([p.scores for p in parts]), k)
 
 
-def maxsim(query: np.ndarray, vectors: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Scores (documents,) of one query (q, dim) float32 against packed documents (n, dim) float32 or float16; minus infinity without tokens."""
-    return segmented_max(widen(vectors) @ query.T, offsets).sum(axis=1)
-
-
 def search_tokens(
     segment: Segment, queries: np.ndarray, k_token: int, rows: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -54,40 +51,10 @@ def search_tokens(
 
     Equal scores by rising row. k is at most the number of tokens; `rows` (tokens,) bool lets only these be found.
     """
-    records, step = segment.tokens.vectors, _rows(segment, len(queries))
-    kept = [(np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64))]
-    cut = np.full((len(queries), 1), -np.inf, np.float32)
-    for start in range(0, len(records), step):
-        numbers = np.arange(start, min(start + step, len(records)))
-        block = records[start : start + step]
-        if rows is not None:
-            mine = rows[start : start + step]
-            numbers, block = numbers[mine], block[mine]
-        kept.append(_above(queries @ segment.codec.floats(block).T, numbers, cut))
-        # Sorting pays once as many new tokens wait as are wanted; until then the old cut lets a few too many pass.
-        if sum(s.shape[1] for s, _ in kept[1:]) >= max(k_token, 4096):
-            kept = [_sorted(kept, k_token)]
-            if kept[0][0].shape[1] == k_token:
-                cut = kept[0][0][:, -1:]
-    return _sorted(kept, min(k_token, len(records)))
-
-
-def _sorted(parts: list[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.ndarray, np.ndarray]:
-    return top_columns(np.hstack([s for s, _ in parts]), np.hstack([r for _, r in parts]), k)
-
-
-def _above(products: np.ndarray, numbers: np.ndarray, cut: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The entries of each line that exceed its cut, packed to the left; minus infinity and -1 fill up.
-
-    An entry equal to the cut loses to those kept before, whose rows are lower.
-    """
-    line, column = np.nonzero(products > cut)
-    counts = np.bincount(line, minlength=len(products))
-    place = np.arange(len(line)) - np.repeat(np.cumsum(counts) - counts, counts)
-    shape = len(products), int(counts.max(initial=0))
-    scores, rows = np.full(shape, -np.inf, np.float32), np.full(shape, -1, np.int64)
-    scores[line, place], rows[line, place] = products[line, column], numbers[column]
-    return scores, rows
+    codec, records = segment.codec, segment.tokens.vectors
+    if not len(records):
+        return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
+    return row_kernels.best_rows(codec.rows(records), codec.turned(queries), k_token, allowed=rows)
 
 
 class Scanner(Protocol):
@@ -116,7 +83,7 @@ class ExactStore:
 
     @property
     def exact(self) -> ExactStore:
-        return ExactStore(self.segment, scanner=self.scanner)
+        return self
 
     def search(
         self, queries: np.ndarray, k_token: int, nprobe: int, *, rows: np.ndarray | None = None
@@ -155,15 +122,11 @@ def top_columns(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarra
     return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
 
 
-def _blocks(segment: Segment, allowed: np.ndarray | None, columns: int) -> Iterable[np.ndarray]:
-    """Positions of allowed documents in blocks of bounded size; a longer document stands alone."""
-    for first, last in segment.blocks(_rows(segment, columns)):
-        positions = np.arange(first, last)
-        if allowed is not None:
-            positions = positions[allowed[first:last]]
-        if len(positions):
-            yield positions
-
-
-def _rows(segment: Segment, columns: int) -> int:
-    return max(1, _BLOCK // max(segment.dim, columns, 1))
+def blocks(segment: Segment, positions: np.ndarray, rows: int) -> Iterator[np.ndarray]:
+    """Rising positions in blocks of about so many rows; a longer document stands alone."""
+    if not len(positions):
+        return
+    ends = np.cumsum(segment.tokens.offsets[positions + 1] - segment.tokens.offsets[positions] + 1)
+    for some in np.split(positions, np.searchsorted(ends, np.arange(rows, ends[-1], rows))):
+        if len(some):
+            yield some

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from . import kernels, pq4
+from . import kernels, pq4, row_kernels
 from .codecs import Codec, rerank
 from .errors import InvalidArgument
 from .hits import Hits, best
@@ -78,7 +78,7 @@ class Flat:
     def _usual(self, query: np.ndarray) -> np.ndarray:
         """(q,) float32: the best similarity that each query token finds in an average document."""
         columns, offsets = self._probes
-        matches = kernels.multiply(query, columns, int(offsets[-1]))
+        matches = row_kernels.multiply(query, columns, int(offsets[-1]))
         return kernels.segmented_max(matches.T, offsets).mean(axis=0)
 
     @cached_property
@@ -91,4 +91,4 @@ class Flat:
         rows, offsets = rows[inside], np.concatenate([[0], np.cumsum(inside)])[offsets]
         blocks, at = np.unique(rows // pq4.BLOCK, return_inverse=True)
         decoded = pq4.decode(self.codebook, self.codes[blocks], len(blocks) * pq4.BLOCK)
-        return kernels.panels(decoded[at * pq4.BLOCK + rows % pq4.BLOCK].T), offsets
+        return row_kernels.panels(decoded[at * pq4.BLOCK + rows % pq4.BLOCK].T), offsets

@@ -7,6 +7,7 @@ others, for a lower score would say that it was looked at.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -86,7 +87,11 @@ def _normalised(scores: np.ndarray, how: str) -> np.ndarray:
     low, high = scores.min(), scores.max()
     if low == high:
         return np.full(len(scores), 1.0 if how == "minmax" else 0.0)
-    return (scores - low) / (high - low) if how == "minmax" else (scores - scores.mean()) / scores.std()
+    if how == "minmax":
+        return (scores - low) / (high - low)
+    # Sums that are rounded once: their order does not matter.
+    left = scores - math.fsum(scores) / len(scores)
+    return left / math.sqrt(math.fsum(left * left) / len(left))
 
 
 def _sum(

@@ -1,4 +1,5 @@
-"""The door to the native module, with `term_kernels.py`: typed, documented, shape-checked. Here: rows, codes, lists, levels."""
+"""The door to the native module, with `row_kernels.py` (stored rows, products) and `term_kernels.py`: typed, documented,
+shape-checked. Here: codes, lists, levels."""
 
 from __future__ import annotations
 
@@ -140,114 +141,6 @@ def probes(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
     least = np.empty(len(scores), np.float32)
     _native.probes(np.ascontiguousarray(scores), k, lists, rows, least)
     return lists, rows, least
-
-
-def panels(columns: np.ndarray) -> np.ndarray:
-    """(dim, n) float32 columns as `multiply` reads them: (ceil(n / 32), dim, 32), filled up with zeros."""
-    dim, n = columns.shape
-    full = np.zeros((dim, -(-n // 32) * 32), np.float32)
-    full[:, :n] = columns
-    return np.ascontiguousarray(full.reshape(dim, -1, 32).transpose(1, 0, 2))
-
-
-def multiply(query: np.ndarray, panels: np.ndarray, n: int) -> np.ndarray:
-    """(q, n) float32: the product of a query (q, dim) float32 with n columns, on this thread alone."""
-    out = np.empty((len(query), n), np.float32)
-    _native.multiply(np.ascontiguousarray(query), panels, out)
-    return out
-
-
-def row_scores(
-    rows: np.ndarray,
-    scales: np.ndarray | None,
-    offsets: np.ndarray,
-    documents: np.ndarray,
-    query: np.ndarray,
-    *,
-    threads: int = 1,
-) -> np.ndarray:
-    """(documents,) float32 MaxSim of chosen documents with one query (q, dim) float32, their rows read in place.
-
-    `rows` is (n, dim) float16 without scales, or int8 where row r stands for scales[r] * rows[r]. Products and sums are
-    float32. Minus infinity for a document without tokens.
-    """
-    out = np.empty(len(documents), np.float32)
-    query, offsets = np.ascontiguousarray(query), np.ascontiguousarray(offsets)
-    documents = np.ascontiguousarray(documents, np.int64)
-    if scales is None:
-        _native.half_scores(rows.view(np.uint16), offsets, documents, query, threads, out)
-    else:
-        _native.byte_scores(rows, scales, offsets, documents, query, threads, out)
-    return out
-
-
-def product_scores(
-    records: np.ndarray,
-    centroids: np.ndarray,
-    offsets: np.ndarray,
-    documents: np.ndarray,
-    query: np.ndarray,
-    *,
-    threads: int = 1,
-) -> np.ndarray:
-    """As `row_scores`, of records (n, subs) uint8: code c of sub-space m stands for centroids[m, c].
-
-    `centroids` is (subs, 256, width) float32; the query is (q, subs * width) float32, in the space of the codes.
-    """
-    out = np.empty(len(documents), np.float32)
-    offsets, documents = np.ascontiguousarray(offsets), np.ascontiguousarray(documents, np.int64)
-    query, centroids = np.ascontiguousarray(query), np.ascontiguousarray(centroids)
-    _native.product_scores(records, centroids, offsets, documents, query, threads, out)
-    return out
-
-
-def residual_scores(
-    records: np.ndarray,
-    centroids: np.ndarray,
-    residuals: np.ndarray,
-    offsets: np.ndarray,
-    documents: np.ndarray,
-    query: np.ndarray,
-    *,
-    threads: int = 1,
-) -> np.ndarray:
-    """As `row_scores`, of records (n, 4 + dim / per) uint8: a centroid's number, then bytes that add residuals to it.
-
-    A record stands for the unit vector along centroids[number] + residuals[byte] of all bytes side by side.
-
-    Args:
-        centroids: (numbers, dim) float32.
-        residuals: (256, per) float32: the `per` dimensions that a byte stands for; 2, 4 or 8.
-    """
-    out = np.empty(len(documents), np.float32)
-    offsets, documents = np.ascontiguousarray(offsets), np.ascontiguousarray(documents, np.int64)
-    _native.residual_scores(
-        records, centroids, residuals, offsets, documents, np.ascontiguousarray(query), threads, out
-    )
-    return out
-
-
-def record_scores(
-    records: np.ndarray, offsets: np.ndarray, documents: np.ndarray, query: np.ndarray, *, threads: int = 1
-) -> np.ndarray:
-    """As `row_scores`, of records (n, dim + 4) uint8: dim int8 values, then the float32 scale that they are times of."""
-    out = np.empty(len(documents), np.float32)
-    offsets, documents = np.ascontiguousarray(offsets), np.ascontiguousarray(documents, np.int64)
-    _native.record_scores(records, offsets, documents, np.ascontiguousarray(query), threads, out, None)
-    return out
-
-
-def record_estimates(
-    records: np.ndarray, offsets: np.ndarray, documents: np.ndarray, query: np.ndarray, *, threads: int = 1
-) -> tuple[np.ndarray, np.ndarray]:
-    """(documents,) float32 twice: scores and how far those of `record_scores` may lie from them, in a third of its time.
-
-    The query is rounded to 8 bits, so that bytes can be multiplied. Minus infinity and 0 without tokens.
-    """
-    out, errors = np.empty((2, len(documents)), np.float32)
-    offsets, documents = np.ascontiguousarray(offsets), np.ascontiguousarray(documents, np.int64)
-    _native.record_scores(records, offsets, documents, np.ascontiguousarray(query), threads, out, errors)
-    return out, errors
 
 
 def simd_level() -> str:

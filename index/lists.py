@@ -17,7 +17,7 @@ from functools import cached_property
 
 import numpy as np
 
-from . import clustering, kernels, pq4
+from . import clustering, kernels, pq4, row_kernels
 from .codecs import Codec, Vectors, rerank
 from .errors import InvalidArgument
 from .hits import Hits
@@ -142,7 +142,7 @@ class Lists:
 
     def _probe(self, query: np.ndarray, table: pq4.Table, nprobe: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The probes as pairs of list and query row, by rising list, and each row's floor in units of loss."""
-        lists, rows, least = kernels.probes(kernels.multiply(query, self._columns, len(self.centroids)), nprobe)
+        lists, rows, least = kernels.probes(row_kernels.multiply(query, self._columns, len(self.centroids)), nprobe)
         if nprobe == len(self.centroids):
             return lists, rows, np.full(len(query), _UNSEEN, np.uint16)
         floors = np.rint((table.tops - least) / np.float32(table.scale))
@@ -151,7 +151,7 @@ class Lists:
     @cached_property
     def _columns(self) -> np.ndarray:
         """The centroids as columns to be multiplied with."""
-        return kernels.panels(self.centroids.T)
+        return row_kernels.panels(self.centroids.T)
 
     @cached_property
     def _filled(self) -> np.ndarray:

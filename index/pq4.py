@@ -16,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
-from . import kernels
+from . import kernels, row_kernels
 from .errors import DataLoss, InvalidArgument
 
 BYTES = (8, 16, 32, 64)
@@ -52,8 +52,10 @@ class Codebook:
         """The centroids in the space of the vectors, the first of every sub-space first, as columns to be multiplied with."""
         subs, entries, width = self.centroids.shape
         parts = self.rotation.reshape(-1, subs, width).transpose(1, 0, 2)
-        products = np.matmul(parts, self.centroids.transpose(0, 2, 1))
-        return kernels.panels(products.transpose(1, 2, 0).reshape(-1, entries * subs))
+        products = np.zeros((subs, self.dim, entries), np.float32)
+        for w in range(width):
+            products += parts[:, :, None, w] * self.centroids[:, None, :, w]
+        return row_kernels.panels(products.transpose(1, 2, 0).reshape(-1, entries * subs))
 
     def to_bytes(self) -> bytes:
         out = io.BytesIO()
@@ -160,7 +162,7 @@ def decode(codebook: Codebook, codes: np.ndarray, tokens: int) -> np.ndarray:
     """(tokens, dim) float32: what the first `tokens` codes stand for."""
     rows = unpack(codes)[:, :tokens]
     parts = [centroids[row] for centroids, row in zip(codebook.centroids, rows, strict=True)]
-    return np.concatenate(parts, axis=1) @ codebook.rotation.T
+    return row_kernels.product(np.concatenate(parts, axis=1), codebook.rotation.T)
 
 
 def pack(numbers: np.ndarray) -> np.ndarray:
@@ -185,7 +187,7 @@ def table(codebook: Codebook, query: np.ndarray) -> Table:
     if query.ndim != 2 or query.shape[1] != codebook.dim:
         raise InvalidArgument(f"the query has shape {query.shape}; this codebook takes (q, {codebook.dim})")
     subs = len(codebook.centroids)
-    products = kernels.multiply(query, codebook.columns, 16 * subs)
+    products = row_kernels.multiply(query, codebook.columns, 16 * subs)
     return Table(*kernels.pq4_table(products.reshape(len(query), 16, subs)))
 
 
@@ -239,7 +241,7 @@ def _led(sample: np.ndarray, subs: int, alone: int, rng: np.random.Generator) ->
 
 def _rotated(rotation: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """(subs * width, n) float32: one row per rotated dimension, as the kernels read it."""
-    return np.ascontiguousarray(rotation.T @ kernels.widen(vectors).T)
+    return np.ascontiguousarray(row_kernels.product(kernels.widen(vectors), rotation).T)
 
 
 def _means(parts: np.ndarray, numbers: np.ndarray, centroids: np.ndarray) -> np.ndarray:

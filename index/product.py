@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from . import kernels, pq4
+from . import kernels, pq4, row_kernels
 from .errors import DataLoss
 
 SIZES = (32, 64, 72)
@@ -67,6 +67,7 @@ class Product:
     size: int
     keep: Keep = field(default_factory=Keep, compare=False, repr=False)
     dtype = "|u1"
+    estimates = False
 
     @property
     def precision(self) -> str:
@@ -93,21 +94,14 @@ class Product:
     def floats(self, records: np.ndarray) -> np.ndarray:
         if not len(records):
             return np.zeros((0, self.dim), np.float32)
-        centroids = self.book.centroids
-        return centroids[np.arange(self.size), records].reshape(len(records), -1) @ self.book.rotation.T
+        book = self.book
+        return row_kernels.product(row_kernels.floats_of(self.rows(records)), np.ascontiguousarray(book.rotation.T))
 
-    def scores(
-        self, records: np.ndarray, offsets: np.ndarray, positions: np.ndarray, query: np.ndarray, threads: int
-    ) -> np.ndarray:
-        if not len(records):
-            return np.full(len(positions), -np.inf, np.float32)
-        turned = query @ self.book.rotation
-        return kernels.product_scores(records, self.book.centroids, offsets, positions, turned, threads=threads)
+    def rows(self, records: np.ndarray) -> row_kernels.Rows:
+        return row_kernels.product_rows(records, self.book.centroids)
 
-    def estimates(
-        self, records: np.ndarray, offsets: np.ndarray, positions: np.ndarray, query: np.ndarray, threads: int
-    ) -> None:
-        return None
+    def turned(self, query: np.ndarray) -> np.ndarray:
+        return row_kernels.product(query, self.book.rotation)
 
 
 def sample(vectors: np.ndarray) -> np.ndarray:
@@ -118,5 +112,5 @@ def sample(vectors: np.ndarray) -> np.ndarray:
     if len(some) >= _PRIOR:
         return some
     drawn = rng.standard_normal((_PRIOR - len(some), vectors.shape[1]), np.float32)
-    drawn *= np.linalg.norm(some, axis=1).mean() / np.linalg.norm(drawn, axis=1, keepdims=True)
-    return np.concatenate([some, drawn])
+    longest = row_kernels.lengths(some).mean() / row_kernels.lengths(drawn)
+    return np.concatenate([some, drawn * longest.astype(np.float32)[:, None]])

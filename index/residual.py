@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from . import clustering, kernels
+from . import clustering, kernels, row_kernels
 from .errors import DataLoss, InvalidArgument
 from .product import Keep, sample
 
@@ -77,6 +77,7 @@ class Residual:
     bits: int
     keep: Keep = field(default_factory=Keep, compare=False, repr=False)
     dtype = "|u1"
+    estimates = False
 
     def __post_init__(self) -> None:
         if self.dim * self.bits % 8:
@@ -99,7 +100,7 @@ class Residual:
 
     def encode(self, vectors: np.ndarray) -> np.ndarray:
         """InvalidArgument: a vector is not of unit length, give or take a hundredth."""
-        lengths = np.linalg.norm(kernels.widen(vectors), axis=1)
+        lengths = row_kernels.lengths(kernels.widen(vectors))
         if (np.abs(lengths - 1) > 0.01).any():
             wrong = float(lengths[np.argmax(np.abs(lengths - 1))])
             raise InvalidArgument(
@@ -119,24 +120,13 @@ class Residual:
     def floats(self, records: np.ndarray) -> np.ndarray:
         if not len(records):
             return np.zeros((0, self.dim), np.float32)
-        numbers = np.ascontiguousarray(records[:, :_NUMBER]).view("<u4")[:, 0]
-        added = self.book.residuals[records[:, _NUMBER:]].reshape(len(records), self.dim)
-        sums = self.book.centroids[numbers] + added
-        lengths = np.linalg.norm(sums.astype(np.float64), axis=1, keepdims=True)
-        return (sums / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+        return row_kernels.floats_of(self.rows(records))
 
-    def scores(
-        self, records: np.ndarray, offsets: np.ndarray, positions: np.ndarray, query: np.ndarray, threads: int
-    ) -> np.ndarray:
-        if not len(records):
-            return np.full(len(positions), -np.inf, np.float32)
-        centroids, residuals = self.book.centroids, self.book.residuals
-        return kernels.residual_scores(records, centroids, residuals, offsets, positions, query, threads=threads)
+    def rows(self, records: np.ndarray) -> row_kernels.Rows:
+        return row_kernels.residual_rows(records, self.book.centroids, self.book.residuals)
 
-    def estimates(
-        self, records: np.ndarray, offsets: np.ndarray, positions: np.ndarray, query: np.ndarray, threads: int
-    ) -> None:
-        return None
+    def turned(self, query: np.ndarray) -> np.ndarray:
+        return query
 
 
 def learn(some: np.ndarray, bits: int) -> Buckets:

@@ -9,7 +9,6 @@ the stored float16 values, rounded to float32, so that they do not depend on seg
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,7 +88,7 @@ def _best(part: Part, query: Query, k: int) -> Hits:
     segment, estimated = part.segment, _estimates(part, query)
     if estimated is None:
         every = np.arange(len(segment.documents)) if part.allowed is None else np.flatnonzero(part.allowed)
-        blocks = _blocks(segment, every)
+        blocks = exact.blocks(segment, every, _ROWS)
         return exact.merge([_ranked(segment, some, score(segment, some, query), k) for some in blocks], k)
     estimates, wrong = estimated
     chosen = among_best(estimates, wrong, k, open=part.allowed)
@@ -120,16 +119,6 @@ def _estimates(part: Part, query: Query) -> tuple[np.ndarray, np.ndarray] | None
 
 def _ranked(segment: Segment, positions: np.ndarray, scores: np.ndarray, k: int) -> Hits:
     return best(segment.documents[positions], scores.astype(np.float32), k)
-
-
-def _blocks(segment: Segment, positions: np.ndarray) -> Iterator[np.ndarray]:
-    """Rising positions in blocks of bounded size; a longer document stands alone."""
-    if not len(positions):
-        return
-    ends = np.cumsum(segment.tokens.offsets[positions + 1] - segment.tokens.offsets[positions] + 1)
-    for some in np.split(positions, np.searchsorted(ends, np.arange(_ROWS, ends[-1], _ROWS))):
-        if len(some):
-            yield some
 
 
 def _sums(

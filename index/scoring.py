@@ -126,3 +126,12 @@ def contributions(table: Cells, missing: str | float) -> np.ndarray:
         return np.where(seen, table.similarities, 0).astype(np.float32) * share.astype(np.float32)
     fill = table.missing if missing == "kth" else np.float32(0 if missing == "zero" else missing)
     return np.where(seen, table.similarities, fill).astype(np.float32)
+
+
+def totals(given: np.ndarray) -> np.ndarray:
+    """(documents,) float32 scores from contributions (documents, q) float32: float64 sums in the order of the query's tokens,
+    rounded once, as the kernels of rows add up."""
+    sums = np.zeros(len(given))
+    for column in given.T:
+        sums += column
+    return sums.astype(np.float32)

@@ -9,12 +9,13 @@ from typing import Protocol, TypeGuard
 import numpy as np
 
 from . import exact
+from .codecs import score, similarities
 from .dense import GlobalCodes
 from .errors import InvalidArgument
 from .exact import ExactStore
 from .hits import Hits, best
 from .kernels import widen
-from .scoring import Cells, Scoring, SearchParams, cells, contributions
+from .scoring import Cells, Scoring, SearchParams, cells, contributions, totals
 from .segment import Segment
 from .tally import tallied
 from .term_store import TermStore
@@ -95,7 +96,8 @@ class Alignment:
     """Why one document has its score: every query token with the document token it met."""
 
     score: float
-    """The sum of the contributions."""
+    """The sum of the contributions: in float64, in the order of the query's tokens, rounded once to float32. What `search`
+    gave, to the bit."""
     contributions: np.ndarray
     """(q,) float32."""
     similarities: np.ndarray
@@ -119,7 +121,7 @@ def search(parts: list[Part], queries: Tokens, k: int, scoring: Scoring, params:
         return [exact.merge([hits[q] for hits in found], k) for q in range(len(queries))]
     tables = enumerate(retrieve(parts, queries, params))
     if scoring.tokens == "retrieved":
-        return [best(t.docs, contributions(t, scoring.missing).sum(axis=1), k) for _, t in tables]
+        return [best(t.docs, totals(contributions(t, scoring.missing)), k) for _, t in tables]
     vectors = widen(queries.vectors)
     return [_refine(parts, vectors[queries.rows(q)], t, k, params) for q, t in tables]
 
@@ -175,10 +177,10 @@ def explain(parts: list[Part], query: np.ndarray, doc: int, scoring: Scoring, pa
     if scoring.tokens == "all":
         if not len(document.vectors):
             raise InvalidArgument("this document has no tokens, so nothing aligns with it")
-        similarity = document.vectors @ query.T
-        matches = similarity.argmax(axis=0)
-        met = similarity[matches, np.arange(len(query))]
-        return Alignment(float(met.sum()), met, met, matches, document)
+        found = similarities(part.segment.codec, part.segment.tokens.vectors[part.segment.tokens.rows(position)], query)
+        matches = found.argmax(axis=0)
+        met = found[matches, np.arange(len(query))]
+        return Alignment(float(totals(met[None])[0]), met, met, matches, document)
     (table,) = retrieve(parts, from_matrices([query]), params)
     at = int(np.searchsorted(table.docs, doc))
     if at == len(table.docs) or table.docs[at] != doc:
@@ -188,7 +190,7 @@ def explain(parts: list[Part], query: np.ndarray, doc: int, scoring: Scoring, pa
     given = contributions(table, scoring.missing)[at]
     rows = table.rows[at]
     met = np.where(rows >= 0, table.similarities[at], given)
-    return Alignment(float(given.sum()), given, met, np.where(rows >= 0, rows - first, -1), document)
+    return Alignment(float(totals(given[None])[0]), given, met, np.where(rows >= 0, rows - first, -1), document)
 
 
 def unmet(parts: list[Part], query: np.ndarray, doc: int) -> Alignment:
@@ -209,7 +211,7 @@ def locate(parts: list[Part], doc: int) -> tuple[Part, int]:
 
 def _refine(parts: list[Part], query: np.ndarray, table: Cells, k: int, params: SearchParams) -> Hits:
     """Exact MaxSim over all tokens of the most promising candidates (ColBERT's gather)."""
-    estimate = contributions(table, "kth").sum(axis=1)
+    estimate = totals(contributions(table, "kth"))
     chosen = np.sort(best(table.docs, estimate, max(params.candidates, 4 * k)).docs)
     found = []
     for part in parts:
@@ -217,6 +219,6 @@ def _refine(parts: list[Part], query: np.ndarray, table: Cells, k: int, params: 
         mine = chosen[np.isin(chosen, numbers, assume_unique=True)]
         if len(mine):
             with tallied(len(mine)):
-                vectors, offsets = part.segment.gather(np.searchsorted(numbers, mine))
-                found.append(Hits(mine, exact.maxsim(query, vectors, offsets)))
+                tokens, positions = part.segment.tokens, np.searchsorted(numbers, mine)
+                found.append(Hits(mine, score(part.segment.codec, tokens.vectors, tokens.offsets, positions, query, 1)))
     return exact.merge(found, k)

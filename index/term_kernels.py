@@ -93,7 +93,8 @@ def posting_search(
 def sparse_maxsim(query: TermRows, rows: TermRows) -> tuple[np.ndarray, np.ndarray]:
     """(documents,) float32 sum_i max_j q_i . d_j of one query with all documents, and (documents,) bool: any key in common?
 
-    A document's weights may be float32 or float64. Products are exact, sums float64 in the order of keys.
+    A document's weights may be float32 or float64. Products are exact, sums float64 in the order of postings' rows: a score is
+    the same wherever the document lies.
     """
     scores, met = np.empty(len(rows), np.float32), np.empty(len(rows), np.bool_)
     asked = query.keys, query.weights, query.offsets

@@ -12,6 +12,7 @@ from .exact import merge
 from .hits import Hits
 from .scoring import TermParams
 from .search import Part, locate
+from .term_kernels import sparse_maxsim
 from .term_query import TermQuery, ready
 from .term_rows import TermRows
 from .term_store import Counts, row_products, weighed
@@ -22,7 +23,7 @@ class TermMatch:
     """Why one document has its score: every key that counts. All columns are parallel; keys rise within a query row."""
 
     score: float
-    """The sum of the contributions, as float32."""
+    """The sum of the contributions, as float32: what `search_terms` gave, to the bit."""
     keys: np.ndarray
     """(n,) uint32."""
     query_weights: np.ndarray
@@ -105,7 +106,7 @@ def match_rows(query: TermRows, rows: TermRows) -> TermMatch:
         columns.append((keys, query.weights[mine][at], rows.weights[theirs][other], *places))
     keys, ours, theirs, query_rows, document_rows = (np.concatenate(c) for c in zip(*columns, strict=True))
     contributions = ours.astype(np.float64) * theirs
-    score = float(np.float32(contributions.sum()))
+    score = float(sparse_maxsim(query, rows)[0][0])
     return TermMatch(score, keys, ours, theirs, contributions, query_rows, document_rows)
 
 

@@ -18,6 +18,7 @@ from scipy.cluster import hierarchy
 from scipy.sparse import csr_array
 from scipy.spatial.distance import pdist, squareform
 
+from ..index import row_kernels
 from ..index.errors import FailedPrecondition, InvalidArgument
 from ..index.tokens import Role, Tokens, ragged_rows
 
@@ -83,7 +84,7 @@ def pool_to_globals(tokens: Tokens) -> Tokens:
     rows = np.arange(len(tokens.vectors), dtype=np.int64)
     spans, span_offsets = _gather_spans(tokens, rows, tokens.offsets)
     return Tokens(
-        _unit(tokens.globals_.astype(np.float32)).astype(tokens.vectors.dtype),
+        row_kernels.unit(tokens.globals_.astype(np.float32)).astype(tokens.vectors.dtype),
         np.arange(documents + 1, dtype=np.int64),
         None,
         spans,
@@ -110,7 +111,7 @@ def _partition(method: Method, linkage: Linkage, seed: int) -> Partition:
 
 def _ward(linkage: Linkage, unit: np.ndarray, factor: int) -> np.ndarray:
     """Ward's minimum variance clustering (Murtagh and Legendre 2014), cut into at most m // factor clusters."""
-    gaps = np.clip(1 - (unit @ unit.T).astype(np.float64), 0, 2)
+    gaps = np.clip(1 - row_kernels.product(unit, unit.T).astype(np.float64), 0, 2)
     match linkage:
         case "euclidean":
             distances = np.sqrt(2 * squareform(gaps, checks=False))
@@ -126,12 +127,13 @@ def _kmeans(seed: int, unit: np.ndarray, factor: int, rounds: int = 20) -> np.nd
     centres = unit[_spread(unit, len(unit) // factor, np.random.default_rng(seed))]
     labels = np.full(len(unit), -1)
     for _ in range(rounds):
-        nearest = np.unique(np.argmax(unit @ centres.T - (centres**2).sum(1) / 2, axis=1), return_inverse=True)[1]
+        near = row_kernels.product(unit, centres.T) - (row_kernels.dots(centres, centres) / 2).astype(np.float32)
+        nearest = np.unique(np.argmax(near, axis=1), return_inverse=True)[1]
         if np.array_equal(nearest, labels):
             break
         labels = nearest
         members = (labels == np.arange(labels.max() + 1)[:, None]).astype(np.float32)
-        centres = members @ unit / members.sum(1, keepdims=True)
+        centres = row_kernels.product(members, unit) / members.sum(1, keepdims=True)
     return labels
 
 
@@ -140,7 +142,8 @@ def _spread(unit: np.ndarray, clusters: int, rng: np.random.Generator) -> list[i
     chosen = [int(rng.integers(len(unit)))]
     gaps = np.full(len(unit), np.inf)
     while len(chosen) < clusters:
-        gaps = np.minimum(gaps, np.clip(1 - unit @ unit[chosen[-1]], 0, 2))
+        near = row_kernels.product(unit, unit[chosen[-1]][:, None])[:, 0]
+        gaps = np.minimum(gaps, np.clip(1 - near, 0, 2))
         mass = np.cumsum(gaps, dtype=np.float64)
         if mass[-1] <= 0:
             break
@@ -160,7 +163,7 @@ def _leaders(tokens: Tokens, factor: int, protected: int, partition: Partition) 
         if len(rows) < 2 * factor:
             leaders[rows] = rows[:1]
             continue
-        labels = partition(_unit(tokens.vectors[rows].astype(np.float32)), factor)
+        labels = partition(row_kernels.unit(tokens.vectors[rows].astype(np.float32)), factor)
         _, first, member = np.unique(labels, return_index=True, return_inverse=True)
         leaders[rows] = rows[first[member]]
     return leaders
@@ -176,7 +179,7 @@ def _merge(tokens: Tokens, leaders: np.ndarray, renormalise: bool) -> Tokens:
     means = (sums @ vectors) / sizes[:, None].astype(np.float32)
     ids = None if tokens.ids is None else tokens.ids[_nearest(vectors, means, group, members)]
     if renormalise:
-        means[merged] = _unit(means[merged])
+        means[merged] = row_kernels.unit(means[merged])
     spans, span_offsets = _gather_spans(tokens, members, bounds)
     return replace(
         tokens,
@@ -199,7 +202,7 @@ def _nearest(vectors: np.ndarray, means: np.ndarray, group: np.ndarray, members:
     """(groups,) the first row among those nearest to its group's mean; the two of a pair are always equally near."""
     gap = means[group]
     gap -= vectors
-    distance = np.sqrt(np.einsum("ij,ij->i", gap, gap))
+    distance = row_kernels.lengths(gap).astype(np.float32)
     least = np.full(len(means), np.inf, np.float32)
     np.minimum.at(least, group, distance)
     near = members[np.isclose(distance, least[group], atol=1e-6)[members]]
@@ -218,9 +221,3 @@ def _gather_spans(
     spans, offsets = tokens.spans[chosen], taken[bounds]
     owners = np.repeat(np.arange(len(bounds) - 1), np.diff(offsets))
     return spans[np.lexsort((spans[:, 1], spans[:, 0], owners))], offsets
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows at length one; a zero row stays zero."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(norms > 0, norms, 1)

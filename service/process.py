@@ -7,6 +7,7 @@ import os
 
 from threadpoolctl import threadpool_limits
 
+from ..index.threads import use_threads
 from .settings import Settings
 
 _M_ARENA_MAX = -8
@@ -22,6 +23,7 @@ def settle(settings: Settings) -> None:
     """
     threads = settings.threads or max(1, (os.cpu_count() or 1) // (settings.workers * settings.processes))
     threadpool_limits(threads, user_api="blas")
+    use_threads(threads)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, _ARENAS)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import normal, on_every_level
-from plait.index.codecs import Bytes, Decoded, Half, codec, rerank
+from plait.index import codecs, row_kernels
+from plait.index.codecs import Bytes, Codec, Decoded, Half, codec, rerank, score
 from plait.index.errors import InvalidArgument
 from plait.index.product import SIZES, Product
 from plait.index.tokens import Tokens, from_matrices
@@ -81,7 +82,7 @@ def test_scores_are_maxsim_of_what_records_stand_for(tokens: Tokens, q: int, k: 
             records = some.encode(tokens.vectors)
             wide = some.floats(records)
             wanted = np.array([oracle.maxsim(query, wide[tokens.rows(p)]) for p in positions])
-            got = some.scores(records, tokens.offsets, positions, query, 1)
+            got = score(some, records, tokens.offsets, positions, query, 1)
             np.testing.assert_allclose(got, wanted, atol=1e-5 * size, rtol=1e-5, err_msg=name)
             found = rerank(some, records, tokens.offsets, positions, query, k)
             scores = dict(zip(positions.tolist(), wanted.tolist(), strict=True))
@@ -95,8 +96,8 @@ def test_estimates_err_no_more_than_they_say(tokens: Tokens, q: int, seed: int) 
     query = (rng.standard_normal((q, tokens.dim)) * 10.0 ** rng.integers(-3, 3)).astype(np.float32)
     records, every = some.encode(tokens.vectors), np.arange(len(tokens))
     for _ in on_every_level():
-        scores = some.scores(records, tokens.offsets, every, query, 1)
-        estimates, errors = some.estimates(records, tokens.offsets, every, query, 1)
+        scores = score(some, records, tokens.offsets, every, query, 1)
+        estimates, errors = row_kernels.row_estimates(some.rows(records), tokens.offsets, every, query)
         full = np.diff(tokens.offsets) > 0
         assert (np.abs(scores[full] - estimates[full]) <= errors[full]).all()
         # Useful too: half a step in every dimension is a 254th of what the query could score at all.
@@ -111,7 +112,7 @@ def test_products_of_extreme_records_stay_within_32_bits(dim: int) -> None:
     records = some.encode(np.concatenate([np.ones((3, dim)), -np.ones((1, dim))]).astype(np.float32))
     meant = some.floats(records)[2:4, 0]
     for _ in on_every_level():
-        scores, errors = some.estimates(records, np.array([0, 3, 4]), np.array([0, 1]), query, 1)
+        scores, errors = row_kernels.row_estimates(some.rows(records), np.array([0, 3, 4]), np.array([0, 1]), query)
         assert (np.abs(scores - 17 * dim * meant) <= errors).all()
         assert (errors < 17 * dim / 100).all()
 
@@ -120,13 +121,12 @@ def test_only_those_with_a_chance_are_scored_in_full(monkeypatch: pytest.MonkeyP
     rng = np.random.default_rng(3)
     tokens, query = normal(rng, [7] * 200, 32), rng.standard_normal((5, 32)).astype(np.float32)
     some, asked = Bytes(32), []
-    scores = Bytes.scores
 
-    def counted(self: Bytes, records: np.ndarray, offsets: np.ndarray, positions: np.ndarray, *rest: object) -> object:
+    def counted(one: Codec, records: np.ndarray, offsets: np.ndarray, positions: np.ndarray, *rest: object) -> object:
         asked.append(len(positions))
-        return scores(self, records, offsets, positions, *rest)  # type: ignore[arg-type]
+        return score(one, records, offsets, positions, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Bytes, "scores", counted)
+    monkeypatch.setattr(codecs, "score", counted)
     found = rerank(some, some.encode(tokens.vectors), tokens.offsets, np.arange(200), query, 10)
     assert len(found) == 10 and 10 <= asked[0] < 20
 
@@ -151,8 +151,8 @@ def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="threads is 0"):
         rerank(half, rows, tokens.offsets, np.array([0]), query, 1, threads=0)
     with pytest.raises(ValueError, match="no such document"):
-        half.scores(rows, tokens.offsets, np.array([1]), query, 1)
+        score(half, rows, tokens.offsets, np.array([1]), query, 1)
     some = Bytes(8)
     for records, wide in ((some.encode(tokens.vectors)[:, :4], query), (some.encode(tokens.vectors), query[:, :7])):
-        with pytest.raises(ValueError, match="shapes do not fit"):
-            some.scores(np.ascontiguousarray(records), tokens.offsets, np.array([0]), np.ascontiguousarray(wide), 1)
+        with pytest.raises(ValueError, match=r"shapes do not fit|another number of dimensions"):
+            score(some, np.ascontiguousarray(records), tokens.offsets, np.array([0]), np.ascontiguousarray(wide), 1)

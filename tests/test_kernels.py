@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import on_every_level
-from plait.index import kernels
+from plait.index import kernels, row_kernels
 
 
 @pytest.fixture(params=kernels.simd_levels())
@@ -77,5 +77,5 @@ def test_multiply_is_a_matrix_product(rows: int, dim: int, columns: int, seed: i
     matrix = rng.standard_normal((dim, columns)).astype(np.float32)
     exact = query.astype(float) @ matrix.astype(float)
     for _ in on_every_level():
-        found = kernels.multiply(query, kernels.panels(matrix), columns)
+        found = row_kernels.multiply(query, row_kernels.panels(matrix), columns)
         np.testing.assert_allclose(found, exact, rtol=0, atol=1e-5 * dim)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import on_every_level
-from plait.index.codecs import codec
+from plait.index.codecs import codec, score
 from plait.index.collection import Collection
 from plait.index.errors import DataLoss, InvalidArgument
 from plait.index.residual import BITS, Buckets, Residual
@@ -82,7 +82,7 @@ def test_scores_are_maxsim_of_the_formula(lengths: list[int], dim: int, bits: in
     wide = np.array([meant(r.tobytes(), some.book, bits) for r in records]).reshape(-1, dim)
     wanted = np.array([oracle.maxsim(query, wide[tokens.rows(d)]) for d in range(len(lengths))])
     for name in on_every_level():
-        got = some.scores(records, tokens.offsets, every, query, 1)
+        got = score(some, records, tokens.offsets, every, query, 1)
         np.testing.assert_allclose(got, wanted, atol=1e-5 * np.abs(query).sum(), rtol=1e-5, err_msg=name)
 
 
@@ -118,7 +118,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     records = some.encode(unit(np.random.default_rng(0), 3, 8))
     records[1, :4] = 255
     with pytest.raises(ValueError, match="no such centroid"):
-        some.scores(records, np.array([0, 3]), np.array([0]), np.ones((1, 8), np.float32), 1)
+        score(some, records, np.array([0, 3]), np.array([0]), np.ones((1, 8), np.float32), 1)
     with pytest.raises(DataLoss, match="buckets are damaged"):
         Buckets.from_bytes(some.book.to_bytes()[:-30])
     with (

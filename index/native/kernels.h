@@ -53,34 +53,46 @@ struct ByteRows {
     }
 };
 
-// Query rows lie across the lanes: query is (dim, lanes), lanes a multiple of 16, dim at most most_dim.
+// Stored rows of one kind: floats, halves, bytes, product codes, or residual codes.
+struct StoredRows {
+    std::size_t dim = 0;
+    const float* floats = nullptr;          // (n, dim)
+    const std::uint16_t* halves = nullptr;  // (n, dim)
+    ByteRows bytes = {};
+    // Codes of a byte each, (n, subs): code c of sub-space m stands for centroids[m][c][.], dim / subs dimensions of 256
+    // centroids. With residuals (n, 4 + dim / per): a centroid's number (little-endian, the caller sees to its size), then
+    // bytes b that stand for residuals[b][.], `per` dimensions each; the row is the unit vector along their sum.
+    const std::uint8_t* codes = nullptr;
+    const float* centroids = nullptr;
+    std::size_t subs = 0;
+    const float* residuals = nullptr;
+    std::size_t per = 0;
+};
+
+constexpr std::size_t panel_lanes = 16;
+
+// Query rows lie across the lanes: row j is lane j % 16 of panel j / 16, a panel is (dim, 16), and zeros fill up the last
+// one; dim is at most most_dim. A product of two rows is a chain of fused multiply-adds by rising dimension from 0, on
+// every instruction set: it depends on nothing but the two.
 struct RowKernels {
-    // best[j] = max(best[j], max over rows of sum_d row[d] * query[d][j]); rows are n x dim halves.
-    void (*max_half)(const std::uint16_t* rows, std::size_t n, std::size_t dim, const float* query, std::size_t lanes,
-                     float* best);
+    // to (n, dim) = what rows first .. first + n - 1 stand for.
+    void (*widen)(const StoredRows& rows, std::size_t first, std::size_t n, float* to);
 
-    // The same for bytes: row r stands for its scale times row[d].
-    void (*max_byte)(const ByteRows& rows, std::size_t n, std::size_t dim, const float* query, std::size_t lanes,
-                     float* best);
+    // best[j] = max(best[j], products of rows first .. first + n - 1 with query row j).
+    void (*most)(const StoredRows& rows, std::size_t first, std::size_t n, const float* query, std::size_t panels,
+                 float* best);
 
-    // The same with a query of bytes, in integers: query[p][j] holds dimensions 4p .. 4p + 3 of row j.
-    // longest = max(longest, the rows' squared lengths). No byte of a row is -128.
+    // out (n, 16 * panels) = products of rows first .. first + n - 1 with the query's.
+    void (*products)(const StoredRows& rows, std::size_t first, std::size_t n, const float* query, std::size_t panels,
+                     float* out);
+
+    // As `most`, of bytes with a query of bytes, in integers: query[p][j] holds dimensions 4p .. 4p + 3 of row j, for
+    // `lanes` rows. longest = max(longest, the rows' squared lengths). No byte of a row is -128.
     void (*max_quads)(const ByteRows& rows, std::size_t n, std::size_t dim, const std::int32_t* query,
                       std::size_t lanes, float* best, float* longest);
 
-    // The same as max_half for rows of product codes, a byte each: code c of sub m stands for centroids[m][c][.], `width`
-    // dimensions of 256 centroids; dim = subs * width.
-    void (*max_product)(const std::uint8_t* rows, std::size_t n, std::size_t subs, std::size_t width,
-                        const float* centroids, const float* query, std::size_t lanes, float* best);
-
-    // The same for rows of a centroid's number (4 bytes, little-endian, the caller sees to their size) and dim / per bytes
-    // of residual codes: byte b stands for residuals[b][.], `per` dimensions. A row counts as the unit vector along the sum.
-    void (*max_residual)(const std::uint8_t* rows, std::size_t n, std::size_t dim, std::size_t per,
-                         const float* centroids, const float* residuals, const float* query, std::size_t lanes,
-                         float* best);
-
     // out (rows, columns) = query (rows, dim) times columns; panel p (dim, panel_columns) holds columns
-    // p * panel_columns and on, the last one filled up.
+    // p * panel_columns and on, the last one filled up. The same products as above.
     void (*multiply)(const float* query, std::size_t rows, std::size_t dim, const float* panels, std::size_t columns,
                      float* out);
 

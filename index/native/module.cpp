@@ -1,7 +1,6 @@
 // Python's view of the kernels: checks shapes, releases the GIL, calls. Everything else is in plait.index.kernels.
 #include "module.h"
 
-#include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,7 +8,6 @@
 #include "dispatch.h"
 #include "lists.h"
 #include "pq4.h"
-#include "rows.h"
 #include "select.h"
 
 static void widen(Array<const std::uint16_t, 1> in, Array<float, 1> out) {
@@ -112,97 +110,9 @@ static void probes(Array<const float, 2> scores, std::size_t k, Array<std::int64
     probe_lists(scores.data(), scores.shape(0), scores.shape(1), k, lists.data(), rows.data(), least.data());
 }
 
-static void multiply(Array<const float, 2> query, Array<const float, 3> panels, Array<float, 2> out) {
-    if (panels.shape(1) != query.shape(1) || panels.shape(2) != panel_columns || out.shape(0) != query.shape(0) ||
-        panels.shape(0) != (out.shape(1) + panel_columns - 1) / panel_columns)
-        throw std::invalid_argument("multiply: shapes do not fit");
-    const RowKernels& k = kernels().rows;
-    nb::gil_scoped_release release;
-    k.multiply(query.data(), query.shape(0), query.shape(1), panels.data(), out.shape(1), out.data());
-}
-
-// What row scans check and share; rows are filled in by the caller.
-static RowScan row_scan_of(std::size_t rows, std::size_t dim, Array<const std::int64_t, 1> offsets,
-                           Array<const std::int64_t, 1> documents, Array<const float, 2> query,
-                           Array<float, 1> out) {
-    if (query.shape(1) != dim || dim > most_dim || out.shape(0) != documents.shape(0) || !offsets.shape(0))
-        throw std::invalid_argument("row_scores: shapes do not fit");
-    check_offsets(offsets, offsets.shape(0) - 1, rows);
-    for (std::size_t c = 0; c < documents.shape(0); ++c)
-        if (documents.data()[c] < 0 || documents.data()[c] + 1 >= std::int64_t(offsets.shape(0)))
-            throw std::invalid_argument("row_scores: no such document");
-    return {nullptr, {}, nullptr, nullptr, 0, nullptr, 0, offsets.data(), documents.data(), documents.shape(0), dim, query.data(), query.shape(0)};
-}
-
-static void half_scores(Array<const std::uint16_t, 2> rows, Array<const std::int64_t, 1> offsets,
-                        Array<const std::int64_t, 1> documents, Array<const float, 2> query, unsigned threads,
-                        Array<float, 1> out) {
-    RowScan scan = row_scan_of(rows.shape(0), rows.shape(1), offsets, documents, query, out);
-    scan.halves = rows.data();
-    nb::gil_scoped_release release;
-    row_scan(scan, threads, out.data());
-}
-
-static void byte_scores(Array<const std::int8_t, 2> rows, Array<const float, 1> scales,
-                        Array<const std::int64_t, 1> offsets, Array<const std::int64_t, 1> documents,
-                        Array<const float, 2> query, unsigned threads, Array<float, 1> out) {
-    if (scales.shape(0) != rows.shape(0)) throw std::invalid_argument("row_scores: shapes do not fit");
-    RowScan scan = row_scan_of(rows.shape(0), rows.shape(1), offsets, documents, query, out);
-    const auto* tails = reinterpret_cast<const std::uint8_t*>(scales.data());
-    scan.bytes = {rows.data(), rows.shape(1), tails, sizeof(float)};
-    nb::gil_scoped_release release;
-    row_scan(scan, threads, out.data());
-}
-
-static void product_scores(Array<const std::uint8_t, 2> records, Array<const float, 3> centroids,
-                          Array<const std::int64_t, 1> offsets, Array<const std::int64_t, 1> documents,
-                          Array<const float, 2> query, unsigned threads, Array<float, 1> out) {
-    const std::size_t subs = centroids.shape(0), dim = subs * centroids.shape(2);
-    if (!subs || centroids.shape(1) != 256 || records.shape(1) != subs)
-        throw std::invalid_argument("row_scores: shapes do not fit");
-    RowScan scan = row_scan_of(records.shape(0), dim, offsets, documents, query, out);
-    scan.codes = records.data(), scan.centroids = centroids.data(), scan.subs = subs;
-    nb::gil_scoped_release release;
-    row_scan(scan, threads, out.data());
-}
-
-static void residual_scores(Array<const std::uint8_t, 2> records, Array<const float, 2> centroids,
-                            Array<const float, 2> residuals, Array<const std::int64_t, 1> offsets,
-                            Array<const std::int64_t, 1> documents, Array<const float, 2> query, unsigned threads,
-                            Array<float, 1> out) {
-    const std::size_t dim = centroids.shape(1), per = residuals.shape(1);
-    if ((per != 2 && per != 4 && per != 8) || residuals.shape(0) != 256 || dim % per || records.shape(1) != 4 + dim / per)
-        throw std::invalid_argument("row_scores: shapes do not fit");
-    RowScan scan = row_scan_of(records.shape(0), dim, offsets, documents, query, out);
-    for (std::size_t c = 0; c < documents.shape(0); ++c)
-        for (std::int64_t row = offsets.data()[documents.data()[c]]; row < offsets.data()[documents.data()[c] + 1]; ++row) {
-            std::uint32_t number;
-            std::memcpy(&number, records.data() + std::size_t(row) * records.shape(1), sizeof number);
-            if (number >= centroids.shape(0)) throw std::invalid_argument("row_scores: no such centroid");
-        }
-    scan.codes = records.data(), scan.centroids = centroids.data();
-    scan.residuals = residuals.data(), scan.per = per;
-    nb::gil_scoped_release release;
-    row_scan(scan, threads, out.data());
-}
-
-// Records: dim bytes, then their scale. With errors: estimates.
-static void record_scores(Array<const std::uint8_t, 2> records, Array<const std::int64_t, 1> offsets,
-                          Array<const std::int64_t, 1> documents, Array<const float, 2> query, unsigned threads,
-                          Array<float, 1> out, std::optional<Array<float, 1>> errors) {
-    if (records.shape(1) <= sizeof(float) || (errors && errors->shape(0) != documents.shape(0)))
-        throw std::invalid_argument("row_scores: shapes do not fit");
-    const std::size_t stride = records.shape(1), dim = stride - sizeof(float);
-    RowScan scan = row_scan_of(records.shape(0), dim, offsets, documents, query, out);
-    const std::uint8_t* data = records.data();
-    scan.bytes = {reinterpret_cast<const std::int8_t*>(data), stride, data + dim, stride};
-    nb::gil_scoped_release release;
-    if (errors) row_estimates(scan, threads, out.data(), errors->data());
-    else row_scan(scan, threads, out.data());
-}
-
 NB_MODULE(_native, m) {
     def_terms(m);
+    def_rows(m);
     m.def("widen", widen, nb::arg("half").noconvert(), nb::arg("out").noconvert());
     m.def("segmented_max", segmented_max, nb::arg("scores").noconvert(), nb::arg("offsets").noconvert(),
           nb::arg("out").noconvert());
@@ -223,23 +133,6 @@ NB_MODULE(_native, m) {
           nb::arg("open").noconvert().none(), nb::arg("places").noconvert());
     m.def("probes", probes, nb::arg("scores").noconvert(), nb::arg("k"), nb::arg("lists").noconvert(),
           nb::arg("rows").noconvert(), nb::arg("least").noconvert());
-    m.def("multiply", multiply, nb::arg("query").noconvert(), nb::arg("panels").noconvert(),
-          nb::arg("out").noconvert());
-    m.def("half_scores", half_scores, nb::arg("rows").noconvert(), nb::arg("offsets").noconvert(),
-          nb::arg("documents").noconvert(), nb::arg("query").noconvert(), nb::arg("threads"),
-          nb::arg("out").noconvert());
-    m.def("byte_scores", byte_scores, nb::arg("rows").noconvert(), nb::arg("scales").noconvert(),
-          nb::arg("offsets").noconvert(), nb::arg("documents").noconvert(), nb::arg("query").noconvert(),
-          nb::arg("threads"), nb::arg("out").noconvert());
-    m.def("residual_scores", residual_scores, nb::arg("records").noconvert(), nb::arg("centroids").noconvert(),
-          nb::arg("residuals").noconvert(), nb::arg("offsets").noconvert(), nb::arg("documents").noconvert(),
-          nb::arg("query").noconvert(), nb::arg("threads"), nb::arg("out").noconvert());
-    m.def("product_scores", product_scores, nb::arg("records").noconvert(), nb::arg("centroids").noconvert(),
-          nb::arg("offsets").noconvert(), nb::arg("documents").noconvert(), nb::arg("query").noconvert(),
-          nb::arg("threads"), nb::arg("out").noconvert());
-    m.def("record_scores", record_scores, nb::arg("records").noconvert(), nb::arg("offsets").noconvert(),
-          nb::arg("documents").noconvert(), nb::arg("query").noconvert(), nb::arg("threads"),
-          nb::arg("out").noconvert(), nb::arg("errors").none());
     m.def("level", [] { return std::string(kernels().name); });
     m.def("use_level", [](const std::string& name) { return use_level(name.c_str()); }, nb::arg("name"));
     m.def("levels_here", [] {

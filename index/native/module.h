@@ -36,3 +36,6 @@ inline void check_offsets(Array<const std::int64_t, 1> offsets, std::size_t docu
 
 // Sparse rows and lists of small vectors: module_terms.cpp.
 void def_terms(nb::module_& m);
+
+// Stored rows: module_rows.cpp.
+void def_rows(nb::module_& m);

@@ -79,7 +79,7 @@ float sought_weight(const QueryTable& table, std::uint32_t key) {
     return table.slots[at].weight;
 }
 
-// Four sums side by side, so that one addition does not wait for the last.
+// Four sums side by side, so that one addition does not wait for the last; SparseMaxSim adds up in the same order.
 template <class Weight, class Value>
 double sum_up(const std::uint32_t* keys, std::size_t n, const Weight& weight, const Value& value, bool* found) {
     double sums[4] = {0, 0, 0, 0};

@@ -8,6 +8,7 @@ typedef float Lanes __attribute__((vector_size(32)));
 typedef std::int32_t Ints __attribute__((vector_size(32)));
 constexpr unsigned tile_rows = 12;
 void widen_row(const std::uint16_t* row, std::size_t dim, float* to) { ragged_avx2.widen(row, dim, to); }
+Lanes fused(Lanes a, Lanes b, Lanes sum) { return (Lanes)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)sum); }
 
 constexpr unsigned quad_rows = 4;
 typedef Halves<Ints> Quads;
@@ -25,4 +26,4 @@ unsigned lanes_set(Ints hit) { return unsigned(_mm256_movemask_ps((__m256)hit));
 
 #include "rows_loop.h"
 
-const RowKernels rows_avx2 = {max_half, max_byte, max_quads, max_product, max_residual, multiply, dot, dot_half, find_ids};
+const RowKernels rows_avx2 = {widen, most, products, max_quads, multiply, dot, dot_half, find_ids};

@@ -7,6 +7,7 @@ typedef float Lanes __attribute__((vector_size(64)));
 typedef std::int32_t Ints __attribute__((vector_size(64)));
 constexpr unsigned tile_rows = 8;
 void widen_row(const std::uint16_t* row, std::size_t dim, float* to) { ragged_avx512.widen(row, dim, to); }
+Lanes fused(Lanes a, Lanes b, Lanes sum) { return (Lanes)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)sum); }
 
 // The byte dot product takes one side without a sign.
 constexpr unsigned quad_rows = 8;
@@ -33,4 +34,4 @@ unsigned lanes_set(Ints hit) { return _mm512_test_epi32_mask((__m512i)hit, (__m5
 
 #include "rows_loop.h"
 
-const RowKernels rows_avx512 = {max_half, max_byte, max_quads, max_product, max_residual, multiply, dot, dot_half, find_ids};
+const RowKernels rows_avx512 = {widen, most, products, max_quads, multiply, dot, dot_half, find_ids};

@@ -1,91 +1,156 @@
 #pragma once
 #include "kernels.h"
 
-// MaxSim of stored rows with the query across the lanes: a tile of rows is widened to floats once, then every value
-// is broadcast against all query rows. No horizontal sums, and any number of dimensions. And products of few query rows
-// with many columns, which a BLAS spreads over threads that then wait for each other longer than they work.
+// Products of stored rows with the query across the lanes: a tile of rows is widened to floats once, then every value is
+// broadcast against all query rows. No horizontal sums, and any number of dimensions. And products of few query rows with
+// many columns, which a BLAS spreads over threads that then wait for each other longer than they work.
 namespace {
 
 // A file that includes this names the vectors of its instruction set, Lanes (floats) and Ints (32 bits), as wide as each
-// other; tile_rows and quad_rows, chosen so that tile_rows and 2 * quad_rows accumulators stay in registers; and for
-// products of bytes, four in each lane of an Ints: Quads, query_quads(ints), row_quads(ints) and dot_quads(sum, row, query),
-// where a row's sums begin with the start that squares_of(row, dim, &start) finds beside the sum of its squares;
-// and lanes_set(ints), a bit for each lane that is not zero but all ones.
+// other; fused(a, b, sum), a * b + sum rounded once; tile_rows and quad_rows, chosen so that tile_rows and 2 * quad_rows
+// accumulators stay in registers; and for products of bytes, four in each lane of an Ints: Quads, query_quads(ints),
+// row_quads(ints) and dot_quads(sum, row, query), where a row's sums begin with the start that squares_of(row, dim,
+// &start) finds beside the sum of its squares; and lanes_set(ints), a bit for each lane that is not zero but all ones.
+// Nothing else here may be contracted to fused multiply-adds (the build says so).
 constexpr std::size_t width = sizeof(Lanes) / sizeof(float);
 
-// best = max(best, products of `tile_rows` float rows with query rows [0, width)).
-void max_tile(const float* tile, std::size_t dim, const float* query, std::size_t lanes, float* best) {
-    Lanes sums[tile_rows] = {};
+Lanes load_lanes(const float* from) {
+    Lanes to;
+    __builtin_memcpy(&to, from, sizeof to);
+    return to;
+}
+
+// A value in every lane. Taking zero off changes no bit, and compilers know it.
+Lanes spread(float value) { return value - Lanes{}; }
+
+// Products of `tile_rows` float rows with lanes [0, width) of a panel.
+void tile_products(const float* tile, std::size_t dim, const float* panel, Lanes sums[tile_rows]) {
+    Lanes found[tile_rows] = {};
     for (std::size_t d = 0; d < dim; ++d) {
-        Lanes q;
-        __builtin_memcpy(&q, query + d * lanes, sizeof q);
-        for (std::size_t r = 0; r < tile_rows; ++r) sums[r] += tile[r * dim + d] * q;
+        const Lanes q = load_lanes(panel + d * panel_lanes);
+        for (std::size_t r = 0; r < tile_rows; ++r) found[r] = fused(spread(tile[r * dim + d]), q, found[r]);
     }
-    Lanes most;
-    __builtin_memcpy(&most, best, sizeof most);
-    for (std::size_t r = 0; r < tile_rows; ++r) most = sums[r] > most ? sums[r] : most;
-    __builtin_memcpy(best, &most, sizeof most);
+    for (std::size_t r = 0; r < tile_rows; ++r) sums[r] = found[r];
 }
 
-// `fill(row, to)` writes one row as floats. The last tile repeats its last row: a maximum does not mind.
-template <class Fill>
-void max_rows(std::size_t n, std::size_t dim, const float* query, std::size_t lanes, float* best, const Fill& fill) {
-    float tile[tile_rows * most_dim];
-    for (std::size_t row = 0; row < n; row += tile_rows) {
-        for (std::size_t r = 0; r < tile_rows; ++r) fill(row + r < n ? row + r : n - 1, tile + r * dim);
-        for (std::size_t j = 0; j < lanes; j += width) max_tile(tile, dim, query + j, lanes, best + j);
+// Eight sums, each of every eighth dimension, whatever the width of a vector.
+double dot(const float* row, const float* query, std::size_t dim) {
+    typedef float Eight __attribute__((vector_size(32)));
+    typedef double Sums __attribute__((vector_size(64)));
+    typedef double Four __attribute__((vector_size(32)));
+    typedef double Two __attribute__((vector_size(16)));
+    Sums sums = {};
+    std::size_t d = 0;
+    for (; d + 8 <= dim; d += 8) {
+        Eight a, b;
+        __builtin_memcpy(&a, row + d, sizeof a);
+        __builtin_memcpy(&b, query + d, sizeof b);
+        sums += __builtin_convertvector(a, Sums) * __builtin_convertvector(b, Sums);
     }
+    for (std::size_t left = 0; d < dim; ++d, ++left) sums[left] += double(row[d]) * double(query[d]);
+    Four half[2];
+    __builtin_memcpy(half, &sums, sizeof sums);
+    half[0] += half[1];
+    Two quarter[2];
+    __builtin_memcpy(quarter, half, sizeof quarter);
+    quarter[0] += quarter[1];
+    return quarter[0][0] + quarter[0][1];
 }
 
-void max_half(const std::uint16_t* rows, std::size_t n, std::size_t dim, const float* query, std::size_t lanes,
-              float* best) {
-    max_rows(n, dim, query, lanes, best, [&](std::size_t row, float* to) { widen_row(rows + row * dim, dim, to); });
+double dot_half(const std::uint16_t* row, const float* query, std::size_t dim) {
+    float room[most_dim];
+    widen_row(row, dim, room);
+    return dot(room, query, dim);
 }
 
-void max_byte(const ByteRows& rows, std::size_t n, std::size_t dim, const float* query, std::size_t lanes,
-              float* best) {
-    max_rows(n, dim, query, lanes, best, [&](std::size_t row, float* to) {
-        const float scale = rows.scale(row);
-        const std::int8_t* from = rows.values + row * rows.stride;
-        for (std::size_t d = 0; d < dim; ++d) to[d] = scale * float(from[d]);
-    });
+void widen_bytes(const StoredRows& rows, std::size_t row, float* to) {
+    const float scale = rows.bytes.scale(row);
+    const std::int8_t* from = rows.bytes.values + row * rows.bytes.stride;
+    for (std::size_t d = 0; d < rows.dim; ++d) to[d] = scale * float(from[d]);
 }
 
-// The floats that codes stand for. `known`: the width where the compiler is to know it, or 0.
+// `known`: the width where the compiler is to know it, or 0.
 template <std::size_t known>
-void look_up(const std::uint8_t* codes, std::size_t subs, std::size_t width, const float* centroids, float* to) {
-    const std::size_t w = known ? known : width;
-    for (std::size_t m = 0; m < subs; ++m, centroids += 256 * w, to += w)
+void look_up(const StoredRows& rows, std::size_t row, float* to) {
+    const std::size_t w = known ? known : rows.dim / rows.subs;
+    const std::uint8_t* codes = rows.codes + row * rows.subs;
+    const float* centroids = rows.centroids;
+    for (std::size_t m = 0; m < rows.subs; ++m, centroids += 256 * w, to += w)
         __builtin_memcpy(to, centroids + codes[m] * w, w * sizeof(float));
 }
 
-void max_product(const std::uint8_t* rows, std::size_t n, std::size_t subs, std::size_t width, const float* centroids,
-                 const float* query, std::size_t lanes, float* best) {
-    const auto fill = width == 2 ? look_up<2> : width == 4 ? look_up<4> : look_up<0>;
-    max_rows(n, subs * width, query, lanes, best,
-             [&](std::size_t row, float* to) { fill(rows + row * subs, subs, width, centroids, to); });
-}
-
-// The unit vector along a centroid and what its residual codes add, `per` dimensions a byte.
 template <std::size_t per>
-void unit_along(const std::uint8_t* codes, std::size_t dim, const float* centroid, const float* residuals, float* to) {
+void unit_along(const StoredRows& rows, std::size_t row, float* to) {
+    const std::size_t dim = rows.dim;
+    const std::uint8_t* codes = rows.codes + row * (4 + dim / per);
+    std::uint32_t number;
+    __builtin_memcpy(&number, codes, sizeof number);
+    const float* centroid = rows.centroids + std::size_t(number) * dim;
+    codes += sizeof number;
     for (std::size_t d = 0; d < dim; d += per, ++codes)
-        for (std::size_t i = 0; i < per; ++i) to[d + i] = centroid[d + i] + residuals[*codes * per + i];
-    // In double: sums of floats in order would differ from any other sum by more than a score may.
-    double square = 0;
-    for (std::size_t d = 0; d < dim; ++d) square += double(to[d]) * to[d];
+        for (std::size_t i = 0; i < per; ++i) to[d + i] = centroid[d + i] + rows.residuals[*codes * per + i];
+    const double square = dot(to, to, dim);
     const float factor = square > 0 ? float(1 / __builtin_sqrt(square)) : 0;
     for (std::size_t d = 0; d < dim; ++d) to[d] *= factor;
 }
 
-void max_residual(const std::uint8_t* rows, std::size_t n, std::size_t dim, std::size_t per, const float* centroids,
-                  const float* residuals, const float* query, std::size_t lanes, float* best) {
-    const auto fill = per == 2 ? unit_along<2> : per == 4 ? unit_along<4> : unit_along<8>;
-    max_rows(n, dim, query, lanes, best, [&](std::size_t row, float* to) {
-        const std::uint8_t* record = rows + row * (4 + dim / per);
-        std::uint32_t number;
-        __builtin_memcpy(&number, record, sizeof number);
-        fill(record + 4, dim, centroids + std::size_t(number) * dim, residuals, to);
+// Calls use(fill), where fill(row, to) writes what one row stands for.
+template <class Use>
+void with_fill(const StoredRows& rows, const Use& use) {
+    const auto by = [&](void (*fill)(const StoredRows&, std::size_t, float*)) {
+        use([&rows, fill](std::size_t row, float* to) { fill(rows, row, to); });
+    };
+    if (rows.floats)
+        use([&](std::size_t row, float* to) {
+            __builtin_memcpy(to, rows.floats + row * rows.dim, rows.dim * sizeof(float));
+        });
+    else if (rows.halves)
+        use([&](std::size_t row, float* to) { widen_row(rows.halves + row * rows.dim, rows.dim, to); });
+    else if (rows.residuals) by(rows.per == 2 ? unit_along<2> : rows.per == 4 ? unit_along<4> : unit_along<8>);
+    else if (rows.codes) by(rows.dim == 2 * rows.subs ? look_up<2> : rows.dim == 4 * rows.subs ? look_up<4> : look_up<0>);
+    else by(widen_bytes);
+}
+
+void widen(const StoredRows& rows, std::size_t first, std::size_t n, float* to) {
+    with_fill(rows, [&](const auto& fill) {
+        for (std::size_t r = 0; r < n; ++r) fill(first + r, to + r * rows.dim);
+    });
+}
+
+// Calls each(row, lane, sums) for all tiles of rows and lanes. The last tile repeats its last row.
+template <class Each>
+void all_products(const StoredRows& rows, std::size_t first, std::size_t n, const float* query, std::size_t panels,
+                  const Each& each) {
+    float tile[tile_rows * most_dim];
+    with_fill(rows, [&](const auto& fill) {
+        for (std::size_t row = 0; row < n; row += tile_rows) {
+            for (std::size_t r = 0; r < tile_rows; ++r)
+                fill(first + (row + r < n ? row + r : n - 1), tile + r * rows.dim);
+            for (std::size_t p = 0; p < panels; ++p)
+                for (std::size_t v = 0; v < panel_lanes; v += width) {
+                    Lanes sums[tile_rows];
+                    tile_products(tile, rows.dim, query + p * rows.dim * panel_lanes + v, sums);
+                    each(row, p * panel_lanes + v, sums);
+                }
+        }
+    });
+}
+
+// A maximum does not mind repeated rows.
+void most(const StoredRows& rows, std::size_t first, std::size_t n, const float* query, std::size_t panels, float* best) {
+    all_products(rows, first, n, query, panels, [&](std::size_t, std::size_t lane, const Lanes* sums) {
+        Lanes most = load_lanes(best + lane);
+        for (std::size_t r = 0; r < tile_rows; ++r) most = sums[r] > most ? sums[r] : most;
+        __builtin_memcpy(best + lane, &most, sizeof most);
+    });
+}
+
+void products(const StoredRows& rows, std::size_t first, std::size_t n, const float* query, std::size_t panels,
+              float* out) {
+    all_products(rows, first, n, query, panels, [&](std::size_t row, std::size_t lane, const Lanes* sums) {
+        float* to = out + row * panels * panel_lanes + lane;
+        for (std::size_t r = 0; r < tile_rows && row + r < n; ++r, to += panels * panel_lanes)
+            __builtin_memcpy(to, &sums[r], sizeof sums[r]);
     });
 }
 
@@ -151,13 +216,11 @@ void max_quads(const ByteRows& rows, std::size_t n, std::size_t dim, const std::
 void multiply_tile(const float* const query[4], std::size_t dim, const float* panel, float* const out[4]) {
     Lanes left[4] = {}, right[4] = {};
     for (std::size_t d = 0; d < dim; ++d) {
-        Lanes a, b;
-        __builtin_memcpy(&a, panel + d * panel_columns, sizeof a);
-        __builtin_memcpy(&b, panel + d * panel_columns + width, sizeof b);
+        const Lanes a = load_lanes(panel + d * panel_columns), b = load_lanes(panel + d * panel_columns + width);
         for (unsigned r = 0; r < 4; ++r) {
-            const float q = query[r][d];
-            left[r] += q * a;
-            right[r] += q * b;
+            const Lanes q = spread(query[r][d]);
+            left[r] = fused(q, a, left[r]);
+            right[r] = fused(q, b, right[r]);
         }
     }
     for (unsigned r = 0; r < 4; ++r) {
@@ -166,52 +229,28 @@ void multiply_tile(const float* const query[4], std::size_t dim, const float* pa
     }
 }
 
+// Some rows at a time meet all panels, so that both stay in the cache.
 void multiply(const float* query, std::size_t rows, std::size_t dim, const float* panels, std::size_t columns,
               float* out) {
-    for (std::size_t first = 0; first < columns; first += panel_columns, panels += dim * panel_columns) {
-        const std::size_t count = columns - first < panel_columns ? columns - first : panel_columns;
-        for (std::size_t row = 0; row < rows; row += 4) {
-            float found[4][panel_columns];
-            const float* from[4];
-            for (std::size_t r = 0; r < 4; ++r) from[r] = query + (row + r < rows ? row + r : rows - 1) * dim;
-            for (std::size_t c = 0; c < panel_columns; c += 2 * width) {
-                float* const to[4] = {found[0] + c, found[1] + c, found[2] + c, found[3] + c};
-                multiply_tile(from, dim, panels + c, to);
+    constexpr std::size_t together = 32;
+    for (std::size_t start = 0; start < rows; start += together) {
+        const std::size_t end = rows - start < together ? rows : start + together;
+        const float* panel = panels;
+        for (std::size_t first = 0; first < columns; first += panel_columns, panel += dim * panel_columns) {
+            const std::size_t count = columns - first < panel_columns ? columns - first : panel_columns;
+            for (std::size_t row = start; row < end; row += 4) {
+                float found[4][panel_columns];
+                const float* from[4];
+                for (std::size_t r = 0; r < 4; ++r) from[r] = query + (row + r < end ? row + r : end - 1) * dim;
+                for (std::size_t c = 0; c < panel_columns; c += 2 * width) {
+                    float* const to[4] = {found[0] + c, found[1] + c, found[2] + c, found[3] + c};
+                    multiply_tile(from, dim, panel + c, to);
+                }
+                for (std::size_t r = 0; r < 4 && row + r < end; ++r)
+                    __builtin_memcpy(out + (row + r) * columns + first, found[r], count * sizeof(float));
             }
-            for (std::size_t r = 0; r < 4 && row + r < rows; ++r)
-                __builtin_memcpy(out + (row + r) * columns + first, found[r], count * sizeof(float));
         }
     }
-}
-
-// Eight sums, each of every eighth dimension, whatever the width of a vector.
-double dot(const float* row, const float* query, std::size_t dim) {
-    typedef float Eight __attribute__((vector_size(32)));
-    typedef double Sums __attribute__((vector_size(64)));
-    typedef double Four __attribute__((vector_size(32)));
-    typedef double Two __attribute__((vector_size(16)));
-    Sums sums = {};
-    std::size_t d = 0;
-    for (; d + 8 <= dim; d += 8) {
-        Eight a, b;
-        __builtin_memcpy(&a, row + d, sizeof a);
-        __builtin_memcpy(&b, query + d, sizeof b);
-        sums += __builtin_convertvector(a, Sums) * __builtin_convertvector(b, Sums);
-    }
-    for (std::size_t left = 0; d < dim; ++d, ++left) sums[left] += double(row[d]) * double(query[d]);
-    Four half[2];
-    __builtin_memcpy(half, &sums, sizeof sums);
-    half[0] += half[1];
-    Two quarter[2];
-    __builtin_memcpy(quarter, half, sizeof quarter);
-    quarter[0] += quarter[1];
-    return quarter[0][0] + quarter[0][1];
-}
-
-double dot_half(const std::uint16_t* row, const float* query, std::size_t dim) {
-    float room[most_dim];
-    widen_row(row, dim, room);
-    return dot(room, query, dim);
 }
 
 // The places from `first` on of asked ids among the `there` of a vector.

@@ -1,12 +1,13 @@
 #include "kernels.h"
+#include "plain_fused.h"
 #include "plain_quads.h"
 
 namespace {
-typedef float Lanes __attribute__((vector_size(16)));
+typedef PlainLanes Lanes;
 constexpr unsigned tile_rows = 8;
 void widen_row(const std::uint16_t* row, std::size_t dim, float* to) { ragged_scalar.widen(row, dim, to); }
 }  // namespace
 
 #include "rows_loop.h"
 
-const RowKernels rows_scalar = {max_half, max_byte, max_quads, max_product, max_residual, multiply, dot, dot_half, find_ids};
+const RowKernels rows_scalar = {widen, most, products, max_quads, multiply, dot, dot_half, find_ids};

@@ -31,15 +31,18 @@ bool SparseMaxSim::score(const std::uint32_t* keys, const Value* values, const s
     std::fill(most_.begin(), most_.end(), rows ? -std::numeric_limits<double>::infinity() : 0);
     bool found = false;
     for (std::size_t r = 0; r < rows; ++r) {
-        std::fill(sums_.begin(), sums_.end(), 0);
+        std::fill(sums_.begin(), sums_.end(), std::array<double, 4>{});
         for (std::int64_t e = bounds[r]; e < bounds[r + 1]; ++e) {
             const Slot& at = slots_[place(keys[e])];
             const double value = double(values[e]);
             found |= at.last != 0;
             for (std::uint32_t q = at.first; q < at.last; ++q)
-                sums_[entries_[q].row] += value * double(entries_[q].weight);
+                sums_[entries_[q].row][(e - bounds[r]) % 4] += value * double(entries_[q].weight);
         }
-        for (std::size_t i = 0; i < sums_.size(); ++i) most_[i] = std::max(most_[i], sums_[i]);
+        for (std::size_t i = 0; i < sums_.size(); ++i) {
+            const auto& s = sums_[i];
+            most_[i] = std::max(most_[i], (s[0] + s[1]) + (s[2] + s[3]));
+        }
     }
     double total = 0;
     for (const double m : most_) total += m;

@@ -1,10 +1,12 @@
 #pragma once
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
 // Exact scores between queries and documents of several sparse rows: sum_i max_j q_i . d_j. Products are exact in double
-// and are added up by rising key, so that a score depends on nothing but the two.
+// and are added up in four sums, by the place of an entry in its row, as PostingKernels::row_score does: a score depends on
+// nothing but the two, and is the same wherever the document lies.
 
 struct SparseRows {
     const std::uint32_t* keys;   // (entries,) rising within a row
@@ -40,5 +42,6 @@ class SparseMaxSim {
     std::vector<Slot> slots_;  // 2^(32 - shift_)
     unsigned shift_ = 22;
     std::vector<Entry> entries_;
-    std::vector<double> sums_, most_;
+    std::vector<std::array<double, 4>> sums_;
+    std::vector<double> most_;
 };
