@@ -18,7 +18,7 @@ from threadpoolctl import ThreadpoolController
 from .bm25 import Bm25
 from .builder import Builder, sweep
 from .calibration import Calibration, calibrate, coded_documents
-from .catalog import LOCK, Catalog, put_meta, put_resource
+from .catalog import LOCK, Catalog, put_meta
 from .codecs import DEFAULT, codec
 from .collection_stats import collection_stats
 from .errors import DataLoss, FailedPrecondition, InvalidArgument, Unavailable
@@ -26,8 +26,7 @@ from .filters import check_declared, index_sql, unindex_sql
 from .frontier import DEPTHS
 from .live import LiveWriter
 from .maintenance import Background, Maintenance, Policy
-from .product import Keep
-from .representations import Schema, TermField, needs_ids, term_fields
+from .representations import Schema, TermField, kept_in, needs_ids, term_fields
 from .scoring import SearchParams, TermParams
 from .snapshot import Loader, Place, Snapshot
 from .stores import check_store
@@ -160,13 +159,22 @@ class Collection:
         finally:
             self.maintenance.alone.release()
 
-    def close(self) -> None:
-        """Ends background work and gives the write lock back."""
+    def close(self, wait_s: float | None = None) -> bool:
+        """Ends background work, gives the write lock back, and waits for other threads' searches and writes.
+
+        Whatever comes afterwards is refused: FailedPrecondition. A snapshot that this thread is in stays as it is until its block
+        ends.
+
+        Args:
+            wait_s: the longest wait for others; None: as long as they take. What goes on after that ends undisturbed.
+
+        Returns whether all of them have ended.
+        """
         if self._background:
             self._background.stop()
         self._background = None
         self._release()
-        self.catalog.close()
+        return self.catalog.close(wait_s)
 
     def __enter__(self) -> Collection:
         return self
@@ -356,6 +364,7 @@ class Collection:
 
     def _acquire(self) -> None:
         """The system drops the lock when the process ends, however it ends: a stale lock cannot be left behind."""
+        self.catalog.refuse_to_write()
         with self._locking:
             if self._lock is not None:
                 return
@@ -373,20 +382,6 @@ class Collection:
             if self._lock is not None:
                 self._lock()
                 self._lock = None
-
-
-def kept_in(catalog: Catalog) -> Keep:
-    """What a precision learns, kept as a resource of the catalog."""
-
-    def read() -> bytes | None:
-        with catalog.reading() as view:
-            return view.resource("precision")
-
-    def write(data: bytes) -> None:
-        with catalog.writing() as view:
-            put_resource(view, "precision", data)
-
-    return Keep(read, write)
 
 
 @cache
