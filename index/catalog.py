@@ -190,7 +190,7 @@ class Catalog:
                 self._log.refuse(loan.db)
 
     def log_stats(self) -> dict[str, Any]:
-        """The size of SQLite's log, and for how long the oldest read of this process has kept it from beginning anew."""
+        """`bytes` of SQLite's log on the disk; `oldest_read_s`: for how long the oldest read of this process has held its state."""
         return self._log.stats()
 
     def _refuse_after_failure(self, loan: Loan | None = None) -> None:

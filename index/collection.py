@@ -7,14 +7,13 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from threadpoolctl import ThreadpoolController
-
+from .blas import blas_threads
 from .bm25 import Bm25
 from .builder import Builder, sweep
 from .calibration import Calibration, calibrate, coded_documents
@@ -202,7 +201,7 @@ class Collection:
                     if not left or view.meta("seq") == self._newest():
                         raise
                     continue
-                with _blas_threads(self._threads):
+                with blas_threads(self._threads):
                     yield Snapshot(view, state, self.schema)
                 return
 
@@ -243,6 +242,7 @@ class Collection:
                 look_s = min(1.0, self._policy.seal_age_s) if self._policy else 1.0
                 self._background = Background([*steps, *([self._chore] if self._chore else [])], look_s)
                 self._background.start()
+                weakref.finalize(self, self._background.stop).atexit = False
             background = self._background
         if background:
             if background.error:
@@ -354,9 +354,10 @@ class Collection:
         return measured
 
     def stats(self) -> dict[str, Any]:
-        """Counts, bytes by what they are for, fresh and dead documents, segments with their drift."""
+        """Counts, bytes by what they are for, fresh and dead documents, segments with their drift, SQLite's log."""
+        log = self.catalog.log_stats()
         with self.snapshot() as snapshot:
-            return collection_stats(self.path, snapshot, self.schema, self.store)
+            return {**collection_stats(self.path, snapshot, self.schema, self.store), "log": log}
 
     def _newest(self) -> int:
         with self.catalog.reading() as view:
@@ -375,6 +376,7 @@ class Collection:
                 os.close(lock)
                 raise Unavailable(f"another process is writing to {self.path}; wait for it to end") from None
             self._lock = weakref.finalize(self, os.close, lock)
+            _locked.add(self)
             sweep(self.path, self.catalog)
 
     def _release(self) -> None:
@@ -384,12 +386,14 @@ class Collection:
                 self._lock = None
 
 
-@cache
-def _pools() -> ThreadpoolController:
-    return ThreadpoolController()
+_locked: weakref.WeakSet[Collection] = weakref.WeakSet()
 
 
-def _blas_threads(threads: int | None):
-    if threads is not None and threads < 1:
-        raise InvalidArgument(f"threads is {threads}; it must be at least 1")
-    return nullcontext() if threads is None else _pools().limit(limits=threads, user_api="blas")
+def _leave_locks_to_parent() -> None:
+    """In a forked child. The lock belongs to an open file that both share: the parent could not give it back."""
+    for collection in list(_locked):
+        collection._locking = threading.RLock()
+        collection._release()
+
+
+os.register_at_fork(after_in_child=_leave_locks_to_parent)

@@ -241,7 +241,9 @@ class Background(threading.Thread):
     def stop(self) -> None:
         self._stop_now = True
         self._wake.set()
-        self.join()
+        # A step may have been the last to know the collection, whose end stops this thread.
+        if threading.current_thread() is not self:
+            self.join()
 
 
 def _numbers(segments: list[Segment]) -> np.ndarray:
