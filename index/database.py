@@ -32,6 +32,7 @@ __all__ = [
     "has_checksums",
     "on_commit",
     "poisons",
+    "problem",
     "temporary",
     "told",
 ]
@@ -45,6 +46,7 @@ LOG_KEPT = 16 << 20
 PAGE = 4096
 _RESERVED = 8
 """Bytes at the end of every page, where its checksum is."""
+_SOUND = (3, 51, 3)
 _EXTENSION, _VFS = "cksumvfs", "cksmvfs"
 DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_DATA", "SQLITE_IOERR_CORRUPTFS")
 _BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
@@ -174,6 +176,17 @@ def told(path: Path, error: Exception) -> PlaitError | Exception:
     if isinstance(error, Error) and not name:
         return error  # a fault of plait's own, such as a connection in two threads
     return DataLoss(f"{path} is damaged ({error}); restore it from a copy")
+
+
+def problem() -> str | None:
+    """What is wrong with this SQLite; None: nothing."""
+    try:
+        _checksums()
+    except FailedPrecondition as error:
+        return str(error)
+    if tuple(map(int, VERSION.split("."))) < _SOUND:
+        return f"APSW uses SQLite {VERSION}, which can damage a catalog when its log begins anew (mended in 3.51.3)"
+    return None
 
 
 @cache
