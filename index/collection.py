@@ -16,7 +16,7 @@ from typing import Any
 from .bm25 import Bm25
 from .builder import Builder, sweep
 from .calibration import Calibration, calibrate, coded_documents
-from .catalog import LOCK, Catalog, put_meta, put_resource
+from .catalog import LOCK, Catalog, put_meta
 from .codecs import DEFAULT, codec
 from .collection_stats import collection_stats
 from .errors import DataLoss, FailedPrecondition, InvalidArgument, Unavailable
@@ -24,8 +24,7 @@ from .filters import check_declared, index_sql, unindex_sql
 from .frontier import DEPTHS
 from .live import LiveWriter
 from .maintenance import Background, Maintenance, Policy
-from .product import Keep
-from .representations import Schema, TermField, needs_ids, term_fields
+from .representations import Schema, TermField, kept_in, needs_ids, term_fields
 from .scoring import SearchParams, TermParams
 from .snapshot import Loader, Place, Snapshot
 from .stores import check_store
@@ -159,13 +158,22 @@ class Collection:
         finally:
             self.maintenance.alone.release()
 
-    def close(self) -> None:
-        """Ends background work and gives the write lock back."""
+    def close(self, wait_s: float | None = None) -> bool:
+        """Ends background work, gives the write lock back, and waits for other threads' searches and writes.
+
+        Whatever comes afterwards is refused: FailedPrecondition. A snapshot that this thread is in stays as it is until its block
+        ends.
+
+        Args:
+            wait_s: the longest wait for others; None: as long as they take. What goes on after that ends undisturbed.
+
+        Returns whether all of them have ended.
+        """
         if self._background:
             self._background.stop()
         self._background = None
         self._release()
-        self.catalog.close()
+        return self.catalog.close(wait_s)
 
     def __enter__(self) -> Collection:
         return self
@@ -234,6 +242,7 @@ class Collection:
                 look_s = min(1.0, self._policy.seal_age_s) if self._policy else 1.0
                 self._background = Background([*steps, *([self._chore] if self._chore else [])], look_s)
                 self._background.start()
+                weakref.finalize(self, self._background.stop).atexit = False
             background = self._background
         if background:
             if background.error:
@@ -345,9 +354,10 @@ class Collection:
         return measured
 
     def stats(self) -> dict[str, Any]:
-        """Counts, bytes by what they are for, fresh and dead documents, segments with their drift."""
+        """Counts, bytes by what they are for, fresh and dead documents, segments with their drift, SQLite's log."""
+        log = self.catalog.log_stats()
         with self.snapshot() as snapshot:
-            return collection_stats(self.path, snapshot, self.schema, self.store)
+            return {**collection_stats(self.path, snapshot, self.schema, self.store), "log": log}
 
     def _newest(self) -> int:
         with self.catalog.reading() as view:
@@ -355,6 +365,7 @@ class Collection:
 
     def _acquire(self) -> None:
         """The system drops the lock when the process ends, however it ends: a stale lock cannot be left behind."""
+        self.catalog.refuse_to_write()
         with self._locking:
             if self._lock is not None:
                 return
@@ -365,6 +376,7 @@ class Collection:
                 os.close(lock)
                 raise Unavailable(f"another process is writing to {self.path}; wait for it to end") from None
             self._lock = weakref.finalize(self, os.close, lock)
+            _locked.add(self)
             sweep(self.path, self.catalog)
 
     def _release(self) -> None:
@@ -374,15 +386,14 @@ class Collection:
                 self._lock = None
 
 
-def kept_in(catalog: Catalog) -> Keep:
-    """What a precision learns, kept as a resource of the catalog."""
+_locked: weakref.WeakSet[Collection] = weakref.WeakSet()
 
-    def read() -> bytes | None:
-        with catalog.reading() as view:
-            return view.resource("precision")
 
-    def write(data: bytes) -> None:
-        with catalog.writing() as view:
-            put_resource(view, "precision", data)
+def _leave_locks_to_parent() -> None:
+    """In a forked child. The lock belongs to an open file that both share: the parent could not give it back."""
+    for collection in list(_locked):
+        collection._locking = threading.RLock()
+        collection._release()
 
-    return Keep(read, write)
+
+os.register_at_fork(after_in_child=_leave_locks_to_parent)

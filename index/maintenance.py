@@ -7,7 +7,6 @@ writes a new segment beside the others and ends in one transaction; before it th
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -238,13 +237,13 @@ class Background(threading.Thread):
             except (PlaitError, OSError) as error:
                 self.error = error
                 return
-            except sqlite3.ProgrammingError:
-                return  # the process ends, and has closed the catalog
 
     def stop(self) -> None:
         self._stop_now = True
         self._wake.set()
-        self.join()
+        # A step may have been the last to know the collection, whose end stops this thread.
+        if threading.current_thread() is not self:
+            self.join()
 
 
 def _numbers(segments: list[Segment]) -> np.ndarray:
