@@ -7,7 +7,6 @@ only when, a committed row says so. Every transaction raises the sequence number
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
 import threading
 import weakref
@@ -17,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from .errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound, Unavailable
+from .payload import encoded
 from .view import COUNTERS, DISK, Document, View, checksum, damaged
 
 FORMAT = 4
@@ -51,9 +51,6 @@ _POISON = (*DISK, "SQLITE_CORRUPT")
 
 _BUSY_MS, _RECOVER_MS = 30_000, 1_000
 """How long a transaction waits for those of others, and a recovery for readers."""
-
-_NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")
-"""The escape of U+0000, not an escaped backslash before such letters."""
 
 
 class Catalog:
@@ -219,7 +216,7 @@ def put_resource(view: View, key: str, value: bytes) -> None:
 def put_documents(view: View, documents: Iterable[Document]) -> None:
     """Inserts documents. AlreadyExists names the first id that is taken."""
     for d in documents:
-        payload = _json(d)
+        payload = encoded(d.id, d.payload)
         row = d.number, d.id, payload, checksum(d.number, d.id, payload or "")
         try:
             view.db.execute("INSERT INTO documents VALUES (?, ?, ?, ?)", row)
@@ -229,7 +226,7 @@ def put_documents(view: View, documents: Iterable[Document]) -> None:
 
 def put_payload(view: View, document: Document) -> None:
     """Replaces the payload of a document that is there."""
-    payload = _json(document)
+    payload = encoded(document.id, document.payload)
     crc = checksum(document.number, document.id, payload or "")
     view.db.execute("UPDATE documents SET payload = ?, crc = ? WHERE number = ?", (payload, crc, document.number))
 
@@ -285,17 +282,3 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _close_all(connections: list[sqlite3.Connection]) -> None:
     while connections:
         connections.pop().close()
-
-
-def _json(document: Document) -> str | None:
-    """A payload as strict JSON, which SQLite's own functions can read. InvalidArgument: it is none."""
-    if not document.payload:
-        return None
-    try:
-        text = json.dumps(document.payload, ensure_ascii=False, allow_nan=False)
-        text.encode()
-    except (TypeError, ValueError) as error:
-        raise InvalidArgument(f"the payload of document {document.id!r} is no JSON: {error}") from None
-    if _NUL.search(text):
-        raise InvalidArgument(f"the payload of document {document.id!r} holds U+0000, at which SQLite would cut it")
-    return text
