@@ -83,7 +83,7 @@ def no_vector(documents: Sequence[Mapping[str, Any]]) -> None:
     """InvalidArgument: a document comes with a vector, where a collection is given none, so that it would count for nothing."""
     for document in documents:
         vector = document.get("vector")
-        if isinstance(vector, Sequence) and vector and isinstance(vector[0], int | float):
+        if isinstance(vector, list | tuple) and vector and all(isinstance(number, int | float) for number in vector):
             raise InvalidArgument(
                 f"document {document['id']!r:.80} has a vector, and this collection was not made for given vectors "
                 "(create it with vector=DIMENSIONS and without an encoder); leave it out, or call the field otherwise"

@@ -103,6 +103,7 @@ class Remote:
 
     def explain(self, query: str | Tokens | Queries, id: str, k: int | None = None, **search: Any) -> Explanation:
         check_ids([id])
+        k = k if k is None else given.depth(k)
         ((_, asked),) = _queries([query] if isinstance(query, str) else query)
         at_least = search.pop("at_least_seq", None)
         request = search_pb2.ExplainRequest(
