@@ -12,6 +12,7 @@ import numpy as np
 
 from .catalog import Catalog, allocate, next_segment, put_documents, put_meta, put_pending, put_resource
 from .errors import DataLoss, FailedPrecondition, InvalidArgument
+from .payload import check_id, check_ids
 from .representations import Representations, Schema
 from .segment import SegmentWriter, seal, segment_folder, tidy
 from .stores import Progress, build_codes, build_store, build_terms, store_files
@@ -189,15 +190,14 @@ def checked(
     """Refuses a batch that this collection could not take."""
     if defer and tokens is not None:
         raise InvalidArgument("defer leaves tokens out until later, and tokens are given; leave one of them out")
+    for id in check_ids(ids):
+        check_id(id)
     batch = schema.deferred(terms, len(ids)) if defer else schema.check(tokens, terms, len(ids), encoded)
     payloads = [{}] * len(ids) if payloads is None else payloads
     if not len(ids) == len(batch) == len(payloads):
         raise InvalidArgument(
             f"{len(ids)} ids, {len(batch)} documents and {len(payloads)} payloads; the counts must agree"
         )
-    for id in ids:
-        if not isinstance(id, str) or not id:
-            raise InvalidArgument(f"the id {id!r} is no non-empty string")
     return batch, payloads
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import threading
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +18,8 @@ from typing import Any
 
 from .connections import Connections, Loan
 from .database import DAMAGE, Conflict, Error, add_checksums, checkpoint, code, connect, has_checksums, poisons, told
-from .errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from .errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound, Unavailable
+from .payload import encoded
 from .unwritable import Unwritable
 from .view import COUNTERS, Document, View, checksum
 from .write_ahead import WriteAheadLog
@@ -52,9 +52,6 @@ _PENDING = (
 """Made by the first write that defers something: documents that wait for what a model computes of them."""
 _RECOVER_MS = 1_000
 """How long a recovery waits for readers."""
-
-_NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")
-"""The escape of U+0000, not an escaped backslash before such letters."""
 
 
 class Catalog:
@@ -276,7 +273,7 @@ def put_resource(view: View, key: str, value: bytes) -> None:
 def put_documents(view: View, documents: Iterable[Document]) -> None:
     """Inserts documents. AlreadyExists names the first id that is taken."""
     for d in documents:
-        payload = _json(d)
+        payload = encoded(d.id, d.payload)
         row = d.number, d.id, payload, checksum(d.number, d.id, payload or "")
         try:
             view.db.execute("INSERT INTO documents VALUES (?, ?, ?, ?)", row)
@@ -286,7 +283,7 @@ def put_documents(view: View, documents: Iterable[Document]) -> None:
 
 def put_payload(view: View, document: Document) -> None:
     """Replaces the payload of a document that is there."""
-    payload = _json(document)
+    payload = encoded(document.id, document.payload)
     crc = checksum(document.number, document.id, payload or "")
     view.db.execute("UPDATE documents SET payload = ?, crc = ? WHERE number = ?", (payload, crc, document.number))
 
@@ -324,17 +321,3 @@ def bury(view: View, numbers: Sequence[int]) -> None:
 def put_segment(view: View, number: int, documents: int, tokens: int, crc: int, drift: float | None) -> None:
     """A sealed segment becomes part of the collection."""
     view.db.execute("INSERT INTO segments VALUES (?, 1, ?, ?, '{}', ?, ?)", (number, documents, tokens, crc, drift))
-
-
-def _json(document: Document) -> str | None:
-    """A payload as strict JSON, which SQLite's own functions can read. InvalidArgument: it is none."""
-    if not document.payload:
-        return None
-    try:
-        text = json.dumps(document.payload, ensure_ascii=False, allow_nan=False)
-        text.encode()
-    except (TypeError, ValueError) as error:
-        raise InvalidArgument(f"the payload of document {document.id!r} is no JSON: {error}") from None
-    if _NUL.search(text):
-        raise InvalidArgument(f"the payload of document {document.id!r} holds U+0000, at which SQLite would cut it")
-    return text

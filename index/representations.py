@@ -149,6 +149,8 @@ class Schema:
             if len(self.terms) > 1:
                 raise InvalidArgument(f"this collection holds several term fields; give {{{first!r}: terms, ...}}")
             return {first: terms}
+        if not isinstance(terms, Mapping):
+            raise InvalidArgument(f"terms are {type(terms).__name__}; give Terms, or a dict of Terms by field")
         for name in terms:
             self.need_terms(name)
         return terms
@@ -179,6 +181,7 @@ class Schema:
     def _rows(self, name: str, terms: Terms, count: int) -> TermRows:
         """A batch of documents' terms as they are stored."""
         field = self.terms[name]
+        rows = term_rows.from_terms(terms, field.keys)
         if field.per_token != (terms.offsets is not None):
             has = (
                 "a row for each document, so that offsets must be None",
@@ -186,9 +189,8 @@ class Schema:
             )
             whose = "this collection" if name == TERMS else f"the field {name}"
             raise InvalidArgument(f"{whose} keeps {has[field.per_token]}")
-        if len(terms) != count:
-            raise InvalidArgument(f"{count} ids and terms of {len(terms)} documents; the counts must agree")
-        rows = term_rows.from_terms(terms, field.keys)
+        if len(rows) != count:
+            raise InvalidArgument(f"{count} ids and terms of {len(rows)} documents; the counts must agree")
         if field.counts and len(rows.weights) and ((rows.weights < 0) | (rows.weights % 1 != 0)).any():
             raise InvalidArgument("this collection keeps counts of terms; they must be whole numbers, none below 0")
         return rows

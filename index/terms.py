@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import check_offsets
 from .errors import InvalidArgument
 from .tokens import ragged_rows
 
@@ -45,11 +46,16 @@ def check(terms: Terms) -> Terms:
     """Refuses terms that no index could hold; gives them back as float32 with rising keys.
 
     Raises:
-        InvalidArgument: offsets that fall or do not fit the rows, a key twice in a row, NaN or infinity.
+        InvalidArgument: no CSR rows, or rows whose arrays contradict each other; offsets that fall or do not fit the rows,
+            a key twice in a row or outside of the key space, NaN or infinity.
     """
     from scipy import sparse  # here, since importing it takes half as long as all of plait.index
 
-    rows: Any = sparse.csr_array(terms.rows, dtype=np.float32, copy=True)
+    if not isinstance(terms, Terms):
+        raise InvalidArgument(
+            f"expected Terms, got {type(terms).__name__}; Terms takes a CSR array, a row for each document"
+        )
+    rows: Any = sparse.csr_array(_arrays(terms.rows), shape=terms.rows.shape)
     rows.sort_indices()
     line = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
     twice = (np.diff(rows.indices) == 0) & (np.diff(line) == 0)
@@ -63,7 +69,29 @@ def check(terms: Terms) -> Terms:
         raise InvalidArgument(f"row {line[int(np.argmin(finite))]} has NaN or infinity")
     if terms.offsets is None:
         return Terms(rows)
-    offsets = np.asarray(terms.offsets, np.int64)
-    if not len(offsets) or offsets[0] != 0 or offsets[-1] != rows.shape[0] or (np.diff(offsets) < 0).any():
-        raise InvalidArgument(f"offsets must rise from 0 to {rows.shape[0]}, the number of rows")
-    return Terms(rows, offsets)
+    return Terms(rows, check_offsets(terms.offsets, rows.shape[0], "offsets of rows", "document"))
+
+
+def _arrays(rows: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Copies of a CSR matrix's weights, keys and bounds of rows, of which SciPy itself believes everything."""
+    if getattr(rows, "format", None) != "csr" or len(rows.shape) != 2:
+        raise InvalidArgument(f"rows are {type(rows).__name__}; give scipy.sparse.csr_array, a row for each document")
+    (count, keys), weights, columns = rows.shape, np.asarray(rows.data), np.asarray(rows.indices)
+    if np.shape(rows.indptr) != (count + 1,):
+        raise InvalidArgument(f"indptr has shape {np.shape(rows.indptr)}; {count} rows need {count + 1} entries")
+    if weights.ndim != 1 or weights.shape != columns.shape or weights.dtype.kind not in "fiub":
+        raise InvalidArgument(
+            f"data {weights.shape} {weights.dtype} and indices {columns.shape} must be one number for each key"
+        )
+    # Arrays may be longer than what the rows own of them.
+    end = int(rows.indptr[-1]) if 0 <= rows.indptr[-1] <= len(columns) else len(columns)
+    bounds = check_offsets(rows.indptr, end, "indptr", "row")
+    weights, columns = weights[:end], columns[:end]
+    if columns.dtype.kind not in "iu":
+        raise InvalidArgument(f"indices are {columns.dtype}; keys are whole numbers")
+    outside = (columns < 0) | (columns >= keys)
+    if outside.any():
+        at = int(np.argmax(outside))
+        row = int(np.searchsorted(bounds, at, side="right")) - 1
+        raise InvalidArgument(f"row {row} has the key {columns[at]}, outside of the key space, 0 to {keys - 1}")
+    return weights.astype(np.float32), columns.astype(np.int64), bounds

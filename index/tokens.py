@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
+from .arrays import as_array, as_column, check_finite, check_offsets
 from .errors import InvalidArgument
 
 
@@ -132,32 +134,57 @@ def ragged_rows(offsets: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np
     return rows, taken
 
 
-def from_matrices(matrices: Sequence[np.ndarray], dim: int | None = None) -> Tokens:
-    """Packs one (tokens, dim) matrix per document. `dim` is needed only when every document is empty."""
-    matrices = [np.asarray(m) for m in matrices]
-    for i, m in enumerate(matrices):
+def from_matrices(matrices: Sequence[Any], dim: int | None = None) -> Tokens:
+    """Packs one (tokens, dim) matrix per document: arrays, lists of rows, or tensors of torch, which are given by value.
+
+    Scores are dot products: normalise the rows where they are to be cosines.
+
+    Args:
+        dim: needed only when every document is empty.
+
+    Raises:
+        InvalidArgument: no matrix, NaN or infinity in one, or different dimensions.
+    """
+    if isinstance(matrices, str | bytes | dict) or not isinstance(matrices, Iterable):
+        raise InvalidArgument(f"give a list of (tokens, dim) matrices, one a document; got {type(matrices).__name__}")
+    given = [as_array(m, f"document {i}") for i, m in enumerate(matrices)]
+    for i, m in enumerate(given):
         if m.ndim != 2:
             raise InvalidArgument(f"document {i}: expected a (tokens, dim) matrix, got shape {m.shape}")
-    dims = {m.shape[1] for m in matrices if len(m)} or {dim or 0}
+    dims = {m.shape[1] for m in given if len(m)} or {dim or 0}
     if len(dims) > 1:
         raise InvalidArgument(f"documents have different dimensions {sorted(dims)}; one collection holds one dimension")
     width = dims.pop()
-    offsets = np.zeros(len(matrices) + 1, np.int64)
-    np.cumsum([len(m) for m in matrices], out=offsets[1:])
-    half = bool(matrices) and all(m.dtype == np.float16 for m in matrices)
+    offsets = np.zeros(len(given) + 1, np.int64)
+    np.cumsum([len(m) for m in given], out=offsets[1:])
+    half = bool(given) and all(m.dtype == np.float16 for m in given)
     vectors = np.empty((int(offsets[-1]), width), np.float16 if half else np.float32)
-    for i, m in enumerate(matrices):
-        if len(m):
-            vectors[offsets[i] : offsets[i + 1]] = m
+    with np.errstate(over="ignore"):  # what exceeds float32 becomes infinite, and is refused below
+        for i, m in enumerate(given):
+            if len(m):
+                vectors[offsets[i] : offsets[i + 1]] = m
+    check_finite(vectors, offsets)
     return Tokens(vectors, offsets)
 
 
-def from_vectors(vectors: np.ndarray) -> Tokens:
-    """One global vector for each document or query, (documents, g) float32 or float16, and no tokens."""
-    vectors = np.asarray(vectors)
-    if vectors.ndim != 2:
-        raise InvalidArgument(f"vectors must be (documents, dimensions), got shape {vectors.shape}")
-    return Tokens(np.zeros((0, 0), np.float16), np.zeros(len(vectors) + 1, np.int64), globals_=vectors)
+def from_vectors(vectors: Any) -> Tokens:
+    """One global vector for each document or query, (documents, g), and no tokens; a single vector (g,) is one of these.
+
+    Raises:
+        InvalidArgument: another shape, no numbers, NaN or infinity.
+    """
+    given = as_array(vectors, "vectors")
+    if given.ndim == 1 and given.size:
+        given = given[None]
+    if given.ndim != 2:
+        raise InvalidArgument(f"vectors must be (documents, dimensions), or one of them; got shape {given.shape}")
+    if given.dtype != np.float16:
+        with np.errstate(over="ignore"):
+            given = given.astype(np.float32)
+    finite = np.isfinite(given).all(axis=1)
+    if not finite.all():
+        raise InvalidArgument(f"vector {int(np.argmin(finite))} has NaN or infinity")
+    return Tokens(np.zeros((0, 0), np.float16), np.zeros(len(given) + 1, np.int64), globals_=given)
 
 
 def whole_rows(vectors: np.ndarray, width: int) -> np.ndarray:
@@ -195,37 +222,58 @@ def concatenate(parts: Sequence[Tokens]) -> Tokens:
 
 
 def check(tokens: Tokens, dim: int | None = None, first: int = 0) -> Tokens:
-    """Refuses tokens that no index could hold; gives them back with exact dtypes. `first` numbers the documents in errors."""
-    vectors, offsets = np.asarray(tokens.vectors), np.asarray(tokens.offsets, np.int64)
-    if vectors.ndim != 2 or vectors.dtype not in (np.float32, np.float16):
-        raise InvalidArgument(f"vectors must be (n, dim) float32 or float16, got shape {vectors.shape} {vectors.dtype}")
+    """Refuses tokens that no index could hold; gives them back with exact dtypes, each column in one piece.
+
+    Args:
+        first: the number of the first document in errors.
+
+    Raises:
+        InvalidArgument: names the column, and the document or row where there is one.
+    """
+    if not isinstance(tokens, Tokens):
+        raise InvalidArgument(f"expected Tokens, got {type(tokens).__name__}; from_matrices makes Tokens of arrays")
+    vectors = np.ascontiguousarray(tokens.vectors)
+    if np.ndim(tokens.vectors) != 2 or vectors.dtype not in (np.float32, np.float16):
+        shape = np.shape(tokens.vectors)
+        raise InvalidArgument(f"vectors must be (n, dim) float32 or float16, got shape {shape} {vectors.dtype}")
     if dim is not None and vectors.shape[1] != dim:
         raise InvalidArgument(
             f"vectors have {vectors.shape[1]} dimensions, this collection has {dim}; use the same encoder"
         )
-    if offsets.ndim != 1 or not len(offsets) or offsets[0] != 0 or offsets[-1] != len(vectors):
-        raise InvalidArgument(f"offsets must run from 0 to {len(vectors)}, the number of vectors")
-    if (np.diff(offsets) < 0).any():
-        raise InvalidArgument(f"offsets fall at document {first + int(np.argmax(np.diff(offsets) < 0))}")
-    finite = np.isfinite(vectors).all(axis=1)
-    if not finite.all():
-        row = int(np.argmin(finite))
-        document = first + int(np.searchsorted(offsets, row, side="right")) - 1
-        raise InvalidArgument(
-            f"document {document} has NaN or infinity in token {row - int(offsets[document - first])}"
-        )
+    offsets = check_offsets(tokens.offsets, len(vectors), "offsets", "document", first)
+    check_finite(vectors, offsets, first)
     if vectors.size and float(np.abs(vectors).max()) > 65504:
         raise InvalidArgument("a vector exceeds 65504, the largest float16; normalise the vectors")
-    for name in ("ids", "weights", "roles"):
-        column = getattr(tokens, name)
-        if column is not None and len(column) != len(vectors):
-            raise InvalidArgument(f"{name} has {len(column)} entries for {len(vectors)} vectors")
-    if tokens.globals_ is not None and len(tokens.globals_) != len(offsets) - 1:
-        raise InvalidArgument(f"globals_ has {len(tokens.globals_)} rows for {len(offsets) - 1} documents")
-    spans = _span_offsets(tokens)
-    if tokens.spans is not None and (len(spans) != len(vectors) + 1 or spans[-1] != len(tokens.spans)):
-        raise InvalidArgument(f"spans ({len(tokens.spans)}) do not match the {len(vectors)} vectors")
-    return replace(tokens, vectors=vectors, offsets=offsets)
+    rows, documents = (len(vectors),), len(offsets) - 1
+    spans, span_offsets = _check_spans(tokens, len(vectors))
+    whole = tokens.globals_
+    if whole is not None and (np.ndim(whole) != 2 or len(whole) != documents):
+        raise InvalidArgument(f"globals_ has {len(whole)} rows for {documents} documents, shape {np.shape(whole)}")
+    return Tokens(
+        vectors,
+        offsets,
+        as_column(tokens.ids, "ids", np.uint32, rows),
+        spans,
+        span_offsets,
+        as_column(tokens.weights, "weights", np.float32, rows),
+        as_column(tokens.roles, "roles", np.uint8, rows, max(Role)),
+        whole,
+    )
+
+
+def _check_spans(tokens: Tokens, rows: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+    if tokens.spans is None:
+        if tokens.span_offsets is not None:
+            raise InvalidArgument("span_offsets say where spans are, and there are none; give both or neither")
+        return None, None
+    offsets, count = tokens.span_offsets, rows
+    if offsets is not None:
+        if len(offsets) != rows + 1:
+            raise InvalidArgument(
+                f"span_offsets has {len(offsets)} entries for {rows} vectors; give one more than vectors"
+            )
+        offsets, count = check_offsets(offsets, len(tokens.spans), "span_offsets", "row"), len(tokens.spans)
+    return as_column(tokens.spans, "spans", np.uint32, (count, 2)), offsets
 
 
 def _pick(column: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:

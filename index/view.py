@@ -13,6 +13,7 @@ import numpy as np
 
 from .database import Connection, told
 from .errors import DataLoss, NotFound
+from .payload import check_ids
 
 COUNTERS = {"seq": 0, "next": 0, "visible": 0, "sealed": -1, "segment": 0}
 REQUIRED = {"format", "dim", "store", *COUNTERS}
@@ -100,6 +101,7 @@ class View:
 
     def page(self, after: str, limit: int, where: str = "1", values: Sequence[Any] = ()) -> list[Document]:
         """Documents by rising id, from the first whose id is greater than `after`."""
+        check_ids([after])
         sql = f"SELECT * FROM documents WHERE id > ? AND number < ? AND ({where}) ORDER BY id LIMIT ?"
         return [self._document(row) for row in self.db.execute(sql, (after, self.meta("visible"), *values, limit))]
 
@@ -117,7 +119,7 @@ class View:
     def by_ids(self, ids: Sequence[str]) -> dict[str, Document]:
         """Those of the documents that are there, by id."""
         visible = self.meta("visible")
-        return {d.id: d for d in self._where("id", list(ids)) if d.number < visible}
+        return {d.id: d for d in self._where("id", check_ids(ids)) if d.number < visible}
 
     def by_id(self, id: str) -> Document:
         """NotFound: no document has this id."""

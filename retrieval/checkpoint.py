@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from ..index.errors import FailedPrecondition, InvalidArgument, NotFound
 from .encoder import Encoder, EncoderOptions
+from .forked import claim_torch
+from .intact import COIL, OTHER_RUNTIMES, check_files, content, read_json
 from .sparse import SparseOptions
 
-COIL = "model.pt"
-"""COIL's projections, beside its encoder."""
-_CONTENT = (".json", ".txt", ".model", ".safetensors", ".bin")
 _T5 = ("t5", "mt5", "umt5")
-_OTHER_RUNTIMES = ("onnx", "openvino")
 
 
 def load_checkpoint(name: str, options: EncoderOptions, *, device: str = "cpu", threads: int | None = None) -> Encoder:
@@ -30,10 +26,12 @@ def load_checkpoint(name: str, options: EncoderOptions, *, device: str = "cpu", 
     Raises:
         FailedPrecondition: torch or sentence-transformers (extra `encoders`) or the device is missing.
         NotFound: neither a folder nor a hub id that can be had.
-        InvalidArgument: no family that plait knows, a projection is missing, or an option contradicts the checkpoint.
+        InvalidArgument: no family that plait knows, a part of the checkpoint is missing or damaged, or an option
+            contradicts it.
     """
     ready(device, threads)
     folder = locate(name)
+    check_files(folder)
     family = detect(folder)
     if family == "coil":
         from .coil import Coil as Loaded
@@ -45,7 +43,9 @@ def load_checkpoint(name: str, options: EncoderOptions, *, device: str = "cpu", 
 
 
 def ready(device: str, threads: int | None) -> None:
-    """Sets torch's threads. FailedPrecondition: torch, sentence-transformers or the device is missing."""
+    """Sets torch's threads. FailedPrecondition: torch, sentence-transformers or the device is missing, or another process
+    loaded a checkpoint before it forked this one."""
+    claim_torch()
     try:
         import sentence_transformers.multi_vector_encoder  # noqa: F401
         import torch
@@ -69,7 +69,7 @@ def locate(name: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
-    ignored = ["*.dnn", "*.onnx", "*.h5", "*.msgpack", *(f"{runtime}/*" for runtime in _OTHER_RUNTIMES)]
+    ignored = ["*.dnn", "*.onnx", "*.h5", "*.msgpack", *(f"{runtime}/*" for runtime in OTHER_RUNTIMES)]
     try:
         try:
             return Path(snapshot_download(name, local_files_only=True))
@@ -81,10 +81,10 @@ def locate(name: str) -> Path:
 
 def detect(folder: Path) -> str:
     """The family of a checkpoint folder, by the first sign that holds: a value of `EncoderSpec.family`."""
-    config, modules = _json(folder / "config.json", {}), _json(folder / "modules.json", [])
+    config, modules = read_json(folder / "config.json", {}), read_json(folder / "modules.json", [])
     architectures = config.get("architectures") or []
     types = " ".join(str(module.get("type")) for module in modules)
-    saved_as = _json(folder / "config_sentence_transformers.json", {}).get("model_type")
+    saved_as = read_json(folder / "config_sentence_transformers.json", {}).get("model_type")
     if "HF_ColBERT" in architectures:
         return "stanford"
     if (folder / "artifact.metadata").exists() and not modules:
@@ -115,8 +115,8 @@ def detect(folder: Path) -> str:
 
 def is_sparse_modules(folder: Path) -> bool:
     """Whether sentence-transformers saved a sparse model there."""
-    types = " ".join(str(module.get("type")) for module in _json(folder / "modules.json", []))
-    saved_as = _json(folder / "config_sentence_transformers.json", {}).get("model_type")
+    types = " ".join(str(module.get("type")) for module in read_json(folder / "modules.json", []))
+    saved_as = read_json(folder / "config_sentence_transformers.json", {}).get("model_type")
     return saved_as == "SparseEncoder" or "Splade" in types or "SparseStatic" in types
 
 
@@ -124,28 +124,8 @@ def fingerprint(folder: Path, options: EncoderOptions | SparseOptions) -> str:
     """SHA-256 over weights, tokenizer and configuration files, and the options that differ from their defaults."""
     changed = {key: value for key, value in asdict(options).items() if value is not None and value is not False}
     digest = hashlib.sha256(json.dumps(changed, sort_keys=True).encode())
-    for path in _content(folder):
+    for path in content(folder):
         with path.open("rb") as file:
             digest.update(f"\0{path.relative_to(folder).as_posix()}\0".encode())
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
-
-
-def _content(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        inner = path.relative_to(folder)
-        if inner.parts[0] in _OTHER_RUNTIMES or any(part.startswith(".") for part in inner.parts):
-            continue
-        # Where both exist, the safetensors file is the one that is loaded.
-        unread = path.suffix == ".bin" and any(path.parent.glob("*.safetensors"))
-        if path.is_file() and not unread and (path.suffix in _CONTENT or path.name in ("artifact.metadata", COIL)):
-            yield path
-
-
-def _json(path: Path, missing: Any) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return missing
-    except ValueError as error:
-        raise InvalidArgument(f"{path} is not JSON: {error}") from error

@@ -46,15 +46,6 @@ class Survey:
     """A uniform sample without replacement, in corpus order."""
 
 
-def checked(document: dict[str, Any]) -> dict[str, Any]:
-    """The document itself. InvalidArgument: it lacks an id or a text."""
-    for field in ("id", "text"):
-        if not isinstance(document.get(field), str):
-            shown = str(document)[:80]
-            raise InvalidArgument(f"a document needs {field!r} as text; this one has {document.get(field)!r}: {shown}")
-    return document
-
-
 def document_text(document: Document) -> str:
     """The text that is encoded, and that token spans index into: the title, if there is one, a space, and the text."""
     title = document.get("title")

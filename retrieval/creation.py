@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ..index.errors import InvalidArgument
+from ..index.errors import FailedPrecondition, InvalidArgument, NotFound
 from ..index.representations import TermField
 from ..index.terms import TERMS
-from .encoder import Encoder, EncoderOptions, load_encoder
+from . import places
+from .encoder import Encoder, EncoderOptions, encoder_name, load_encoder
 from .encoding import Encoding
 from .recipe import Step, needs_attention
 from .recipe import parse as parse_recipe
@@ -50,7 +51,9 @@ def prepare(
         InvalidArgument: a setting out of its bounds, or two that contradict each other.
     """
     steps = parse_recipe(reduce)
+    encoder = None if encoder is None else places.kept(encoder_name(encoder))
     named = {TERMS: terms} if isinstance(terms, str) and terms else dict(terms or {})
+    named = {name: places.kept(maker) for name, maker in named.items()}
     sides = {name: load_terms(one, **_term_options(one, options), **place) for name, one in named.items()}
     if options.dtype and encoder is None and all(map(without_model, named.values())):
         raise InvalidArgument(f"dtype is {options.dtype!r}, and no model runs for this collection; leave it out")
@@ -82,6 +85,32 @@ def prepare(
         settings["vector"] = source
     kept = {name: side.field for name, side in sides.items()}
     return Prepared(settings, width, chosen.store if store == "auto" else store, kept, whole, encoding)
+
+
+def encoding_of(settings: Mapping[str, Any], elsewhere: Mapping[str, str], place: Mapping[str, Any]) -> Encoding:
+    """The text side that a collection was made with, as its settings say.
+
+    Args:
+        elsewhere: where checkpoints lie now that have moved (`places.moved`).
+        place: device and threads of the encoder.
+
+    Raises:
+        FailedPrecondition: the collection takes token vectors only, or the encoder is another.
+        NotFound: the checkpoint is not there.
+    """
+    stored = settings["encoder"]
+    if stored is None:
+        raise FailedPrecondition("this collection was made without an encoder; give token vectors (add_tokens, Tokens)")
+    name = places.at(stored["name"], elsewhere)
+    try:
+        encoder = load_encoder(name, EncoderOptions(**stored["options"]), **place)
+    except NotFound as error:
+        raise places.not_there(name, error) from None
+    if encoder.spec.fingerprint != stored["spec"]["fingerprint"]:
+        raise FailedPrecondition(
+            f"the encoder {name} is not the one that this collection was built with; restore that, or build anew"
+        )
+    return Encoding(encoder, parse_recipe(settings["recipe"]), settings["dim"])
 
 
 def _term_options(name: str, options: EncoderOptions) -> dict[str, Any]:

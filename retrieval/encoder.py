@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..index.errors import InvalidArgument, NotFound
 from ..index.tokens import Tokens
@@ -85,6 +86,13 @@ class Encoder(Protocol):
         ...
 
 
+def encoder_name(given: Any) -> str:
+    """The name of an encoder, or the path of its folder, as text. InvalidArgument: neither."""
+    if not isinstance(given, str | os.PathLike):
+        raise InvalidArgument(f"encoder is {given!r:.80}; give {EMBEDDED!r}, a checkpoint folder, a hub id, or None")
+    return os.fspath(given)
+
+
 def load_encoder(
     name: str, options: EncoderOptions = EncoderOptions(), *, device: str = "cpu", threads: int | None = None
 ) -> Encoder:
@@ -99,6 +107,7 @@ def load_encoder(
         NotFound: no such folder or checkpoint.
         InvalidArgument: the folder is no checkpoint that plait knows, or lacks its projection.
     """
+    name = encoder_name(name)
     if name == EMBEDDED:
         from .minilm import MiniLM
 

@@ -12,6 +12,7 @@ from scipy import sparse
 from torch import Tensor
 
 from ..index.terms import Terms
+from .forked import claim_torch
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +172,7 @@ def count(lines: Sequence[Sequence[int]], keys: int) -> Terms:
 
 
 def _run(model: Model, lines: Sequence[Sequence[int]], numbers: list[int]) -> Batch:
+    claim_torch()
     longest = len(lines[numbers[-1]])
     ids = np.full((len(numbers), longest), model.pad, np.int64)
     mask = np.zeros((len(numbers), longest), bool)

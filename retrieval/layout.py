@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,14 @@ from transformers.utils import logging
 from ..index.errors import InvalidArgument
 from .encoder import EncoderOptions
 from .forward import precision
+from .intact import read_json
+from .weights import OFFSET_POSITIONS, UNREADABLE, check_finite, check_model
 
 # Query and document length where the checkpoint does not say.
 _LENGTHS = {"plain": (160, 256), "xtr": (512, 512)}
 _PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
 # The longest text that `EncoderOptions` admits.
 _UNBOUNDED = 8192
-OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
-"""Their position 0 lies behind the padding index, so two rows of the position table carry no token."""
 
 
 def open_model(
@@ -30,14 +29,15 @@ def open_model(
     """The model in evaluation mode. `options.attention` selects the slower kernel that can tell its weights.
 
     Raises:
-        InvalidArgument: a file is missing, malformed or unsafe, or the model has a part that plait cannot place.
+        InvalidArgument: a file is missing, malformed or unsafe, weights are missing, left over or not finite, or the model has
+            a part that plait cannot place.
     """
     # Its bar for a second's work would stand among plait's own progress.
     logging.disable_progress_bar()
     kwargs = {"attn_implementation": "eager"} if options.attention else {}
     try:
         model = _build(folder, family, device, kwargs)
-    except (OSError, ValueError, LookupError, RuntimeError, ImportError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         raise InvalidArgument(f"{folder} does not load as a {family} checkpoint: {error}") from error
     if not isinstance(model[0], Transformer) or not getattr(model.tokenizer, "is_fast", False):
         raise InvalidArgument(f"{folder} starts with {type(model[0]).__name__}; plait needs a text transformer")
@@ -46,6 +46,9 @@ def open_model(
             f"{folder} pools its tokens; drop that module from modules.json and pool in the collection"
         )
     transformer: Any = model[0]
+    check_finite(folder, model)
+    modules = read_json(folder / "modules.json", [{}])
+    check_model(folder / modules[0].get("path", ""), transformer.model, model.tokenizer)
     return model.to(precision(options.dtype, device, transformer.config.model_type)).eval()
 
 

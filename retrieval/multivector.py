@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 
 from ..index.tokens import Role, Tokens, concatenate
 from .encoder import EncoderOptions, EncoderSpec
+from .forked import claim_torch
 from .forward import by_length, moved
 from .layout import open_model, prompt_of, settle
 
@@ -104,6 +105,7 @@ class CheckpointEncoder:
         return task == "query" and self.spec.query_expansion > 0
 
     def _forward(self, features: dict[str, Any], task: str) -> dict[str, Any]:
+        claim_torch()
         device = self._model.device
         placed = {name: moved(one, device) if isinstance(one, torch.Tensor) else one for name, one in features.items()}
         return self._model(placed, task=task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -14,22 +15,24 @@ from ..device.placement import placement
 from ..index.builder import Builder
 from ..index.calibration import DEPTHS, Calibration
 from ..index.collection import Collection
-from ..index.errors import FailedPrecondition, InvalidArgument, Unavailable
+from ..index.errors import InvalidArgument, Unavailable
 from ..index.filters import compile
 from ..index.live import Written
 from ..index.maintenance import Policy
+from ..index.payload import check_ids
 from ..index.stores import Progress
 from ..index.tokens import Tokens
 from ..index.view import View
-from .corpus import checked, document_text
-from .creation import prepare
+from . import given
+from .corpus import document_text
+from .creation import encoding_of, prepare
 from .description import described
-from .encoder import EMBEDDED, EncoderOptions, load_encoder
+from .encoder import EMBEDDED, EncoderOptions
 from .encoding import SAMPLE, Encoding
 from .explanation import Explanation, explained
 from .freshness import Pending, at_once
 from .hit import Hit, Origin
-from .recipe import parse as parse_recipe
+from .places import moved
 from .routes import Queries, Route, as_filter, find, route_of, terms_of
 from .sides import Batch, batches, of_queries
 from .systems import System, system_named
@@ -50,6 +53,7 @@ class Retriever:
         verify: bool = True,
         device_memory: int | None = None,
         encode_pending: bool = False,
+        encoder: str | os.PathLike[str] | Mapping[str, str] | None = None,
     ):
         """
         Args:
@@ -61,6 +65,8 @@ class Retriever:
             device_memory: bytes on the device for the segments of all collections that were opened so; None: see `device/placement.py`.
             encode_pending: what `defer` left out is computed in the background, from the first write on; at once where documents
                 wait already and no other process writes.
+            encoder: where the checkpoint lies now, if its folder has moved (of several: {where it lay: where it lies}); it is compared
+                with the one that the collection was built with.
         """
         self.device, self.threads, self._cache = device, threads, cache
         machine = {"device": device, "threads": threads, "place": placement(device, device_memory)}
@@ -69,6 +75,11 @@ class Retriever:
         self.collection = Collection(Path(path), policy=policy, verify=verify, chore=chore, **machine)
         with self.collection.catalog.reading() as view:
             self.settings: dict[str, Any] = view.meta("retrieval")
+        try:
+            self._elsewhere = moved(self.settings, encoder)
+        except InvalidArgument:
+            self.close()
+            raise
         self.system: System = system_named(self.settings["system"])
         if encode_pending and len(self.pending):
             with suppress(Unavailable):
@@ -135,25 +146,15 @@ class Retriever:
     @cached_property
     def encoding(self) -> Encoding:
         """The text side, loaded when first needed. FailedPrecondition: this collection takes token vectors only."""
-        stored = self.settings["encoder"]
-        if stored is None:
-            raise FailedPrecondition(
-                "this collection was made without an encoder; give token vectors (add_tokens, Tokens)"
-            )
-        options = EncoderOptions(**stored["options"])
-        encoder = load_encoder(stored["name"], options, device=self.device, threads=self.threads)
-        if encoder.spec.fingerprint != stored["spec"]["fingerprint"]:
-            raise FailedPrecondition(
-                f"the encoder {stored['name']} has changed since this collection was built; restore it, or build anew"
-            )
-        steps, dim = parse_recipe(self.settings["recipe"]), self.settings["dim"]
+        place = {"device": self.device, "threads": self.threads}
+        made = replace(encoding_of(self.settings, self._elsewhere, place), cache=self._cache)
         with self.collection.catalog.reading() as view:
-            return Encoding(encoder, steps, dim, cache=self._cache).restored(view.resource)
+            return made.restored(view.resource)
 
     @cached_property
     def term_sides(self) -> dict[str, TermSide]:
         """What makes terms of texts, by field."""
-        return restored(stored_fields(self.settings), device=self.device, threads=self.threads)
+        return restored(stored_fields(self.settings), self._elsewhere, device=self.device, threads=self.threads)
 
     def add(self, documents: Iterable[dict[str, Any]], progress: Progress | None = None, defer: bool = False) -> int:
         """Encodes and adds documents in bulk: straight into a segment, visible all at once. Returns how many.
@@ -164,7 +165,7 @@ class Retriever:
         Raises:
             AlreadyExists: an id occurs twice (`upsert` replaces); nothing of this call is kept.
         """
-        stream = iter(documents)
+        stream = given.documents(documents)
         with self.collection.builder() as builder:
             builder.refuse_unfinished()
             head = list(islice(stream, SAMPLE))
@@ -197,7 +198,7 @@ class Retriever:
         Raises:
             InvalidArgument: `defer` where no term field does without a model, or nothing needs one.
         """
-        stream, written = iter(documents), Written(self.seq, 0)
+        stream, written = given.documents(documents), Written(self.seq, 0)
         head = list(islice(stream, SAMPLE))
         if head and not defer and self.has_tokens and not self.encoding.fitted:
             with self.collection.builder() as builder:
@@ -235,8 +236,7 @@ class Retriever:
         """
         if (ids is None) == (filter is None):
             raise InvalidArgument("give either ids or a filter")
-        if isinstance(ids, str):
-            raise InvalidArgument(f"ids must be a list of ids, got the text {ids!r}")
+        ids = None if ids is None else check_ids(ids)
         if dry_run:
             return Written(self.seq, len(self.get(ids)) if ids is not None else self.count(filter))
         live = self.collection.live
@@ -252,6 +252,7 @@ class Retriever:
 
     def get(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """The documents with these ids as they were written, in this order, those that are there."""
+        ids = check_ids(ids)
         with self.collection.catalog.reading() as view:
             found = view.by_ids(ids)
         return [{"id": id, **found[id].payload} for id in ids if id in found]
@@ -276,7 +277,7 @@ class Retriever:
         """Learns from sample documents what the recipe needs, once for ever, and stores it."""
         if not sample or not self.has_tokens or self.encoding.fitted:
             return
-        fitted = self.encoding.fit([document_text(checked(d)) for d in sample])
+        fitted = self.encoding.fit([document_text(given.checked(d)) for d in sample])
         builder.put(resources=fitted.learned())
         self.__dict__["encoding"] = fitted
 
@@ -319,8 +320,9 @@ class Retriever:
                 where none did. `filter`: a condition on payload fields, such as `{"year": 2020}` or
                 `{"range": {"year": {"gte": 2000}}}` (index/filters.py), applied before scoring.
         """
+        k = given.depth(k)
         route = self.route(search, k)
-        texts = [query] if isinstance(query, str) else None if isinstance(query, Tokens | Queries) else [*query]
+        texts = None if isinstance(query, Tokens | Queries) else given.texts(query)
         queries = self.queries(route, query if texts is None else texts)  # type: ignore[arg-type]
         found = []
         with self.collection.snapshot() as snapshot:
@@ -339,7 +341,7 @@ class Retriever:
         Args:
             k: also tell the document's way through a search for the k best: its rank at each stage, and where it falls out.
         """
-        route = self.route(search, k)
+        route = self.route(search, k if k is None else given.depth(k))
         shown = query if isinstance(query, str) else ""
         asked = self.queries(route, [query] if isinstance(query, str) else query)
         with self.collection.snapshot() as snapshot:
@@ -360,8 +362,8 @@ class Retriever:
         first = next(iter(self.collection.schema.terms), None)
         lanes = {"lanes": ("tokens", first)} if self.has_tokens else {"mode": "terms"}
         route = self.route(lanes if first else {}, None)
-        given = queries if queries is None or isinstance(queries, Tokens) else [*queries]
-        asked = Queries() if given is None else self.queries(route, given)
+        some = queries if queries is None or isinstance(queries, Tokens) else given.texts(queries)
+        asked = Queries() if some is None else self.queries(route, some)
         terms = terms_of(asked, first) if first and asked.terms is not None else None
         return self.collection.calibrate(asked.tokens, depths, progress, terms, route.bm25.get(first or ""))
 
@@ -370,9 +372,6 @@ class Retriever:
         return described(self)
 
     def _encoded(self, texts: Sequence[str]) -> Tokens:
-        for text in texts:
-            if not isinstance(text, str):
-                raise InvalidArgument(f"a query must be text, got {type(text).__name__}")
         if not self.encoding.fitted:
             # Another process, which writes, may have learned it meanwhile.
             with self.collection.catalog.reading() as view:
@@ -385,9 +384,9 @@ class Retriever:
 
     def queries(self, route: Route, asked: list[str] | Tokens | Queries) -> Queries:
         """What the route needs of queries: made from their texts, or as given."""
-        if not isinstance(asked, list):
-            return asked if isinstance(asked, Queries) else Queries(asked)
-        return of_queries(route, asked, self._encoded, self.term_sides, self.vector_source)
+        if isinstance(asked, Tokens | Queries):
+            return given.queries(asked)
+        return of_queries(route, given.texts(asked), self._encoded, self.term_sides, self.vector_source)
 
     def route(self, search: dict[str, Any], k: int | None) -> Route:
         route = route_of(search, self.system, self.collection, k)

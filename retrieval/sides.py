@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ..index.errors import InvalidArgument
 from ..index.terms import Terms
 from ..index.tokens import Tokens, from_vectors
-from .corpus import checked, document_text, given_vectors
+from .corpus import document_text, given_vectors
+from .given import checked, no_vector
 from .routes import Queries, Route
 from .term_side import TermSide
 
@@ -31,9 +32,12 @@ def batches(
     width: int,
 ) -> Iterator[Batch]:
     """Documents as the writer takes them. Arguments: as of `of_documents`."""
-    stream = map(checked, documents)
+    needs_text = encode is not None or bool(terms)
+    stream = (checked(document, needs_text) for document in documents)
     while batch := list(islice(stream, BATCH)):
         own = {"id", "vector"} if source == "given" else {"id"}
+        if source != "given":
+            no_vector(batch)
         payloads = [{k: v for k, v in d.items() if k not in own} for d in batch]
         tokens, rows = of_documents(batch, encode, terms, source, width)
         yield [d["id"] for d in batch], tokens, payloads, rows
@@ -52,7 +56,7 @@ def of_documents(
         encode: makes token vectors; None: there are none.
         source: what makes global vectors, which are (documents, width): see `creation.py`.
     """
-    texts = [document_text(d) for d in documents]
+    texts = [document_text(d) for d in documents] if encode is not None or terms else []
     rows, vectors = _sparse(terms, texts, "document", source == "terms")
     if source == "given":
         vectors = given_vectors(documents, width)

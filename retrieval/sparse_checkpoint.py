@@ -14,7 +14,8 @@ import numpy as np
 from ..index.errors import InvalidArgument
 from ..index.terms import Terms
 from .bag_of_tokens import BagOfTokens
-from .checkpoint import COIL, fingerprint, is_sparse_modules, locate, ready
+from .checkpoint import fingerprint, is_sparse_modules, locate, ready
+from .intact import COIL, check_files, read_json
 from .sparse import BINARY, SparseEncoder, SparseOptions, SparseSpec
 from .vocabulary import read_vocabulary
 
@@ -99,6 +100,7 @@ def load_sparse_checkpoint(
 ) -> SparseEncoder:
     """As `load_sparse_encoder`, for a folder or hub id; weights are never unpickled, and no code is downloaded."""
     folder = locate(name)
+    check_files(folder)
     if options.family == BINARY:
         return BagOfTokens(read_vocabulary(folder), options, name=name)
     ready(device, threads)
@@ -107,6 +109,9 @@ def load_sparse_checkpoint(
         value = getattr(options, option)
         if value is not None and family not in families:
             raise InvalidArgument(f"{option} is {value!r}, but {family} has no such option; {', '.join(families)} have")
+    for other in (options.expander, options.query_checkpoint):
+        if other is not None:
+            check_files(locate(other))
     module, function = _BUILDERS[family].split(".")
     build: Callable[..., Loaded] = getattr(import_module(f".{module}", __package__), function)
     loaded = build(folder, options, device)
@@ -123,7 +128,7 @@ def detect_sparse(folder: Path) -> str:
     Raises:
         InvalidArgument: token vectors (COIL, ColBERT), or neither a head nor a projection.
     """
-    from .weights import keys_of, read_json
+    from .weights import keys_of
 
     if is_sparse_modules(folder):
         return "sentence-transformers"
@@ -132,7 +137,7 @@ def detect_sparse(folder: Path) -> str:
     keys = keys_of(folder)
     if any(key.startswith("encoder_p.") for key in keys):
         return "svdr"
-    architectures = " ".join(read_json(folder / "config.json").get("architectures") or [])
+    architectures = " ".join(read_json(folder / "config.json", {}).get("architectures") or [])
     if any(key.endswith("tok_proj.weight") for key in keys):
         coil = any(key.startswith("coil_encoder.") for key in keys) or "coil" in architectures.lower()
         return "unicoil" if coil else "tildev2"

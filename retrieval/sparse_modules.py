@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,13 @@ from transformers.utils import logging
 
 from ..index.errors import InvalidArgument
 from ..index.terms import Terms
+from .forked import claim_torch
 from .forward import Loaded, by_length, dense_rows, joined, moved, placed
+from .intact import read_json
 from .layout import prompt_of
 from .sparse import SparseOptions
-from .weights import longest
+from .vocabulary import check_vocabulary
+from .weights import UNREADABLE, check_finite, check_model, longest
 
 # Padded tokens of one batch: so many rows of a whole vocabulary's logits.
 _BUDGET = 1024
@@ -74,13 +76,29 @@ def _opened(folder: Path, options: SparseOptions, device: str) -> SparseEncoder:
     logging.disable_progress_bar()
     try:
         model = SparseEncoder(str(folder), device=device, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, LookupError, RuntimeError, ImportError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         raise InvalidArgument(f"{folder} does not load as a sentence-transformers sparse model: {error}") from error
     model.float().eval()
-    for module in model.modules():
+    check_finite(folder, model)
+    for source, module in _parts(folder, model):
         if isinstance(module, Transformer):
+            check_model(source, module.model, module.tokenizer)
             placed(module, options.dtype, device).register_forward_hook(_widened)
+        elif isinstance(module, SparseStaticEmbedding):
+            check_vocabulary(source, module.tokenizer.get_vocab(), len(module.weight))
     return model
+
+
+def _parts(folder: Path, model: Any) -> Iterator[tuple[Path, Any]]:
+    """The modules of a model, those behind routes included, each with the folder that it came from."""
+    for entry, module in zip(read_json(folder / "modules.json", [{}]), list(model), strict=False):
+        place = folder / entry.get("path", "")
+        if not isinstance(module, Router):
+            yield place, module
+            continue
+        routes: Any = module.sub_modules
+        for task, names in read_json(place / "router_config.json", {}).get("structure", {}).items():
+            yield from ((place / name, part) for name, part in zip(names, routes[task], strict=False))
 
 
 def _widened(module: Any, inputs: Any, features: dict[str, Any]) -> dict[str, Any]:
@@ -90,6 +108,7 @@ def _widened(module: Any, inputs: Any, features: dict[str, Any]) -> dict[str, An
 
 def _rows(model: Any, texts: list[str], task: str, top: int | None) -> torch.Tensor:
     """(texts, keys) float32 on the model's device."""
+    claim_torch()
     top = top or model.max_active_dims
     prompt = prompt_of(model, task)
     if prompt is None:

@@ -14,9 +14,10 @@ from ..index.errors import InvalidArgument
 from ..index.terms import Terms
 from .bag_of_tokens import FIRST
 from .forward import Batch, Loaded, Model, Pool, dense_rows, encode, largest, masked_max, placed
+from .intact import read_json
 from .sparse import SparseOptions
 from .vocabulary import read_vocabulary
-from .weights import bert, longest, read_json, read_weights
+from .weights import bert, longest, read_weights
 
 _BUDGET = 1024
 # torch's LayerNorm, which the published code uses as it is; BERT's own has 1e-12.
@@ -30,7 +31,7 @@ def svdr(folder: Path, options: SparseOptions, device: str) -> Loaded:
     padding positions enter the maximum, which makes a vector depend on its batch; here they are left out. Queries 128 tokens,
     documents 256, or what config.json says (`max_len`, `topk`, `shift_vocab_num`).
     """
-    weights, config = read_weights(folder), read_json(folder / "config.json")
+    weights, config = read_weights(folder), read_json(folder / "config.json", {})
     own = any(key.startswith("encoder_q.") for key in weights)
     document, document_settings = _side(folder, weights, config, "encoder_p", options, device)
     query, query_settings = (

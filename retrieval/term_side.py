@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..index.bm25 import Bm25
-from ..index.errors import FailedPrecondition, InvalidArgument
+from ..index.errors import FailedPrecondition, InvalidArgument, NotFound
 from ..index.representations import TermField
 from ..index.terms import TERMS, Terms
+from . import places
 from .analyzer import KEYS, Analyzer
 from .sparse import BINARY, FAMILIES, SparseEncoder, SparseOptions, load_sparse_encoder
 
@@ -103,14 +104,29 @@ def stored_fields(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return settings.get("term_fields") or ({TERMS: alone} if alone else {})
 
 
-def restored(stored: Mapping[str, dict[str, Any]], **place: Any) -> dict[str, TermSide]:
-    """The term sides of a collection by field. FailedPrecondition: an encoder is another than when it was built."""
+def restored(
+    stored: Mapping[str, dict[str, Any]], elsewhere: Mapping[str, str] | None = None, **device: Any
+) -> dict[str, TermSide]:
+    """The term sides of a collection by field.
+
+    Args:
+        elsewhere: where checkpoints lie now that have moved (`places.moved`).
+
+    Raises:
+        FailedPrecondition: an encoder is another than when the collection was built.
+        NotFound: a checkpoint is not there.
+    """
     sides = {}
-    for name, one in stored.items():
-        side = sides[name] = load_terms(**{k: v for k, v in one.items() if k != "fingerprint"}, **place)
+    for field, one in stored.items():
+        name = places.at(one["name"], elsewhere or {})
+        how = {k: v for k, v in one.items() if k not in ("name", "fingerprint")}
+        try:
+            side = sides[field] = load_terms(name, **how, **device)
+        except NotFound as error:
+            raise places.not_there(name, error) from None
         if side.fingerprint != one["fingerprint"]:
             raise FailedPrecondition(
-                f"the encoder {side.name} has changed since this collection was built; restore it, or build anew"
+                f"the encoder {name} is not the one that this collection was built with; restore that, or build anew"
             )
     return sides
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,7 @@ def read_csr(path: str | Path) -> Terms:
         raise NotFound(f"no file {path}")
     try:
         rows: Any = sparse.load_npz(path)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise InvalidArgument(f"{path} is no sparse matrix of scipy.sparse.save_npz: {error}") from error
     if rows.format != "csr":
         raise InvalidArgument(f"{path} holds a {rows.format} matrix; save it as csr, one row per document")

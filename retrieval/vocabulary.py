@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +82,30 @@ def wordpiece(path: Path, *, lowercase: bool) -> Any:
     return tokenizer
 
 
+def check_vocabulary(folder: Path, pieces: Mapping[str, int], rows: int) -> None:
+    """InvalidArgument: the tokenizer gives ids that the model has no embedding for."""
+    piece, greatest = max(pieces.items(), key=lambda pair: pair[1])
+    if greatest >= rows:
+        raise InvalidArgument(
+            f"{folder}: the tokenizer has the id {greatest} ({piece!r}), and the model has embeddings for ids up to {rows - 1}; the "
+            "tokenizer belongs to another model"
+        )
+
+
 def read_vocabulary(folder: Path, size: int | None = None) -> Vocabulary:
     """The tokenizer of a checkpoint folder: tokenizer.json, or vocab.txt, or else BERT's uncased where `size` is its 30522.
 
     Raises:
-        InvalidArgument: none of these, or a file that does not load.
+        InvalidArgument: none of these, a file that does not load, or ids of `size` and beyond.
         FailedPrecondition: the package `tokenizers` is missing.
     """
+    found = _read_vocabulary(folder, size)
+    if size is not None:
+        check_vocabulary(folder, found.pieces(), size)
+    return found
+
+
+def _read_vocabulary(folder: Path, size: int | None) -> Vocabulary:
     whole, pieces = folder / "tokenizer.json", folder / "vocab.txt"
     try:
         if whole.is_file():

@@ -16,6 +16,7 @@ from ..eval.dataset import Dataset, open_dataset
 from ..index.codecs import DEFAULT
 from ..index.errors import InvalidArgument, NotFound, PlaitError
 from ..index.terms import TERMS
+from ..retrieval import places
 from ..retrieval.corpus import open_corpus
 from ..retrieval.encoder import EMBEDDED, EncoderOptions
 from ..retrieval.freshness import at_once
@@ -35,6 +36,7 @@ from .options import (
     DeviceMemory,
     Dim,
     DocumentLength,
+    Elsewhere,
     Encoder,
     EncoderType,
     Exact,
@@ -154,6 +156,7 @@ def search_command(
     alpha: Alpha = None,
     exact: Exact = False,
     filter: Filter = None,
+    encoder: Elsewhere = None,
     server: OnServer = None,
     device: Device = "cpu",
     device_memory: DeviceMemory = None,
@@ -161,7 +164,7 @@ def search_command(
     as_json: Json = False,
 ) -> None:
     """Search a collection."""
-    retriever = open_index(collection, server, device=device, device_memory=device_memory, threads=threads)
+    retriever = open_index(collection, server, encoder, device=device, device_memory=device_memory, threads=threads)
     choices = search_parameters(
         *(missing, exact, k_token, nprobe, candidates, target_recall, mode, depth, fusion, read_weights(weights)),
         *(read_lanes(lanes), field, scorer, term_candidates, query_terms, min_idf, alpha),
@@ -369,7 +372,14 @@ def _create_or_resume(folder: Path, settings: dict[str, Any], machine: dict[str,
     kept = retriever.collection
     made = {name: field["name"] for name, field in stored_fields(was).items()}
     other = {"terms": made[TERMS] if made.keys() == {TERMS} else made or None, "precision": kept.schema.precision}
-    now = {**{k: settings[k] for k in (*same, *other)}, "recipe": settings["reduce"], "encoder": settings["encoder"]}
+    wanted = settings["terms"]
+    wanted = (
+        {n: places.kept(one) for n, one in wanted.items()}
+        if isinstance(wanted, dict)
+        else wanted and places.kept(wanted)
+    )
+    named = settings["encoder"] and places.kept(settings["encoder"])
+    now = {k: settings[k] for k in (*same, *other)} | {"terms": wanted, "recipe": settings["reduce"], "encoder": named}
     then = {**{k: was[k] for k in same}, **other, "recipe": was["recipe"], "encoder": encoder.get("name")}
     lacking = settings["vector"] and not was.get("vector")
     if now != then or settings["store"] not in (kept.store, retriever.system.store) or lacking:

@@ -221,7 +221,7 @@ class Collections:
 
     def _opened(self, name: str, made: Retriever | None = None) -> Opened:
         self._files[name] = _version(self.root / name / "catalog.db")[0]
-        retriever = made or Retriever(self.root / name, **self._machine())
+        retriever = made or Retriever(self.root / name, **self._machine(), encoder=self._settings.checkpoints)
         with retriever.collection.snapshot():
             pass  # every segment is opened and verified before the first search comes
         # On a GPU one batch after the other; CPU encoders work side by side.

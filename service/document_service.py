@@ -10,8 +10,9 @@ from typing import Any
 from ..index.builder import refuse_unfinished
 from ..index.errors import AlreadyExists
 from ..index.live import Written
+from ..index.payload import check_payload
 from ..index.tokens import Tokens, check, from_vectors
-from ..retrieval.corpus import checked
+from ..retrieval.given import checked, no_vector
 from ..retrieval.retriever import Retriever
 from .calls import Call
 from .collections import Collections, Opened
@@ -93,10 +94,12 @@ class DocumentMethods:
         with self._collections.use(name) as opened:
             retriever = opened.retriever
             if as_given:
-                ids, tokens, _ = self._given(documents)
+                ids, tokens, payloads = self._given(documents)
                 check(tokens, retriever.collection.dim)
+                for id, payload in zip(ids, payloads, strict=True):
+                    check_payload(id, payload)
             else:
-                ids = [checked(document)["id"] for document in self._texts(retriever, documents)]
+                ids = [_as_written(retriever, document)["id"] for document in self._texts(retriever, documents)]
             with retriever.collection.catalog.reading() as view:
                 refuse_unfinished(view)
                 known = view.by_ids(ids)
@@ -142,7 +145,8 @@ class DocumentMethods:
         response = wire.GetDocumentsResponse(seq=seq)
         for id in request.ids:
             if id in found:
-                write_payload(found[id].payload, response.documents.add(id=id).payload)
+                document = response.documents.add(id=id)
+                write_payload(found[id].payload, document.payload, document.integers)
         return response
 
     def list_documents(self, request: wire.ListDocumentsRequest, call: Call) -> wire.ListDocumentsResponse:
@@ -154,7 +158,7 @@ class DocumentMethods:
             found = opened.retriever.list_documents(size, request.page_token, filter)
         for fields in found:
             document = response.documents.add(id=fields.pop("id"))
-            write_payload(fields, document.payload)
+            write_payload(fields, document.payload, document.integers)
             weight += document.ByteSize()
             if weight > _PAGE_BYTES or len(response.documents) == size:
                 response.next_page_token = document.id
@@ -168,7 +172,7 @@ class DocumentMethods:
             return wire.CountDocumentsResponse(count=retriever.count(filter), seq=retriever.seq)
 
     def update_payload(self, request: wire.UpdatePayloadRequest, call: Call) -> wire.UpdatePayloadResponse:
-        durable, patch = _durable(request.durability), read_payload(request.patch)
+        durable, patch = _durable(request.durability), read_payload(request.patch, request.integers)
         with self._collections.use(request.collection) as opened:
             written = opened.retriever.update_payload(request.id, patch, durable)
         return wire.UpdatePayloadResponse(seq=written.seq)
@@ -193,13 +197,14 @@ class DocumentMethods:
         else:
             read = read_tokens([d.tokens for d in documents], self._limits, "document_tokens", "documents.tokens")
             tokens = replace(read, globals_=whole)
-        return [self._id(d, i) for i, d in enumerate(documents)], tokens, [read_payload(d.payload) for d in documents]
+        ids = [self._id(d, i) for i, d in enumerate(documents)]
+        return ids, tokens, [read_payload(d.payload, d.integers) for d in documents]
 
     def _texts(self, retriever: Retriever, documents: Sequence[wire.Document]) -> Iterator[dict[str, Any]]:
         for i, document in enumerate(documents):
             if _as_given(document):
                 raise BadField("documents", "documents: give tokens for all of a batch, or for none")
-            payload = read_payload(document.payload)
+            payload = read_payload(document.payload, document.integers)
             for name in ("text", "title"):
                 if isinstance(text := payload.get(name), str):
                     self._limits.check("text_characters", len(text), f"documents[{i}].payload.{name}")
@@ -214,6 +219,15 @@ class DocumentMethods:
     def _id(self, document: wire.Document, i: int) -> str:
         self._limits.check("id_characters", len(document.id), f"documents[{i}].id", least=1)
         return document.id
+
+
+def _as_written(retriever: Retriever, document: dict[str, Any]) -> dict[str, Any]:
+    """The document. InvalidArgument: what its write would be refused for, as far as it alone shows that."""
+    checked(document)
+    if retriever.vector_source != "given":
+        no_vector([document])
+    check_payload(document["id"], {k: v for k, v in document.items() if k not in ("id", "vector")})
+    return document
 
 
 def _as_given(document: wire.Document) -> bool:

@@ -11,6 +11,7 @@ from .opening import OnServer, open_index
 from .options import (
     Candidates,
     Depth,
+    Elsewhere,
     Exact,
     Field,
     Filter,
@@ -46,6 +47,7 @@ def explain(
     scorer: Scorer = None,
     exact: Exact = False,
     filter: Filter = None,
+    encoder: Elsewhere = None,
     server: OnServer = None,
     as_json: Json = False,
 ) -> None:
@@ -62,7 +64,7 @@ def explain(
     }
     given |= {"exact": exact or None, "filter": read_filter(filter)}
     search = {name: value for name, value in given.items() if value is not None}
-    with open_index(collection, server) as index:
+    with open_index(collection, server, encoder) as index:
         why = index.explain(query, id, k, **search)
     if as_json:
         print_json(why.as_json())

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..index.collection import MAX_DIM
 from ..index.conditions import MAX_DEPTH, MAX_NODES, MAX_VALUES
 from ..index.errors import InvalidArgument
+from ..index.payload import MAX_ID
 
 
 class BadField(InvalidArgument):
@@ -37,7 +38,7 @@ class Limits(BaseModel):
     """Dimensions of a token vector, or of a global vector."""
     text_characters: int = Field(default=1_000_000, ge=1, le=100_000_000)
     """Characters of one text."""
-    id_characters: int = Field(default=512, ge=1, le=4_096)
+    id_characters: int = Field(default=MAX_ID, ge=1, le=MAX_ID)
     """Characters of a document's id."""
     batch_queries: int = Field(default=1_024, ge=1, le=100_000)
     """Queries of one batch search."""

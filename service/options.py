@@ -33,6 +33,14 @@ SystemName = Annotated[
     ),
 ]
 Encoder = Annotated[str, typer.Option(help="minilm (embedded), a checkpoint folder, a hub id, or none (terms alone).")]
+Elsewhere = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--encoder",
+        metavar="FOLDER",
+        help="Where the collection's checkpoint lies now, if it has moved; of several, OLD=NEW, repeatable. It must be the same.",
+    ),
+]
 Pool = Annotated[str | None, typer.Option(help="Token pooling: a factor (2), or method:factor (kmeans:3).")]
 Prune = Annotated[
     list[str] | None, typer.Option(help="Token pruning, repeatable: first:50, idf:50, idf:70%, attention:50%.")

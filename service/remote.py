@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, overload
@@ -12,8 +12,10 @@ import numpy as np
 from ..index.calibration import DEPTHS, Calibration
 from ..index.errors import InvalidArgument
 from ..index.live import Written
-from ..index.tokens import Tokens
-from ..retrieval.corpus import checked, given_vectors
+from ..index.payload import check_id, check_ids, check_payload
+from ..index.tokens import Tokens, check
+from ..retrieval import given
+from ..retrieval.corpus import given_vectors
 from ..retrieval.explanation import Explanation
 from ..retrieval.hit import Hit, Origin
 from ..retrieval.routes import Queries, as_filter
@@ -73,6 +75,7 @@ class Remote:
         self, query: str | Sequence[str] | Tokens | Queries, k: int = 10, **search: Any
     ) -> list[Hit] | list[list[Hit]]:
         """As `Retriever.search`; `at_least_seq` waits for the state that a write has returned."""
+        k = given.depth(k)
         at_least, options = search.pop("at_least_seq", None), write_options(search)
         asked = _queries(query)
         found: list[list[Hit]] = []
@@ -88,17 +91,21 @@ class Remote:
             ((one, query),) = batch
             answer = self._channel.call(self._search.Search, search_pb2.SearchRequest(query=query, **same))
             origin = Origin(self, one, k, search)
-            yield [Hit(h.id, h.score, read_payload(h.payload), origin) for h in answer.hits]
+            yield [Hit(h.id, h.score, read_payload(h.payload, h.integers), origin) for h in answer.hits]
             return
         request = search_pb2.BatchSearchRequest(queries=[query for _, query in batch], payload=True, **same)
         answer = self._channel.call(self._search.BatchSearch, request)
-        rows = zip(answer.ids, np.frombuffer(answer.scores, "<f4").tolist(), answer.payloads, strict=True)
+        integers = answer.integers
+        payloads = [read_payload(p, integers.get(i)) for i, p in enumerate(answer.payloads)]
+        rows = zip(answer.ids, np.frombuffer(answer.scores, "<f4").tolist(), payloads, strict=True)
         for (one, _), count in zip(batch, answer.counts, strict=True):
             some = [next(rows) for _ in range(count)]
             origin = Origin(self, one, k, search)
-            yield [Hit(id, score, read_payload(payload), origin) for id, score, payload in some]
+            yield [Hit(id, score, payload, origin) for id, score, payload in some]
 
     def explain(self, query: str | Tokens | Queries, id: str, k: int | None = None, **search: Any) -> Explanation:
+        check_ids([id])
+        k = k if k is None else given.depth(k)
         ((_, asked),) = _queries([query] if isinstance(query, str) else query)
         at_least = search.pop("at_least_seq", None)
         request = search_pb2.ExplainRequest(
@@ -115,7 +122,9 @@ class Remote:
             scorer: what scores: late interaction unless it says `vector` or a term field.
         """
         ((one, asked),) = _queries([query] if isinstance(query, str) else query)
-        request = search_pb2.RerankRequest(collection=self.name, query=asked, ids=ids, k=k, scorer=scorer)
+        request = search_pb2.RerankRequest(
+            collection=self.name, query=asked, ids=check_ids(ids), k=k if k is None else given.depth(k), scorer=scorer
+        )
         answer = self._channel.call(self._search.Rerank, request)
         named = (
             {"exact": True}
@@ -125,11 +134,11 @@ class Remote:
             else {"field": scorer}
         )
         origin = Origin(self, one, len(ids), named)
-        return [Hit(h.id, h.score, read_payload(h.payload), origin) for h in answer.hits]
+        return [Hit(h.id, h.score, read_payload(h.payload, h.integers), origin) for h in answer.hits]
 
     def encode(self, texts: Sequence[str], **search: Any) -> Queries:
         parts = []
-        for batch in _split(list(texts), len):
+        for batch in _split(given.texts(texts), len):
             request = search_pb2.EncodeRequest(collection=self.name, texts=batch, options=write_options(search))
             parts += self._channel.call(self._search.Encode, request).queries
         return read_queries(parts, Limits(), "queries")
@@ -160,8 +169,7 @@ class Remote:
     ) -> Written:
         if (ids is None) == (filter is None):
             raise InvalidArgument("give either ids or a filter")
-        if isinstance(ids, str):
-            raise InvalidArgument(f"ids must be a list of ids, got the text {ids!r}")
+        ids = None if ids is None else check_ids(ids)
         request = documents_pb2.DeleteDocumentsRequest(
             collection=self.name, dry_run=dry_run, durability=_durability(durable)
         )
@@ -174,15 +182,18 @@ class Remote:
         return Written(answer.seq, answer.count)
 
     def update_payload(self, id: str, patch: dict[str, Any], durable: bool = True) -> Written:
+        check_ids([id])
         request = documents_pb2.UpdatePayloadRequest(collection=self.name, id=id, durability=_durability(durable))
-        write_payload(patch, request.patch, exact=True)
+        check_payload(id, patch)
+        write_payload(patch, request.patch, request.integers)
         return Written(self._channel.call(self._documents.UpdatePayload, request).seq, 1)
 
     def get(self, ids: Sequence[str]) -> list[dict[str, Any]]:
-        request = documents_pb2.GetDocumentsRequest(collection=self.name, ids=ids)
+        request = documents_pb2.GetDocumentsRequest(collection=self.name, ids=check_ids(ids))
         return _read(self._channel.call(self._documents.GetDocuments, request).documents)
 
     def list_documents(self, limit: int = 100, after: str = "", filter: Any = None) -> list[dict[str, Any]]:
+        check_ids([after])
         found: list[dict[str, Any]] = []
         while len(found) < limit:
             size = min(limit - len(found), Limits().page_size)
@@ -234,9 +245,10 @@ class Remote:
     ) -> Calibration:
         request = collections_pb2.CalibrateCollectionRequest(collection=self.name, depths=depths)
         if isinstance(queries, Tokens):
+            queries = check(queries)
             request.tokens.extend(write_tokens(queries, i) for i in range(len(queries)))
         else:
-            request.texts.extend(queries or ())
+            request.texts.extend(() if queries is None else given.texts(queries))
         operation = self._channel.call(self._whole.CalibrateCollection, request).operation
         return Calibration.from_json(self._channel.finished(operation, progress))
 
@@ -273,13 +285,14 @@ class Remote:
         return answer.count
 
     def _written_out(self, documents: Iterable[dict[str, Any]]) -> Iterator[documents_pb2.Document]:
-        for fields in documents:
-            document = documents_pb2.Document(id=checked(fields)["id"])
+        for fields in given.documents(documents):
+            width = self._given_width if isinstance(fields, Mapping) and "vector" in fields else 0
+            document = documents_pb2.Document(id=given.checked(fields, text=not width)["id"])
             own = {"id"}
-            if "vector" in fields and self._given_width:
+            if width:
                 own.add("vector")
-                document.vector.CopyFrom(write_tensor(given_vectors([fields], self._given_width)))
-            write_payload({k: v for k, v in fields.items() if k not in own}, document.payload, exact=True)
+                document.vector.CopyFrom(write_tensor(given_vectors([fields], width)))
+            _put_payload(document, {k: v for k, v in fields.items() if k not in own})
             yield document
 
     @cached_property
@@ -292,27 +305,29 @@ class Remote:
 def _with_tokens(
     ids: Sequence[str], tokens: Tokens, payloads: Sequence[dict[str, Any]] | None
 ) -> Iterator[documents_pb2.Document]:
+    ids, tokens = [check_id(id) for id in check_ids(ids)], check(tokens)
     if len(ids) != len(tokens) or (payloads is not None and len(payloads) != len(ids)):
         counts = len(ids), len(tokens), len(ids if payloads is None else payloads)
         raise InvalidArgument("{} ids, {} documents of tokens, {} payloads; give one of each".format(*counts))
     for i, id in enumerate(ids):
         document = documents_pb2.Document(id=id, tokens=write_tokens(tokens, i), vector=write_vector(tokens, i))
         if payloads is not None:
-            write_payload(payloads[i], document.payload, exact=True)
+            _put_payload(document, payloads[i])
         yield document
+
+
+def _put_payload(document: documents_pb2.Document, payload: dict[str, Any]) -> None:
+    check_payload(document.id, payload)
+    write_payload(payload, document.payload, document.integers)
 
 
 def _queries(query: str | Sequence[str] | Tokens | Queries) -> list[tuple[str | Queries, search_pb2.Query]]:
     """Each query as a hit remembers it, and as it is sent."""
     if isinstance(query, Tokens | Queries):
-        given = query if isinstance(query, Queries) else Queries(query)
-        ones = [given] if len(given) == 1 else [given.one(i) for i in range(len(given))]
+        encoded = given.queries(query)
+        ones = [encoded] if len(encoded) == 1 else [encoded.one(i) for i in range(len(encoded))]
         return [(one, search_pb2.Query(encoded=write_query(one))) for one in ones]
-    texts = [query] if isinstance(query, str) else [*query]
-    for text in texts:
-        if not isinstance(text, str):
-            raise InvalidArgument(f"a query must be text, got {type(text).__name__}")
-    return [(text, search_pb2.Query(text=text)) for text in texts]
+    return [(text, search_pb2.Query(text=text)) for text in given.texts(query)]
 
 
 def _split(items: Iterable[Any], weigh: Callable[[Any], int]) -> Iterator[list[Any]]:
@@ -330,7 +345,7 @@ def _split(items: Iterable[Any], weigh: Callable[[Any], int]) -> Iterator[list[A
 
 
 def _read(documents: Documents) -> list[dict[str, Any]]:
-    return [{"id": d.id, **read_payload(d.payload)} for d in documents]
+    return [{"id": d.id, **read_payload(d.payload, d.integers)} for d in documents]
 
 
 def _durability(durable: bool) -> Any:

@@ -27,6 +27,7 @@ from .payloads import write_payload
 from .queries import read_queries, write_query
 from .search_options import read_options
 from .wire import search_pb2 as wire
+from .wire.documents_pb2 import Integers
 
 _DEPTH = 10
 _TOGETHER = 16
@@ -92,7 +93,7 @@ class SearchMethods:
                         for document in snapshot.documents(hits.docs):
                             response.ids.append(document.id)
                             if request.payload:
-                                write_payload(document.payload, response.payloads.add())
+                                _put_payload(document.payload, response)
                     clock.lap("fetch_ms")
         response.scores = np.concatenate(scores).astype("<f4").tobytes()
         response.timing.MergeFrom(clock.timing)
@@ -200,8 +201,15 @@ def _stacked(terms: Sequence[Terms]) -> Terms:
     return Terms(rows, np.cumsum([0, *(t.rows.shape[0] for t in terms)]).astype(np.int64))
 
 
+def _put_payload(payload: dict[str, Any], response: wire.BatchSearchResponse) -> None:
+    integers = Integers()
+    write_payload(payload, response.payloads.add(), integers)
+    if integers.at:
+        response.integers[len(response.payloads) - 1].CopyFrom(integers)
+
+
 def _put_hits(snapshot: Snapshot, hits: Hits, payload: bool, into: Any) -> None:
     for document, score in zip(snapshot.documents(hits.docs), hits.scores.tolist(), strict=True):
         hit = into.add(id=document.id, score=score)
         if payload:
-            write_payload(document.payload, hit.payload)
+            write_payload(document.payload, hit.payload, hit.integers)

@@ -113,6 +113,9 @@ class Settings(BaseSettings):
     """The least level that is logged; `info` has one line for every call, `warning` only those that failed."""
     encoders: tuple[str, ...] = ()
     """Checkpoints (folders, hub ids) that clients may make collections with, beside the embedded encoder and BM25."""
+    checkpoints: dict[str, str] = {}
+    """Checkpoints that have moved since collections were made with them: where they lie now, by the path (or hub id) that the
+    collections keep. Each is compared with the one that a collection was built with."""
     encode_pending: bool = True
     """Whether what clients defer is computed in the background, by the process that writes."""
     limits: Limits = Limits()

@@ -16,7 +16,7 @@ from ..index.frontier import DEPTHS
 from ..retrieval.corpus import open_corpus
 from .console import err, out, print_json, progress, show_calibration, show_info
 from .opening import OnServer, connected, open_index
-from .options import Defer, Device, Filter, Folder, Json, Quiet, Threads, read_filter
+from .options import Defer, Device, Elsewhere, Filter, Folder, Json, Quiet, Threads, read_filter
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +29,7 @@ def add(
     collection: Folder,
     data: Annotated[str, typer.Argument(help="Documents, as for build.")],
     defer: Defer = False,
+    encoder: Elsewhere = None,
     server: OnServer = None,
     device: Device = "cpu",
     threads: Threads = None,
@@ -36,7 +37,10 @@ def add(
     quiet: Quiet = False,
 ) -> None:
     """Add documents to a collection, replacing those that are there under the same id. Each batch is durable and visible."""
-    with open_index(collection, server, device=device, threads=threads) as retriever, progress(quiet) as report:
+    with (
+        open_index(collection, server, encoder, device=device, threads=threads) as retriever,
+        progress(quiet) as report,
+    ):
         corpus = open_corpus(data)
         total = sum(1 for _ in corpus)
 
@@ -59,6 +63,7 @@ def encode(
     limit: Annotated[
         int | None, typer.Option(min=1, help="So many documents at most (default: all that wait).")
     ] = None,
+    encoder: Elsewhere = None,
     server: OnServer = None,
     device: Device = "cpu",
     threads: Threads = None,
@@ -66,7 +71,10 @@ def encode(
     quiet: Quiet = False,
 ) -> None:
     """Compute what `--defer` left out, the longest waiting first. Each batch is durable: a run that was killed goes on."""
-    with open_index(collection, server, device=device, threads=threads) as retriever, progress(quiet) as report:
+    with (
+        open_index(collection, server, encoder, device=device, threads=threads) as retriever,
+        progress(quiet) as report,
+    ):
         done = retriever.encode_pending(limit, partial(report, "encode"))
         left = retriever.info()["pending"]
     if as_json:
@@ -143,6 +151,7 @@ def calibrate(
         Path | None, typer.Option(help="Queries like those that will be asked: a .jsonl with `text`, or one a line.")
     ] = None,
     depths: Annotated[str, typer.Option("-k", help="Depths to measure.")] = ",".join(map(str, DEPTHS)),
+    encoder: Elsewhere = None,
     server: OnServer = None,
     threads: Threads = None,
     as_json: Json = False,
@@ -150,7 +159,7 @@ def calibrate(
 ) -> None:
     """Measure recall and time of search parameters against exact search, so that searches may ask for a recall."""
     texts = None if queries is None else _queries(queries)
-    with open_index(collection, server, threads=threads, policy=None) as retriever, progress(quiet) as report:
+    with open_index(collection, server, encoder, threads=threads, policy=None) as retriever, progress(quiet) as report:
         found = retriever.calibrate(texts, _depths(depths), partial(report, "measure"))
     if as_json:
         print_json(found.to_json())

@@ -176,7 +176,7 @@ def test_a_changed_encoder_is_noticed(tmp_path: Path) -> None:
     settings["encoder"]["spec"]["fingerprint"] = "another"
     with index.collection.builder() as writer:
         writer.put({"retrieval": settings})
-    with pytest.raises(plait.FailedPrecondition, match="has changed"):
+    with pytest.raises(plait.FailedPrecondition, match="not the one that this collection was built with"):
         plait.open(tmp_path / "c").search("x")
 
 

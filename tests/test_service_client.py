@@ -299,13 +299,35 @@ def test_large_writes_go_in_several_messages(server: Any) -> None:
     assert hit.id == "777" and hit.payload["text"].endswith(" 777")
 
 
-def test_integers_that_the_wire_cannot_hold_are_refused(server: Any) -> None:
+def test_integers_beyond_a_double_come_back_exactly(server: Any) -> None:
     index = server.create("numbers", encoder=None, terms="bm25")
-    index.upsert([{"id": "a", "text": "x", "n": 2**53, "f": 0.1}])
-    assert index.get(["a"]) == [{"id": "a", "text": "x", "n": 2**53, "f": 0.1}]
-    assert isinstance(index.get(["a"])[0]["n"], int)
-    with pytest.raises(plait.InvalidArgument, match="2\\*\\*53"):
-        index.upsert([{"id": "a", "text": "x", "n": 2**53 + 1}])
+    large = {
+        "n": 2**53 + 1,
+        "post": 1_234_567_890_123_456_789,
+        "a/b~c": [-(2**63), {"": 2**64 - 1}],
+        "f": 0.1,
+        "small": 2**53,
+    }
+    kept = [
+        {"id": "a", "text": "moon", **large},
+        {"id": "b", "text": "moon tide", "none": 1},
+        {"id": "c", "text": "moon tide fox", "n": 2**60 + 1},
+    ]
+    index.add(kept)
+    assert index.get(["a", "b", "c"]) == kept == index.list_documents()
+    assert all(isinstance(index.get(["a"])[0][name], int) for name in ("n", "post", "small"))
+    by_id = {d["id"]: {k: v for k, v in d.items() if k != "id"} for d in kept}
+    assert {hit.id: hit.payload for hit in index.search("moon")} == by_id
+    assert [{hit.id: hit.payload for hit in hits} for hits in index.search(["moon", "fox"])] == [
+        by_id,
+        {"c": by_id["c"]},
+    ]
+    assert [hit.payload for hit in index.rerank("moon", ["c"], scorer="terms")] == [by_id["c"]]
+    index.update_payload("b", {"none": None, "n": -(2**62) - 1})
+    assert index.get(["b"]) == [{"id": "b", "text": "moon tide", "n": -(2**62) - 1}]
+    index.upsert([{**index.get(["a"])[0], "seen": True}])
+    assert index.get(["a"]) == [{**kept[0], "seen": True}]
+    assert index.count({"post": 1_234_567_890_123_456_789}) == 1
 
 
 def test_collections_come_are_named_and_go(server: Any) -> None:

@@ -21,16 +21,31 @@ DURABILITY_SYNC: Durability
 DURABILITY_OS: Durability
 
 class Document(_message.Message):
-    __slots__ = ("id", "payload", "tokens", "vector")
+    __slots__ = ("id", "payload", "tokens", "vector", "integers")
     ID_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     VECTOR_FIELD_NUMBER: _ClassVar[int]
+    INTEGERS_FIELD_NUMBER: _ClassVar[int]
     id: str
     payload: _struct_pb2.Struct
     tokens: _vectors_pb2.TokenVectors
     vector: _vectors_pb2.Tensor
-    def __init__(self, id: _Optional[str] = ..., payload: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., tokens: _Optional[_Union[_vectors_pb2.TokenVectors, _Mapping]] = ..., vector: _Optional[_Union[_vectors_pb2.Tensor, _Mapping]] = ...) -> None: ...
+    integers: Integers
+    def __init__(self, id: _Optional[str] = ..., payload: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., tokens: _Optional[_Union[_vectors_pb2.TokenVectors, _Mapping]] = ..., vector: _Optional[_Union[_vectors_pb2.Tensor, _Mapping]] = ..., integers: _Optional[_Union[Integers, _Mapping]] = ...) -> None: ...
+
+class Integers(_message.Message):
+    __slots__ = ("at",)
+    class AtEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    AT_FIELD_NUMBER: _ClassVar[int]
+    at: _containers.ScalarMap[str, str]
+    def __init__(self, at: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class UpsertDocumentsRequest(_message.Message):
     __slots__ = ("collection", "documents", "durability", "defer")
@@ -159,16 +174,18 @@ class CountDocumentsResponse(_message.Message):
     def __init__(self, count: _Optional[int] = ..., seq: _Optional[int] = ...) -> None: ...
 
 class UpdatePayloadRequest(_message.Message):
-    __slots__ = ("collection", "id", "patch", "durability")
+    __slots__ = ("collection", "id", "patch", "durability", "integers")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     PATCH_FIELD_NUMBER: _ClassVar[int]
     DURABILITY_FIELD_NUMBER: _ClassVar[int]
+    INTEGERS_FIELD_NUMBER: _ClassVar[int]
     collection: str
     id: str
     patch: _struct_pb2.Struct
     durability: Durability
-    def __init__(self, collection: _Optional[str] = ..., id: _Optional[str] = ..., patch: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., durability: _Optional[_Union[Durability, str]] = ...) -> None: ...
+    integers: Integers
+    def __init__(self, collection: _Optional[str] = ..., id: _Optional[str] = ..., patch: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., durability: _Optional[_Union[Durability, str]] = ..., integers: _Optional[_Union[Integers, _Mapping]] = ...) -> None: ...
 
 class UpdatePayloadResponse(_message.Message):
     __slots__ = ("seq",)

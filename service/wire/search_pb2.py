@@ -24,12 +24,13 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from . import access_pb2 as plait_dot_v1_dot_access__pb2
+from . import documents_pb2 as plait_dot_v1_dot_documents__pb2
 from . import explanation_pb2 as plait_dot_v1_dot_explanation__pb2
 from . import filter_pb2 as plait_dot_v1_dot_filter__pb2
 from . import vectors_pb2 as plait_dot_v1_dot_vectors__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15plait/v1/search.proto\x12\x08plait.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x15plait/v1/access.proto\x1a\x1aplait/v1/explanation.proto\x1a\x15plait/v1/filter.proto\x1a\x16plait/v1/vectors.proto\"J\n\x05Query\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12)\n\x07\x65ncoded\x18\x02 \x01(\x0b\x32\x16.plait.v1.EncodedQueryH\x00\x42\x06\n\x04kind\"\xab\x02\n\x0c\x45ncodedQuery\x12+\n\x06tokens\x18\x01 \x01(\x0b\x32\x16.plait.v1.TokenVectorsH\x00\x88\x01\x01\x12+\n\x05terms\x18\x02 \x01(\x0b\x32\x17.plait.v1.SparseVectorsH\x01\x88\x01\x01\x12%\n\x06vector\x18\x03 \x01(\x0b\x32\x10.plait.v1.TensorH\x02\x88\x01\x01\x12\x32\n\x06\x66ields\x18\x04 \x03(\x0b\x32\".plait.v1.EncodedQuery.FieldsEntry\x1a\x46\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.plait.v1.SparseVectors:\x02\x38\x01\x42\t\n\x07_tokensB\x08\n\x06_termsB\t\n\x07_vector\"\xa3\x06\n\rSearchOptions\x12!\n\x04mode\x18\x01 \x01(\x0e\x32\x0e.plait.v1.ModeH\x01\x88\x01\x01\x12\x12\n\x05\x65xact\x18\x02 \x01(\x08H\x02\x88\x01\x01\x12\x14\n\x07k_token\x18\x03 \x01(\rH\x03\x88\x01\x01\x12\x13\n\x06nprobe\x18\x04 \x01(\rH\x04\x88\x01\x01\x12\x17\n\ncandidates\x18\x05 \x01(\rH\x05\x88\x01\x01\x12\x31\n\x0emissing_policy\x18\x06 \x01(\x0e\x32\x17.plait.v1.MissingPolicyH\x00\x12\x17\n\rmissing_value\x18\x07 \x01(\x01H\x00\x12\x12\n\x05\x64\x65pth\x18\x08 \x01(\rH\x06\x88\x01\x01\x12%\n\x06\x66usion\x18\t \x01(\x0e\x32\x10.plait.v1.FusionH\x07\x88\x01\x01\x12\x15\n\x08\x66usion_k\x18\n \x01(\x01H\x08\x88\x01\x01\x12+\n\tnormalise\x18\x0b \x01(\x0e\x32\x13.plait.v1.NormaliseH\t\x88\x01\x01\x12\x0f\n\x07weights\x18\x0c \x03(\x01\x12\x1c\n\x0fterm_candidates\x18\r \x01(\rH\n\x88\x01\x01\x12\x18\n\x0bquery_terms\x18\x0e \x01(\rH\x0b\x88\x01\x01\x12\x14\n\x07min_idf\x18\x0f \x01(\x01H\x0c\x88\x01\x01\x12\x12\n\x05\x61lpha\x18\x10 \x01(\x01H\r\x88\x01\x01\x12\x1a\n\rtarget_recall\x18\x11 \x01(\x01H\x0e\x88\x01\x01\x12%\n\x06\x66ilter\x18\x12 \x01(\x0b\x32\x10.plait.v1.FilterH\x0f\x88\x01\x01\x12\r\n\x05lanes\x18\x13 \x03(\t\x12\x12\n\x05\x66ield\x18\x14 \x01(\tH\x10\x88\x01\x01\x12\x13\n\x06scorer\x18\x15 \x01(\tH\x11\x88\x01\x01\x42\t\n\x07missingB\x07\n\x05_modeB\x08\n\x06_exactB\n\n\x08_k_tokenB\t\n\x07_nprobeB\r\n\x0b_candidatesB\x08\n\x06_depthB\t\n\x07_fusionB\x0b\n\t_fusion_kB\x0c\n\n_normaliseB\x12\n\x10_term_candidatesB\x0e\n\x0c_query_termsB\n\n\x08_min_idfB\x08\n\x06_alphaB\x10\n\x0e_target_recallB\t\n\x07_filterB\x08\n\x06_fieldB\t\n\x07_scorer\"\xd1\x01\n\rSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x1e\n\x05query\x18\x02 \x01(\x0b\x32\x0f.plait.v1.Query\x12\x0e\n\x01k\x18\x03 \x01(\rH\x00\x88\x01\x01\x12(\n\x07options\x18\x04 \x01(\x0b\x32\x17.plait.v1.SearchOptions\x12\x19\n\x0c\x61t_least_seq\x18\x05 \x01(\x04H\x01\x88\x01\x01\x12\x14\n\x07payload\x18\x06 \x01(\x08H\x02\x88\x01\x01\x42\x04\n\x02_kB\x0f\n\r_at_least_seqB\n\n\x08_payload\"J\n\x03Hit\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x12(\n\x07payload\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"@\n\x06Timing\x12\x11\n\tencode_ms\x18\x01 \x01(\x01\x12\x11\n\tsearch_ms\x18\x02 \x01(\x01\x12\x10\n\x08\x66\x65tch_ms\x18\x03 \x01(\x01\"\\\n\x0eSearchResponse\x12\x1b\n\x04hits\x18\x01 \x03(\x0b\x32\r.plait.v1.Hit\x12\x0b\n\x03seq\x18\x02 \x01(\x04\x12 \n\x06timing\x18\x03 \x01(\x0b\x32\x10.plait.v1.Timing\"\xd8\x01\n\x12\x42\x61tchSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12 \n\x07queries\x18\x02 \x03(\x0b\x32\x0f.plait.v1.Query\x12\x0e\n\x01k\x18\x03 \x01(\rH\x00\x88\x01\x01\x12(\n\x07options\x18\x04 \x01(\x0b\x32\x17.plait.v1.SearchOptions\x12\x19\n\x0c\x61t_least_seq\x18\x05 \x01(\x04H\x01\x88\x01\x01\x12\x14\n\x07payload\x18\x06 \x01(\x08H\x02\x88\x01\x01\x42\x04\n\x02_kB\x0f\n\r_at_least_seqB\n\n\x08_payload\"\x9c\x01\n\x13\x42\x61tchSearchResponse\x12\x0e\n\x06\x63ounts\x18\x01 \x03(\r\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x0e\n\x06scores\x18\x03 \x01(\x0c\x12)\n\x08payloads\x18\x04 \x03(\x0b\x32\x17.google.protobuf.Struct\x12\x0b\n\x03seq\x18\x05 \x01(\x04\x12 \n\x06timing\x18\x06 \x01(\x0b\x32\x10.plait.v1.Timing\"\xd4\x01\n\rRerankRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x1e\n\x05query\x18\x02 \x01(\x0b\x32\x0f.plait.v1.Query\x12\x0b\n\x03ids\x18\x03 \x03(\t\x12\x0e\n\x01k\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x14\n\x07payload\x18\x05 \x01(\x08H\x01\x88\x01\x01\x12\x19\n\x0c\x61t_least_seq\x18\x06 \x01(\x04H\x02\x88\x01\x01\x12\x13\n\x06scorer\x18\x07 \x01(\tH\x03\x88\x01\x01\x42\x04\n\x02_kB\n\n\x08_payloadB\x0f\n\r_at_least_seqB\t\n\x07_scorer\":\n\x0eRerankResponse\x12\x1b\n\x04hits\x18\x01 \x03(\x0b\x32\r.plait.v1.Hit\x12\x0b\n\x03seq\x18\x02 \x01(\x04\"\xbc\x01\n\x0e\x45xplainRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x1e\n\x05query\x18\x02 \x01(\x0b\x32\x0f.plait.v1.Query\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0e\n\x01k\x18\x04 \x01(\rH\x00\x88\x01\x01\x12(\n\x07options\x18\x05 \x01(\x0b\x32\x17.plait.v1.SearchOptions\x12\x19\n\x0c\x61t_least_seq\x18\x06 \x01(\x04H\x01\x88\x01\x01\x42\x04\n\x02_kB\x0f\n\r_at_least_seq\"J\n\x0f\x45xplainResponse\x12*\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x15.plait.v1.Explanation\x12\x0b\n\x03seq\x18\x02 \x01(\x04\"\\\n\rEncodeRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05texts\x18\x02 \x03(\t\x12(\n\x07options\x18\x03 \x01(\x0b\x32\x17.plait.v1.SearchOptions\"9\n\x0e\x45ncodeResponse\x12\'\n\x07queries\x18\x01 \x03(\x0b\x32\x16.plait.v1.EncodedQuery*~\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bMODE_TOKENS\x10\x01\x12\x0e\n\nMODE_TERMS\x10\x02\x12\x0f\n\x0bMODE_HYBRID\x10\x03\x12\x0f\n\x0bMODE_RERANK\x10\x04\x12\x0f\n\x0bMODE_VECTOR\x10\x05\x12\x0c\n\x08MODE_SUM\x10\x06*E\n\x06\x46usion\x12\x16\n\x12\x46USION_UNSPECIFIED\x10\x00\x12\x0e\n\nFUSION_RRF\x10\x01\x12\x13\n\x0f\x46USION_WEIGHTED\x10\x02*f\n\tNormalise\x12\x19\n\x15NORMALISE_UNSPECIFIED\x10\x00\x12\x14\n\x10NORMALISE_MINMAX\x10\x01\x12\x14\n\x10NORMALISE_ZSCORE\x10\x02\x12\x12\n\x0eNORMALISE_NONE\x10\x03*y\n\rMissingPolicy\x12\x1e\n\x1aMISSING_POLICY_UNSPECIFIED\x10\x00\x12\x16\n\x12MISSING_POLICY_KTH\x10\x01\x12\x17\n\x13MISSING_POLICY_ZERO\x10\x02\x12\x17\n\x13MISSING_POLICY_NONE\x10\x03\x32\xf0\x02\n\rSearchService\x12\x41\n\x06Search\x12\x17.plait.v1.SearchRequest\x1a\x18.plait.v1.SearchResponse\"\x04\xc8\xdb\x18\x01\x12P\n\x0b\x42\x61tchSearch\x12\x1c.plait.v1.BatchSearchRequest\x1a\x1d.plait.v1.BatchSearchResponse\"\x04\xc8\xdb\x18\x01\x12\x41\n\x06Rerank\x12\x17.plait.v1.RerankRequest\x1a\x18.plait.v1.RerankResponse\"\x04\xc8\xdb\x18\x01\x12\x44\n\x07\x45xplain\x12\x18.plait.v1.ExplainRequest\x1a\x19.plait.v1.ExplainResponse\"\x04\xc8\xdb\x18\x01\x12\x41\n\x06\x45ncode\x12\x17.plait.v1.EncodeRequest\x1a\x18.plait.v1.EncodeResponse\"\x04\xc8\xdb\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15plait/v1/search.proto\x12\x08plait.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x15plait/v1/access.proto\x1a\x18plait/v1/documents.proto\x1a\x1aplait/v1/explanation.proto\x1a\x15plait/v1/filter.proto\x1a\x16plait/v1/vectors.proto\"J\n\x05Query\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12)\n\x07\x65ncoded\x18\x02 \x01(\x0b\x32\x16.plait.v1.EncodedQueryH\x00\x42\x06\n\x04kind\"\xab\x02\n\x0c\x45ncodedQuery\x12+\n\x06tokens\x18\x01 \x01(\x0b\x32\x16.plait.v1.TokenVectorsH\x00\x88\x01\x01\x12+\n\x05terms\x18\x02 \x01(\x0b\x32\x17.plait.v1.SparseVectorsH\x01\x88\x01\x01\x12%\n\x06vector\x18\x03 \x01(\x0b\x32\x10.plait.v1.TensorH\x02\x88\x01\x01\x12\x32\n\x06\x66ields\x18\x04 \x03(\x0b\x32\".plait.v1.EncodedQuery.FieldsEntry\x1a\x46\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.plait.v1.SparseVectors:\x02\x38\x01\x42\t\n\x07_tokensB\x08\n\x06_termsB\t\n\x07_vector\"\xa3\x06\n\rSearchOptions\x12!\n\x04mode\x18\x01 \x01(\x0e\x32\x0e.plait.v1.ModeH\x01\x88\x01\x01\x12\x12\n\x05\x65xact\x18\x02 \x01(\x08H\x02\x88\x01\x01\x12\x14\n\x07k_token\x18\x03 \x01(\rH\x03\x88\x01\x01\x12\x13\n\x06nprobe\x18\x04 \x01(\rH\x04\x88\x01\x01\x12\x17\n\ncandidates\x18\x05 \x01(\rH\x05\x88\x01\x01\x12\x31\n\x0emissing_policy\x18\x06 \x01(\x0e\x32\x17.plait.v1.MissingPolicyH\x00\x12\x17\n\rmissing_value\x18\x07 \x01(\x01H\x00\x12\x12\n\x05\x64\x65pth\x18\x08 \x01(\rH\x06\x88\x01\x01\x12%\n\x06\x66usion\x18\t \x01(\x0e\x32\x10.plait.v1.FusionH\x07\x88\x01\x01\x12\x15\n\x08\x66usion_k\x18\n \x01(\x01H\x08\x88\x01\x01\x12+\n\tnormalise\x18\x0b \x01(\x0e\x32\x13.plait.v1.NormaliseH\t\x88\x01\x01\x12\x0f\n\x07weights\x18\x0c \x03(\x01\x12\x1c\n\x0fterm_candidates\x18\r \x01(\rH\n\x88\x01\x01\x12\x18\n\x0bquery_terms\x18\x0e \x01(\rH\x0b\x88\x01\x01\x12\x14\n\x07min_idf\x18\x0f \x01(\x01H\x0c\x88\x01\x01\x12\x12\n\x05\x61lpha\x18\x10 \x01(\x01H\r\x88\x01\x01\x12\x1a\n\rtarget_recall\x18\x11 \x01(\x01H\x0e\x88\x01\x01\x12%\n\x06\x66ilter\x18\x12 \x01(\x0b\x32\x10.plait.v1.FilterH\x0f\x88\x01\x01\x12\r\n\x05lanes\x18\x13 \x03(\t\x12\x12\n\x05\x66ield\x18\x14 \x01(\tH\x10\x88\x01\x01\x12\x13\n\x06scorer\x18\x15 \x01(\tH\x11\x88\x01\x01\x42\t\n\x07missingB\x07\n\x05_modeB\x08\n\x06_exactB\n\n\x08_k_tokenB\t\n\x07_nprobeB\r\n\x0b_candidatesB\x08\n\x06_depthB\t\n\x07_fusionB\x0b\n\t_fusion_kB\x0c\n\n_normaliseB\x12\n\x10_term_candidatesB\x0e\n\x0c_query_termsB\n\n\x08_min_idfB\x08\n\x06_alphaB\x10\n\x0e_target_recallB\t\n\x07_filterB\x08\n\x06_fieldB\t\n\x07_scorer\"\xd1\x01\n\rSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x1e\n\x05query\x18\x02 \x01(\x0b\x32\x0f.plait.v1.Query\x12\x0e\n\x01k\x18\x03 \x01(\rH\x00\x88\x01\x01\x12(\n\x07options\x18\x04 \x01(\x0b\x32\x17.plait.v1.SearchOptions\x12\x19\n\x0c\x61t_least_seq\x18\x05 \x01(\x04H\x01\x88\x01\x01\x12\x14\n\x07payload\x18\x06 \x01(\x08H\x02\x88\x01\x01\x42\x04\n\x02_kB\x0f\n\r_at_least_seqB\n\n\x08_payload\"p\n\x03Hit\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x12(\n\x07payload\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12$\n\x08integers\x18\x04 \x01(\x0b\x32\x12.plait.v1.Integers\"@\n\x06Timing\x12\x11\n\tencode_ms\x18\x01 \x01(\x01\x12\x11\n\tsearch_ms\x18\x02 \x01(\x01\x12\x10\n\x08\x66\x65tch_ms\x18\x03 \x01(\x01\"\\\n\x0eSearchResponse\x12\x1b\n\x04hits\x18\x01 \x03(\x0b\x32\r.plait.v1.Hit\x12\x0b\n\x03seq\x18\x02 \x01(\x04\x12 \n\x06timing\x18\x03 \x01(\x0b\x32\x10.plait.v1.Timing\"\xd8\x01\n\x12\x42\x61tchSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12 \n\x07queries\x18\x02 \x03(\x0b\x32\x0f.plait.v1.Query\x12\x0e\n\x01k\x18\x03 \x01(\rH\x00\x88\x01\x01\x12(\n\x07options\x18\x04 \x01(\x0b\x32\x17.plait.v1.SearchOptions\x12\x19\n\x0c\x61t_least_seq\x18\x05 \x01(\x04H\x01\x88\x01\x01\x12\x14\n\x07payload\x18\x06 \x01(\x08H\x02\x88\x01\x01\x42\x04\n\x02_kB\x0f\n\r_at_least_seqB\n\n\x08_payload\"\xa0\x02\n\x13\x42\x61tchSearchResponse\x12\x0e\n\x06\x63ounts\x18\x01 \x03(\r\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x0e\n\x06scores\x18\x03 \x01(\x0c\x12)\n\x08payloads\x18\x04 \x03(\x0b\x32\x17.google.protobuf.Struct\x12=\n\x08integers\x18\x07 \x03(\x0b\x32+.plait.v1.BatchSearchResponse.IntegersEntry\x12\x0b\n\x03seq\x18\x05 \x01(\x04\x12 \n\x06timing\x18\x06 \x01(\x0b\x32\x10.plait.v1.Timing\x1a\x43\n\rIntegersEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12!\n\x05value\x18\x02 \x01(\x0b\x32\x12.plait.v1.Integers:\x02\x38\x01\"\xd4\x01\n\rRerankRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x1e\n\x05query\x18\x02 \x01(\x0b\x32\x0f.plait.v1.Query\x12\x0b\n\x03ids\x18\x03 \x03(\t\x12\x0e\n\x01k\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x14\n\x07payload\x18\x05 \x01(\x08H\x01\x88\x01\x01\x12\x19\n\x0c\x61t_least_seq\x18\x06 \x01(\x04H\x02\x88\x01\x01\x12\x13\n\x06scorer\x18\x07 \x01(\tH\x03\x88\x01\x01\x42\x04\n\x02_kB\n\n\x08_payloadB\x0f\n\r_at_least_seqB\t\n\x07_scorer\":\n\x0eRerankResponse\x12\x1b\n\x04hits\x18\x01 \x03(\x0b\x32\r.plait.v1.Hit\x12\x0b\n\x03seq\x18\x02 \x01(\x04\"\xbc\x01\n\x0e\x45xplainRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x1e\n\x05query\x18\x02 \x01(\x0b\x32\x0f.plait.v1.Query\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0e\n\x01k\x18\x04 \x01(\rH\x00\x88\x01\x01\x12(\n\x07options\x18\x05 \x01(\x0b\x32\x17.plait.v1.SearchOptions\x12\x19\n\x0c\x61t_least_seq\x18\x06 \x01(\x04H\x01\x88\x01\x01\x42\x04\n\x02_kB\x0f\n\r_at_least_seq\"J\n\x0f\x45xplainResponse\x12*\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x15.plait.v1.Explanation\x12\x0b\n\x03seq\x18\x02 \x01(\x04\"\\\n\rEncodeRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05texts\x18\x02 \x03(\t\x12(\n\x07options\x18\x03 \x01(\x0b\x32\x17.plait.v1.SearchOptions\"9\n\x0e\x45ncodeResponse\x12\'\n\x07queries\x18\x01 \x03(\x0b\x32\x16.plait.v1.EncodedQuery*~\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bMODE_TOKENS\x10\x01\x12\x0e\n\nMODE_TERMS\x10\x02\x12\x0f\n\x0bMODE_HYBRID\x10\x03\x12\x0f\n\x0bMODE_RERANK\x10\x04\x12\x0f\n\x0bMODE_VECTOR\x10\x05\x12\x0c\n\x08MODE_SUM\x10\x06*E\n\x06\x46usion\x12\x16\n\x12\x46USION_UNSPECIFIED\x10\x00\x12\x0e\n\nFUSION_RRF\x10\x01\x12\x13\n\x0f\x46USION_WEIGHTED\x10\x02*f\n\tNormalise\x12\x19\n\x15NORMALISE_UNSPECIFIED\x10\x00\x12\x14\n\x10NORMALISE_MINMAX\x10\x01\x12\x14\n\x10NORMALISE_ZSCORE\x10\x02\x12\x12\n\x0eNORMALISE_NONE\x10\x03*y\n\rMissingPolicy\x12\x1e\n\x1aMISSING_POLICY_UNSPECIFIED\x10\x00\x12\x16\n\x12MISSING_POLICY_KTH\x10\x01\x12\x17\n\x13MISSING_POLICY_ZERO\x10\x02\x12\x17\n\x13MISSING_POLICY_NONE\x10\x03\x32\xf0\x02\n\rSearchService\x12\x41\n\x06Search\x12\x17.plait.v1.SearchRequest\x1a\x18.plait.v1.SearchResponse\"\x04\xc8\xdb\x18\x01\x12P\n\x0b\x42\x61tchSearch\x12\x1c.plait.v1.BatchSearchRequest\x1a\x1d.plait.v1.BatchSearchResponse\"\x04\xc8\xdb\x18\x01\x12\x41\n\x06Rerank\x12\x17.plait.v1.RerankRequest\x1a\x18.plait.v1.RerankResponse\"\x04\xc8\xdb\x18\x01\x12\x44\n\x07\x45xplain\x12\x18.plait.v1.ExplainRequest\x1a\x19.plait.v1.ExplainResponse\"\x04\xc8\xdb\x18\x01\x12\x41\n\x06\x45ncode\x12\x17.plait.v1.EncodeRequest\x1a\x18.plait.v1.EncodeResponse\"\x04\xc8\xdb\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +39,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ENCODEDQUERY_FIELDSENTRY']._loaded_options = None
   _globals['_ENCODEDQUERY_FIELDSENTRY']._serialized_options = b'8\001'
+  _globals['_BATCHSEARCHRESPONSE_INTEGERSENTRY']._loaded_options = None
+  _globals['_BATCHSEARCHRESPONSE_INTEGERSENTRY']._serialized_options = b'8\001'
   _globals['_SEARCHSERVICE'].methods_by_name['Search']._loaded_options = None
   _globals['_SEARCHSERVICE'].methods_by_name['Search']._serialized_options = b'\310\333\030\001'
   _globals['_SEARCHSERVICE'].methods_by_name['BatchSearch']._loaded_options = None
@@ -48,46 +51,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEARCHSERVICE'].methods_by_name['Explain']._serialized_options = b'\310\333\030\001'
   _globals['_SEARCHSERVICE'].methods_by_name['Encode']._loaded_options = None
   _globals['_SEARCHSERVICE'].methods_by_name['Encode']._serialized_options = b'\310\333\030\001'
-  _globals['_MODE']._serialized_start=2868
-  _globals['_MODE']._serialized_end=2994
-  _globals['_FUSION']._serialized_start=2996
-  _globals['_FUSION']._serialized_end=3065
-  _globals['_NORMALISE']._serialized_start=3067
-  _globals['_NORMALISE']._serialized_end=3169
-  _globals['_MISSINGPOLICY']._serialized_start=3171
-  _globals['_MISSINGPOLICY']._serialized_end=3292
-  _globals['_QUERY']._serialized_start=163
-  _globals['_QUERY']._serialized_end=237
-  _globals['_ENCODEDQUERY']._serialized_start=240
-  _globals['_ENCODEDQUERY']._serialized_end=539
-  _globals['_ENCODEDQUERY_FIELDSENTRY']._serialized_start=437
-  _globals['_ENCODEDQUERY_FIELDSENTRY']._serialized_end=507
-  _globals['_SEARCHOPTIONS']._serialized_start=542
-  _globals['_SEARCHOPTIONS']._serialized_end=1345
-  _globals['_SEARCHREQUEST']._serialized_start=1348
-  _globals['_SEARCHREQUEST']._serialized_end=1557
-  _globals['_HIT']._serialized_start=1559
-  _globals['_HIT']._serialized_end=1633
-  _globals['_TIMING']._serialized_start=1635
-  _globals['_TIMING']._serialized_end=1699
-  _globals['_SEARCHRESPONSE']._serialized_start=1701
-  _globals['_SEARCHRESPONSE']._serialized_end=1793
-  _globals['_BATCHSEARCHREQUEST']._serialized_start=1796
-  _globals['_BATCHSEARCHREQUEST']._serialized_end=2012
-  _globals['_BATCHSEARCHRESPONSE']._serialized_start=2015
-  _globals['_BATCHSEARCHRESPONSE']._serialized_end=2171
-  _globals['_RERANKREQUEST']._serialized_start=2174
-  _globals['_RERANKREQUEST']._serialized_end=2386
-  _globals['_RERANKRESPONSE']._serialized_start=2388
-  _globals['_RERANKRESPONSE']._serialized_end=2446
-  _globals['_EXPLAINREQUEST']._serialized_start=2449
-  _globals['_EXPLAINREQUEST']._serialized_end=2637
-  _globals['_EXPLAINRESPONSE']._serialized_start=2639
-  _globals['_EXPLAINRESPONSE']._serialized_end=2713
-  _globals['_ENCODEREQUEST']._serialized_start=2715
-  _globals['_ENCODEREQUEST']._serialized_end=2807
-  _globals['_ENCODERESPONSE']._serialized_start=2809
-  _globals['_ENCODERESPONSE']._serialized_end=2866
-  _globals['_SEARCHSERVICE']._serialized_start=3295
-  _globals['_SEARCHSERVICE']._serialized_end=3663
+  _globals['_MODE']._serialized_start=3064
+  _globals['_MODE']._serialized_end=3190
+  _globals['_FUSION']._serialized_start=3192
+  _globals['_FUSION']._serialized_end=3261
+  _globals['_NORMALISE']._serialized_start=3263
+  _globals['_NORMALISE']._serialized_end=3365
+  _globals['_MISSINGPOLICY']._serialized_start=3367
+  _globals['_MISSINGPOLICY']._serialized_end=3488
+  _globals['_QUERY']._serialized_start=189
+  _globals['_QUERY']._serialized_end=263
+  _globals['_ENCODEDQUERY']._serialized_start=266
+  _globals['_ENCODEDQUERY']._serialized_end=565
+  _globals['_ENCODEDQUERY_FIELDSENTRY']._serialized_start=463
+  _globals['_ENCODEDQUERY_FIELDSENTRY']._serialized_end=533
+  _globals['_SEARCHOPTIONS']._serialized_start=568
+  _globals['_SEARCHOPTIONS']._serialized_end=1371
+  _globals['_SEARCHREQUEST']._serialized_start=1374
+  _globals['_SEARCHREQUEST']._serialized_end=1583
+  _globals['_HIT']._serialized_start=1585
+  _globals['_HIT']._serialized_end=1697
+  _globals['_TIMING']._serialized_start=1699
+  _globals['_TIMING']._serialized_end=1763
+  _globals['_SEARCHRESPONSE']._serialized_start=1765
+  _globals['_SEARCHRESPONSE']._serialized_end=1857
+  _globals['_BATCHSEARCHREQUEST']._serialized_start=1860
+  _globals['_BATCHSEARCHREQUEST']._serialized_end=2076
+  _globals['_BATCHSEARCHRESPONSE']._serialized_start=2079
+  _globals['_BATCHSEARCHRESPONSE']._serialized_end=2367
+  _globals['_BATCHSEARCHRESPONSE_INTEGERSENTRY']._serialized_start=2300
+  _globals['_BATCHSEARCHRESPONSE_INTEGERSENTRY']._serialized_end=2367
+  _globals['_RERANKREQUEST']._serialized_start=2370
+  _globals['_RERANKREQUEST']._serialized_end=2582
+  _globals['_RERANKRESPONSE']._serialized_start=2584
+  _globals['_RERANKRESPONSE']._serialized_end=2642
+  _globals['_EXPLAINREQUEST']._serialized_start=2645
+  _globals['_EXPLAINREQUEST']._serialized_end=2833
+  _globals['_EXPLAINRESPONSE']._serialized_start=2835
+  _globals['_EXPLAINRESPONSE']._serialized_end=2909
+  _globals['_ENCODEREQUEST']._serialized_start=2911
+  _globals['_ENCODEREQUEST']._serialized_end=3003
+  _globals['_ENCODERESPONSE']._serialized_start=3005
+  _globals['_ENCODERESPONSE']._serialized_end=3062
+  _globals['_SEARCHSERVICE']._serialized_start=3491
+  _globals['_SEARCHSERVICE']._serialized_end=3859
 # @@protoc_insertion_point(module_scope)

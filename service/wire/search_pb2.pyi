@@ -1,5 +1,6 @@
 from google.protobuf import struct_pb2 as _struct_pb2
 from . import access_pb2 as _access_pb2
+from . import documents_pb2 as _documents_pb2
 from . import explanation_pb2 as _explanation_pb2
 from . import filter_pb2 as _filter_pb2
 from . import vectors_pb2 as _vectors_pb2
@@ -150,14 +151,16 @@ class SearchRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., query: _Optional[_Union[Query, _Mapping]] = ..., k: _Optional[int] = ..., options: _Optional[_Union[SearchOptions, _Mapping]] = ..., at_least_seq: _Optional[int] = ..., payload: _Optional[bool] = ...) -> None: ...
 
 class Hit(_message.Message):
-    __slots__ = ("id", "score", "payload")
+    __slots__ = ("id", "score", "payload", "integers")
     ID_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    INTEGERS_FIELD_NUMBER: _ClassVar[int]
     id: str
     score: float
     payload: _struct_pb2.Struct
-    def __init__(self, id: _Optional[str] = ..., score: _Optional[float] = ..., payload: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    integers: _documents_pb2.Integers
+    def __init__(self, id: _Optional[str] = ..., score: _Optional[float] = ..., payload: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., integers: _Optional[_Union[_documents_pb2.Integers, _Mapping]] = ...) -> None: ...
 
 class Timing(_message.Message):
     __slots__ = ("encode_ms", "search_ms", "fetch_ms")
@@ -196,20 +199,29 @@ class BatchSearchRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., queries: _Optional[_Iterable[_Union[Query, _Mapping]]] = ..., k: _Optional[int] = ..., options: _Optional[_Union[SearchOptions, _Mapping]] = ..., at_least_seq: _Optional[int] = ..., payload: _Optional[bool] = ...) -> None: ...
 
 class BatchSearchResponse(_message.Message):
-    __slots__ = ("counts", "ids", "scores", "payloads", "seq", "timing")
+    __slots__ = ("counts", "ids", "scores", "payloads", "integers", "seq", "timing")
+    class IntegersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: int
+        value: _documents_pb2.Integers
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[_Union[_documents_pb2.Integers, _Mapping]] = ...) -> None: ...
     COUNTS_FIELD_NUMBER: _ClassVar[int]
     IDS_FIELD_NUMBER: _ClassVar[int]
     SCORES_FIELD_NUMBER: _ClassVar[int]
     PAYLOADS_FIELD_NUMBER: _ClassVar[int]
+    INTEGERS_FIELD_NUMBER: _ClassVar[int]
     SEQ_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
     counts: _containers.RepeatedScalarFieldContainer[int]
     ids: _containers.RepeatedScalarFieldContainer[str]
     scores: bytes
     payloads: _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]
+    integers: _containers.MessageMap[int, _documents_pb2.Integers]
     seq: int
     timing: Timing
-    def __init__(self, counts: _Optional[_Iterable[int]] = ..., ids: _Optional[_Iterable[str]] = ..., scores: _Optional[bytes] = ..., payloads: _Optional[_Iterable[_Union[_struct_pb2.Struct, _Mapping]]] = ..., seq: _Optional[int] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
+    def __init__(self, counts: _Optional[_Iterable[int]] = ..., ids: _Optional[_Iterable[str]] = ..., scores: _Optional[bytes] = ..., payloads: _Optional[_Iterable[_Union[_struct_pb2.Struct, _Mapping]]] = ..., integers: _Optional[_Mapping[int, _documents_pb2.Integers]] = ..., seq: _Optional[int] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
 
 class RerankRequest(_message.Message):
     __slots__ = ("collection", "query", "ids", "k", "payload", "at_least_seq", "scorer")

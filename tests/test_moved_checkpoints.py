@@ -1,0 +1,150 @@
+"""A collection finds its checkpoint from anywhere, and is told where it lies when it has moved; another one is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import plait
+
+pytest.importorskip("torch", reason="extra encoders is not installed")
+pytest.importorskip("sentence_transformers", reason="extra encoders is not installed")
+import sparse_checkpoints as tiny
+from plait.retrieval.places import checkpoints, kept
+
+DOCUMENTS = [{"id": "a", "text": "venus is a planet"}, {"id": "b", "text": "mars the red"}]
+
+
+def plain(folder: Path, seed: int = 7) -> Path:
+    tiny.save(folder, tiny.plain(seed).state_dict(), ["BertModel"])
+    return folder
+
+
+def masked(folder: Path) -> Path:
+    tiny.save_masked(folder, tiny.masked())
+    return folder
+
+
+def command(*arguments: Any) -> subprocess.CompletedProcess[str]:
+    run = "from plait.service.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", run, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+def test_a_path_is_kept_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain(tmp_path / "models" / "mine")
+    masked(tmp_path / "models" / "sparse")
+    monkeypatch.chdir(tmp_path)
+    with plait.create(
+        "idx", encoder="models/mine", terms={"s": "splade:models/sparse", "w": "beta:models/sparse"}
+    ) as index:
+        index.add(DOCUMENTS)
+        assert checkpoints(index.settings) == [str(tmp_path / "models" / "mine"), str(tmp_path / "models" / "sparse")]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with plait.open(tmp_path / "idx") as index:
+        assert index.search("venus", mode="hybrid")[0].id == "a"
+    with plait.create(tmp_path / "again", encoder=Path("../models/mine")) as index:
+        assert checkpoints(index.settings) == [str(tmp_path / "models" / "mine")]
+
+
+@pytest.mark.parametrize("name", ["minilm", "bm25", "bm25:german", "binary", "some/hub-id", "splade:some/hub-id"])
+def test_what_is_no_folder_is_kept_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / "minilm").mkdir()
+    (tmp_path / "binary").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert kept(name) == name
+
+
+def test_a_moved_checkpoint_is_named(tmp_path: Path) -> None:
+    old = plain(tmp_path / "old")
+    with plait.create(tmp_path / "c", encoder=str(old)) as index:
+        index.add(DOCUMENTS)
+    new = old.rename(tmp_path / "new")
+    with pytest.raises(plait.NotFound) as error, plait.open(tmp_path / "c") as index:
+        index.search("venus")
+    assert all(
+        word in str(error.value) for word in (str(old), "plait.open(path, encoder=FOLDER)", "--encoder", "checkpoints")
+    )
+    for given in (str(new), new, {str(old): str(new)}, {str(old): new, "/of/another": "/place"}):
+        with plait.open(tmp_path / "c", encoder=given) as index:
+            assert index.search("venus")[0].id == "a"
+    other = plain(tmp_path / "other", seed=8)
+    with (
+        pytest.raises(plait.FailedPrecondition, match=f"{other} is not the one"),
+        plait.open(tmp_path / "c", encoder=str(other)) as index,
+    ):
+        index.search("venus")
+    with (
+        pytest.raises(plait.NotFound, match="nowhere"),
+        plait.open(tmp_path / "c", encoder=str(tmp_path / "nowhere")) as index,
+    ):
+        index.search("venus")
+    for given in (5, ["new"]):
+        with pytest.raises(plait.InvalidArgument, match="give the folder in which the checkpoint lies now"):
+            plait.open(tmp_path / "c", encoder=given)
+
+
+def test_moved_checkpoints_of_terms_are_named(tmp_path: Path) -> None:
+    one, two = masked(tmp_path / "one"), plain(tmp_path / "two")
+    with plait.create(tmp_path / "c", encoder=None, terms=f"splade:{one}") as index:
+        index.add(DOCUMENTS)
+    with plait.create(tmp_path / "both", encoder=str(two), terms={"s": str(one), "w": f"beta:{one}"}) as index:
+        index.add(DOCUMENTS)
+    with plait.create(tmp_path / "words", encoder=None, terms="bm25") as index:
+        index.add(DOCUMENTS)
+    new, second = one.rename(tmp_path / "new"), two.rename(tmp_path / "second")
+    with pytest.raises(plait.NotFound, match="encoder=FOLDER"), plait.open(tmp_path / "c") as index:
+        index.search("venus")
+    with plait.open(tmp_path / "c", encoder=new) as index:
+        assert index.search("venus")[0].id == "a"
+    places = {str(one): str(new), str(two): str(second)}
+    with plait.open(tmp_path / "both", encoder=places) as index:
+        assert index.search("venus", mode="hybrid")[0].id == "a"
+    with pytest.raises(plait.InvalidArgument, match="nothing to give a place for"):
+        plait.open(tmp_path / "words", encoder=new)
+
+
+def test_the_command_line_takes_the_place(tmp_path: Path) -> None:
+    old = plain(tmp_path / "old")
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(d) + "\n" for d in DOCUMENTS))
+    assert command("build", tmp_path / "c.jsonl", tmp_path / "c", "--encoder", old, "-q").returncode == 0
+    new = old.rename(tmp_path / "new")
+    lost = command("search", tmp_path / "c", "venus")
+    assert lost.returncode == 2 and str(old) in lost.stderr and "--encoder" in lost.stderr
+    for place in (new, f"{old}={new}"):
+        found = command("search", tmp_path / "c", "venus", "--encoder", place, "--json")
+        assert json.loads(found.stdout)["hits"][0]["id"] == "a"
+    assert command("explain", tmp_path / "c", "venus", "a", "--encoder", new).returncode == 0
+    assert command("add", tmp_path / "c", tmp_path / "c.jsonl", "--encoder", new, "-q").returncode == 0
+    unnamed = command("search", tmp_path / "c", "venus", "--encoder", new, "--encoder", new)
+    assert unnamed.returncode == 2 and "OLD=" in unnamed.stderr
+
+
+def test_a_server_is_told_by_a_setting(tmp_path: Path) -> None:
+    pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
+    from served import serving
+
+    old = plain(tmp_path / "old")
+    (tmp_path / "root").mkdir()
+    with plait.create(tmp_path / "root" / "c", encoder=str(old)) as index:
+        index.add(DOCUMENTS)
+    with plait.create(tmp_path / "root" / "words", encoder=None, terms="bm25") as index:
+        index.add(DOCUMENTS)
+    new = old.rename(tmp_path / "new")
+    with (
+        serving(tmp_path / "root", checkpoints={str(old): str(new)}) as process,
+        plait.connect(process.target) as server,
+    ):
+        assert server.open("c").search("venus")[0].id == "a"
+        assert server.open("words").search("venus")[0].id == "a"
+        with pytest.raises(plait.InvalidArgument, match="setting checkpoints"):
+            from plait.service.opening import open_index
+
+            open_index(Path("c"), process.target, [str(new)])
