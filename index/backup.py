@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .catalog import FILE, LOCK, Catalog, put_meta
+from .disk import absolute, is_free, make_folder, sync
 from .errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound, PlaitError, Unavailable
-from .segment import Segment, segment_folder, sync
+from .failpoints import reach
+from .segment import Segment, segment_folder
 from .view import View
 
 _TRIES = 20
@@ -49,6 +51,7 @@ def create_snapshot(collection: Path, target: Path, progress: Progress | None = 
         AlreadyExists: there is something at the target.
         Unavailable: merges replaced segments faster than they could be copied.
     """
+    collection, target = absolute(collection), absolute(target)
     if target.exists():
         raise AlreadyExists(f"{target} is there already; choose another folder")
     source = Catalog(collection)
@@ -56,11 +59,12 @@ def create_snapshot(collection: Path, target: Path, progress: Progress | None = 
     try:
         for _ in range(_TRIES):
             shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
+            make_folder(part)
             if (seq := _copy(source, collection, part, progress)) is not None:
                 break
         else:
             raise Unavailable(f"{collection} was merged {_TRIES} times while it was copied; try again")
+        reach("snapshot")
         part.rename(target)
         sync(target.parent)
         return seq
@@ -80,9 +84,11 @@ def restore_snapshot(snapshot: Path, collection: Path, progress: Progress | None
         AlreadyExists: there is something at the collection's place.
         DataLoss: the snapshot is damaged; nothing is left at the collection's place.
     """
+    snapshot, collection = absolute(snapshot), absolute(collection)
     _there(snapshot)
-    if collection.exists() and any(collection.iterdir()):
+    if not is_free(collection):
         raise AlreadyExists(f"{collection} is there already; choose another folder")
+    make_folder(collection.parent)
     part = collection.with_name(collection.name + _PART)
     shutil.rmtree(part, ignore_errors=True)
     try:
@@ -90,7 +96,8 @@ def restore_snapshot(snapshot: Path, collection: Path, progress: Progress | None
         for path in [*part.rglob("*"), part]:
             sync(path)
         if collection.exists():
-            collection.rmdir()
+            shutil.rmtree(collection)  # empty, or what a killed process was making
+        reach("restore")
         part.rename(collection)
         sync(collection.parent)
         return seq

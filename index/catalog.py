@@ -17,7 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .disk import founding
 from .errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from .failpoints import reach
 from .view import COUNTERS, DISK, Document, View, checksum, damaged
 
 FORMAT = 4
@@ -26,8 +28,7 @@ TERMS_FORMAT, FULL_FORMAT, FIELDS_FORMAT = 2, 3, 4
 term fields have these formats; all others keep format 1, which every plait reads."""
 FILE = "catalog.db"
 LOCK = "writer.lock"
-"""Beside it, of every collection that was ever written to; who holds it writes."""
-
+"""Beside it, of every collection that was ever written to; who holds it writes (lock.py)."""
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE resources (key TEXT PRIMARY KEY, value BLOB NOT NULL, crc INTEGER NOT NULL);
@@ -72,8 +73,6 @@ class Catalog:
         """Why this process may write no more; None: it may."""
         self.building = False
         """Whether a bulk write of this process is under way."""
-        self.discarding = False
-        """Whether what a bulk write staged was discarded, and the disk has not taken that yet."""
         with self.reading() as view:
             stored = view.meta("format")
         if stored > FORMAT:
@@ -81,16 +80,22 @@ class Catalog:
 
     @classmethod
     def create(cls, folder: Path, meta: dict[str, Any], indexes: Sequence[str] = ()) -> Catalog:
-        """Makes an empty collection. `indexes`: SQL of further indexes. AlreadyExists: there is one."""
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / FILE).exists():
-            raise AlreadyExists(f"{folder} already holds a collection; open it, or choose another folder")
-        db = _connect(folder / FILE)
-        with db:
-            db.executescript("BEGIN;" + _SCHEMA + "".join(f"{sql};" for sql in indexes))
-            for key, value in {"format": 1, **COUNTERS, **meta}.items():
-                put_meta(View(db, folder / FILE), key, value)
-        db.close()
+        """Makes an empty collection in a new or empty folder. `indexes`: SQL of further indexes.
+
+        A process that is killed meanwhile leaves a whole collection, or a folder in which the next can make one.
+
+        Raises:
+            AlreadyExists: the folder holds something.
+        """
+        with founding(folder, FILE) as draft:
+            db = _connect(draft)
+            try:
+                with db:
+                    db.executescript("BEGIN;" + _SCHEMA + "".join(f"{sql};" for sql in indexes))
+                    for key, value in {"format": 1, **COUNTERS, **meta}.items():
+                        put_meta(View(db, draft), key, value)
+            finally:
+                db.close()
         return cls(folder)
 
     def close(self) -> None:
@@ -129,23 +134,29 @@ class Catalog:
                 process) dies; it is faster.
 
         Raises:
-            Unavailable: an earlier write failed on the disk; this process has been read-only since.
+            Unavailable: an earlier write failed on the disk; this process has been read-only since. Or this one failed:
+                `done` says whether it may be there all the same.
         """
+        reach("commit.begin")
         with self._write_lock:
             self._refuse_after_failure()
-            db = self._writer = self._writer or self._connect()
+            db, committing = self._writer or self._connect(), False
+            self._writer = db
             try:
                 db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                 db.execute("BEGIN IMMEDIATE")
                 view = View(db, self.path)
                 yield view
                 put_meta(view, "seq", view.meta("seq") + 1)
+                reach("commit")
+                committing = True
                 db.commit()
             except BaseException as error:
                 self._abandon(db, error)
                 if isinstance(error, sqlite3.DatabaseError):
-                    raise damaged(self.path, error) from error
+                    raise _told(damaged(self.path, error), committing) from error
                 raise
+            reach("commit.end")
 
     @contextmanager
     def files(self) -> Iterator[None]:
@@ -219,7 +230,7 @@ def put_resource(view: View, key: str, value: bytes) -> None:
 def put_documents(view: View, documents: Iterable[Document]) -> None:
     """Inserts documents. AlreadyExists names the first id that is taken."""
     for d in documents:
-        payload = _json(d)
+        payload = payload_json(d)
         row = d.number, d.id, payload, checksum(d.number, d.id, payload or "")
         try:
             view.db.execute("INSERT INTO documents VALUES (?, ?, ?, ?)", row)
@@ -229,7 +240,7 @@ def put_documents(view: View, documents: Iterable[Document]) -> None:
 
 def put_payload(view: View, document: Document) -> None:
     """Replaces the payload of a document that is there."""
-    payload = _json(document)
+    payload = payload_json(document)
     crc = checksum(document.number, document.id, payload or "")
     view.db.execute("UPDATE documents SET payload = ?, crc = ? WHERE number = ?", (payload, crc, document.number))
 
@@ -282,12 +293,21 @@ def _connect(path: Path) -> sqlite3.Connection:
     return db
 
 
+def _told(error: Exception, committing: bool) -> Exception:
+    """The error of a transaction, which says whether the transaction may be on the disk all the same."""
+    if not committing or not isinstance(error, Unavailable):
+        return error
+    told = Unavailable(f"{error}. Whether this write was done shows when the collection is opened again")
+    told.done = None
+    return told
+
+
 def _close_all(connections: list[sqlite3.Connection]) -> None:
     while connections:
         connections.pop().close()
 
 
-def _json(document: Document) -> str | None:
+def payload_json(document: Document) -> str | None:
     """A payload as strict JSON, which SQLite's own functions can read. InvalidArgument: it is none."""
     if not document.payload:
         return None

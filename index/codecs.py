@@ -133,6 +133,10 @@ class Bytes:
         return kernels.record_estimates(records, offsets, positions, query, threads=threads)
 
 
+LEARNING = Product, Residual
+"""Those that learn from a collection's vectors."""
+
+
 class Vectors(Protocol):
     """(n, dim) vectors that are read in blocks: an array, or records decoded as they are asked for."""
 

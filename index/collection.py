@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import cache, partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
 from .bm25 import Bm25
-from .builder import Builder, sweep
+from .builder import Builder, drop_broken, is_broken, sweep
 from .calibration import Calibration, calibrate, coded_documents
-from .catalog import LOCK, Catalog, put_meta, put_resource
+from .catalog import Catalog, put_meta
 from .codecs import DEFAULT, codec
 from .collection_stats import collection_stats
+from .disk import absolute, undone_on_error
 from .errors import DataLoss, FailedPrecondition, InvalidArgument, Unavailable
 from .filters import check_declared, index_sql, unindex_sql
 from .frontier import DEPTHS
+from .learned import kept_in
 from .live import LiveWriter
-from .maintenance import Background, Maintenance, Policy
-from .product import Keep
+from .lock import WriterLock
+from .maintenance import Background, Maintenance, Policy, learns_again
 from .representations import Schema, TermField, needs_ids, term_fields
 from .scoring import SearchParams, TermParams
 from .snapshot import Loader, Place, Snapshot
@@ -48,7 +49,7 @@ class Collection:
 
     def __init__(
         self,
-        path: Path,
+        path: str | Path,
         *,
         device: str = "cpu",
         threads: int | None = None,
@@ -68,22 +69,23 @@ class Collection:
             chore: further work for the background, done whenever sealing and merging have nothing to do; it says whether it
                 did something. None: there is none.
         """
-        self.path = Path(path)
+        self.path = absolute(path)
         self.catalog = Catalog(self.path)
         with self.catalog.reading() as view:
             self.schema = Schema.of(view, kept_in(self.catalog))
             self.store = str(view.meta("store"))
         self._device, self._threads, self._policy, self._chore = device, threads, policy, chore
         self._loader = Loader(self.path, self.schema.codec, device, threads, verify, place)
-        self.maintenance = Maintenance(self.path, self.catalog, self.schema, self.store, device, threads)
-        self._lock: weakref.finalize | None = None
-        self._locking = threading.RLock()
+        self._lock = WriterLock(self.path, partial(_begin, self.path, self.catalog, self.schema))
+        self.maintenance = Maintenance(self.path, self.catalog, self.schema, self.store, device, threads, self._lock)
+        self._starting = threading.Lock()
+        weakref.finalize(self, self._lock.release)
         self._background: Background | None = None
 
     @classmethod
     def create(
         cls,
-        path: Path,
+        path: str | Path,
         dim: int,
         store: str = "exact",
         meta: dict[str, Any] | None = None,
@@ -93,7 +95,7 @@ class Collection:
         precision: str = DEFAULT,
         **machine: Any,
     ) -> Collection:
-        """Makes an empty collection in a new or empty folder.
+        """Makes an empty collection in a new or empty folder. If it fails, or is killed, the folder is as free as before.
 
         Args:
             dim: dimensions of every token vector, 1 to 4096; 0: none, for a collection of terms or global vectors alone.
@@ -123,8 +125,11 @@ class Collection:
             )
         schema = Schema(dim, sparse, vector, needs_ids(store), codec(precision, dim).precision)
         values = {**schema.meta, "store": store, "fields": list(fields), **(meta or {})}
-        Catalog.create(Path(path), values, [index_sql(f) for f in fields]).close()
-        return cls(path, **machine)
+        path = absolute(path)
+        signature(cls).bind(path, **machine)  # TypeError before anything is made
+        Catalog.create(path, values, [index_sql(f) for f in fields]).close()
+        with undone_on_error(path):
+            return cls(path, **machine)
 
     @property
     def dim(self) -> int:
@@ -147,7 +152,7 @@ class Collection:
 
         Unavailable: its cause is not gone, somebody reads, or a bulk write has not ended. DataLoss: the catalog is damaged.
         """
-        with self._locking:
+        with self._starting:
             background, self._background = self._background, None
         if background:
             background.stop()
@@ -155,18 +160,30 @@ class Collection:
             raise Unavailable(f"a bulk write of {self.path} has not ended; try again")
         try:
             self.catalog.recover()
-            if self._lock is not None:
-                sweep(self.path, self.catalog)
+            if self._lock.taken:
+                sweep(self.path, self.catalog, self.schema)
         finally:
             self.maintenance.alone.release()
 
+    def discard_broken(self) -> None:
+        """Drops what a bulk write staged that was broken off, so that it blocks no other. For a server, before it serves.
+
+        What `plait build` staged stays: it goes on when it is run again. Does nothing while another process writes.
+        """
+        with self.catalog.reading() as view:
+            broken = not self.catalog.building and is_broken(view, served=True)
+        if broken:
+            with suppress(Unavailable), self._lock.held(), self.maintenance.alone:
+                drop_broken(self.path, self.catalog, served=True)
+
     def close(self) -> None:
         """Ends background work and gives the write lock back."""
-        if self._background:
-            self._background.stop()
-        self._background = None
-        self._release()
+        with self._starting:
+            background, self._background = self._background, None
+        if background:
+            background.stop()
         self.catalog.close()
+        self._lock.close()
 
     def __enter__(self) -> Collection:
         return self
@@ -199,27 +216,27 @@ class Collection:
                 return
 
     @contextmanager
-    def builder(self) -> Iterator[Builder]:
+    def builder(self, signed: str | None = None) -> Iterator[Builder]:
         """The bulk writer: `add` batches, then `publish`. What was added before an interruption is there again.
+
+        The write lock is given back at the end of the block, unless something else in this process is at work by then.
+
+        Args:
+            signed: who stages documents here (`builder.py`): of a WRITE that is interrupted, nothing is kept.
 
         Raises Unavailable while another process writes.
         """
-        held = self._lock is not None
-        self._acquire()
-        try:
-            with self.maintenance.alone:
-                builder = Builder(
-                    self.path, self.catalog, self.schema, self.store, device=self._device, threads=self._threads
-                )
-                self.catalog.building = True
+        with self._lock.held(), self.maintenance.alone:
+            self.catalog.building = True
+            try:
+                machine = {"device": self._device, "threads": self._threads}
+                builder = Builder(self.path, self.catalog, self.schema, self.store, **machine, signed=signed)
                 try:
                     yield builder
                 finally:
                     builder.close()
-                    self.catalog.building = False
-        finally:
-            if not held:
-                self._release()
+            finally:
+                self.catalog.building = False
 
     @property
     def live(self) -> LiveWriter:
@@ -228,25 +245,25 @@ class Collection:
         Raises:
             Unavailable: another process writes, or background work failed.
         """
-        self._acquire()
-        with self._locking:
+        self._lock.keep()
+        with self._starting:
             if self._background is None and (self._policy or self._chore):
                 steps = [partial(self.maintenance.step, self._policy)] if self._policy else []
                 look_s = min(1.0, self._policy.seal_age_s) if self._policy else 1.0
                 self._background = Background([*steps, *([self._chore] if self._chore else [])], look_s)
+                weakref.finalize(self, self._background.end)
                 self._background.start()
             background = self._background
         if background:
             if background.error:
                 raise Unavailable(f"{self.path} is read-only here: background work failed ({background.error})")
             background.notify()
-        return LiveWriter(self.catalog, self.schema)
+        return LiveWriter(self.path, self.catalog, self.schema, self._lock)
 
     def seal(self) -> int:
         """Moves fresh documents into a segment now. Returns how many."""
-        self._acquire()
-        with self.maintenance.alone:
-            return self.maintenance.seal()
+        self._lock.keep()
+        return self.maintenance.seal()
 
     def compact(self, retrain: bool = False) -> None:
         """Seals, then merges everything into one segment without the dead.
@@ -254,12 +271,13 @@ class Collection:
         Args:
             retrain: train the store's codebook anew (when the drift in `stats` has grown).
         """
-        self._acquire()
+        self._lock.keep()
         with self.maintenance.alone:
             self.maintenance.seal()
             with self.catalog.reading() as view:
                 rows, dead = view.segments(), len(view.tombstones())
-            if len(rows) > 1 or dead or retrain:
+                needed = len(rows) > 1 or dead or retrain or learns_again(view, rows)
+            if needed:
                 self.maintenance.merge([row.number for row in rows], retrain)
 
     def index_fields(self, fields: Sequence[str]) -> None:
@@ -272,8 +290,8 @@ class Collection:
         """
         if len(set(fields)) < len(fields):
             raise InvalidArgument(f"fields are {[*fields]}; one occurs twice")
-        self._acquire()
-        with self.catalog.writing() as view:
+        self._lock.keep()
+        with self._lock.held(), self.catalog.writing() as view:
             before = view.declared
             for sql in [index_sql(f) for f in fields] + [unindex_sql(f) for f in before if f not in fields]:
                 view.db.execute(sql)
@@ -354,39 +372,11 @@ class Collection:
         with self.catalog.reading() as view:
             return view.meta("seq")
 
-    def _acquire(self) -> None:
-        """The system drops the lock when the process ends, however it ends: a stale lock cannot be left behind."""
-        with self._locking:
-            if self._lock is not None:
-                return
-            lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(lock)
-                raise Unavailable(f"another process is writing to {self.path}; wait for it to end") from None
-            self._lock = weakref.finalize(self, os.close, lock)
-            sweep(self.path, self.catalog)
 
-    def _release(self) -> None:
-        with self._locking:
-            if self._lock is not None:
-                self._lock()
-                self._lock = None
-
-
-def kept_in(catalog: Catalog) -> Keep:
-    """What a precision learns, kept as a resource of the catalog."""
-
-    def read() -> bytes | None:
-        with catalog.reading() as view:
-            return view.resource("precision")
-
-    def write(data: bytes) -> None:
-        with catalog.writing() as view:
-            put_resource(view, "precision", data)
-
-    return Keep(read, write)
+def _begin(path: Path, catalog: Catalog, schema: Schema) -> None:
+    """This process has become the writer: another may have learned meanwhile, or left something behind."""
+    schema.keep.forget()
+    sweep(path, catalog, schema)
 
 
 @cache

@@ -175,7 +175,9 @@ class Remote:
         write_payload(patch, request.patch, exact=True)
         return Written(self._channel.call(self._documents.UpdatePayload, request).seq, 1)
 
-    def get(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+    def get(self, ids: str | Sequence[str]) -> list[dict[str, Any]]:
+        """As `Retriever.get`: a text is one id."""
+        ids = [ids] if isinstance(ids, str) else ids
         request = documents_pb2.GetDocumentsRequest(collection=self.name, ids=ids)
         return _read(self._channel.call(self._documents.GetDocuments, request).documents)
 
