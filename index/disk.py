@@ -72,8 +72,9 @@ def founding(folder: Path, name: str) -> Iterator[Path]:
     try:
         with _alone(folder):
             if not is_free(folder):
-                there = "a collection; open it" if (folder / name).exists() else f"other things ({_some(folder)})"
-                raise AlreadyExists(f"{folder} already holds {there}, or choose a new or empty folder")
+                if (folder / name).exists():
+                    raise AlreadyExists(f"{folder} already holds a collection; open it, or choose another folder")
+                raise AlreadyExists(f"{folder} holds other things ({_some(folder)}); choose a new or empty folder")
             try:
                 _clear(folder)
                 yield draft

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
@@ -84,7 +85,12 @@ class WriterLock:
         if self._file is not None:
             return
         reach("lock")
-        file = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            file = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            lasting = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+            refused = FailedPrecondition if lasting else Unavailable
+            raise refused(f"{self._folder} cannot be written to by this process ({error})") from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

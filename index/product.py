@@ -44,7 +44,9 @@ class Keep:
     """How many vectors the book was learned from, where it was learned here."""
     version: int = 0
     """Rises when the book is replaced: records that were made meanwhile are of one or the other."""
-    _turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._turn = threading.Lock()
 
     def get(self, precision: str, load: Callable[[bytes], Any]) -> Any:
         """DataLoss: there are records, and what they mean is gone."""

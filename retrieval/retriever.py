@@ -251,7 +251,7 @@ class Retriever:
         encoded = {"id", "text", "title", *(["vector"] if self.vector_source == "given" else [])}
         if changed := encoded & patch.keys():
             raise InvalidArgument(
-                f"{min(changed)} is what was encoded, or the document's name; upsert the document instead"
+                f"{min(changed)} is what the document was encoded from, or its name; upsert the document instead"
             )
         return self.collection.live.update_payload(id, patch, durable)
 

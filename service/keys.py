@@ -23,7 +23,6 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from ..index.disk import make_folder, sync
 from ..index.errors import AlreadyExists, DataLoss, InvalidArgument, NotFound
 
 Scope = Literal["read", "write", "admin"]
@@ -218,7 +217,7 @@ def _signature(path: Path) -> tuple[int, int, int] | None:
 @contextmanager
 def _changing(path: Path) -> Iterator[_File]:
     """The file's content, written back whole when the block ends well: readers see the old file or the new one."""
-    make_folder(path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
     lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -230,6 +229,5 @@ def _changing(path: Path) -> Iterator[_File]:
             out.flush()
             os.fsync(out.fileno())
         os.replace(draft, path)
-        sync(path.parent)  # or a power failure could bring a revoked key back
     finally:
         os.close(lock)
