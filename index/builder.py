@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .catalog import Catalog, allocate, next_segment, put_documents, put_meta, put_pending, put_resource
+from .catalog import Catalog, allocate, put_documents, put_meta, put_pending, put_resource
 from .errors import DataLoss, FailedPrecondition, InvalidArgument, Unavailable
 from .failpoints import reach
-from .folders import confirm, left_behind, put_away, tidy
+from .folders import confirm, left_behind, new_segment, put_away, tidy
 from .learned import put_originals, store_learned
 from .representations import Representations, Schema
 from .segment import SegmentWriter, seal, segment_folder
@@ -98,7 +98,7 @@ class Builder:
             return
         fresh = self._segment is None
         if fresh:
-            self._number = next_segment(self._catalog)
+            self._number = new_segment(self._path, self._catalog)
         with self._catalog.files():
             segment = self._segment = self._segment or SegmentWriter(self._folder, self._schema)
             before = segment.sync()
@@ -172,8 +172,8 @@ class Builder:
             crc = seal(self._segment, (*extra, *build_terms(self._segment), *build_codes(self._segment)))
         reach("publish")
         with self._catalog.writing() as view:
-            confirm(self._folder, crc)
             reach("put_segment")
+            confirm(self._folder, crc)
             view.db.execute(
                 "UPDATE segments SET published = 1, staged = '{}', manifest_crc = ?, drift = ? WHERE number = ?",
                 (crc, drift, self._number),

@@ -4,8 +4,8 @@ A test sets an action in its own process (`set_action`), or in a child's by the 
 
     PLAIT_FAILPOINTS="sweep=delay:0.5, commit.end=kill@3, tidy=fail"
 
-`delay:SECONDS` waits, `fail` raises an OSError as a broken disk would, `kill` ends the process by SIGKILL; `@N`: at the
-N-th arrival alone.
+`delay:SECONDS` waits so long, `wait:FILE` until there is such a file, `fail` raises an OSError as a broken disk would, `kill`
+ends the process by SIGKILL; `@N`: at the N-th arrival alone.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import signal
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from .errors import InvalidArgument
 
@@ -76,9 +77,22 @@ def set_actions(spec: str) -> None:
 def _action(name: str, kind: str) -> Action:
     if kind.startswith("delay:"):
         return partial(time.sleep, float(kind.removeprefix("delay:")))
+    if kind.startswith("wait:"):
+        return partial(_wait, Path(kind.removeprefix("wait:")))
     if kind not in ("fail", "kill"):
-        raise InvalidArgument(f"{kind!r} is no action at the failpoint {name!r}; choose delay:SECONDS, fail or kill")
-    return partial(os.kill, os.getpid(), signal.SIGKILL) if kind == "kill" else partial(_fail, name)
+        raise InvalidArgument(
+            f"{kind!r} is no action at the failpoint {name!r}; choose delay:SECONDS, wait:FILE, fail or kill"
+        )
+    return _kill if kind == "kill" else partial(_fail, name)
+
+
+def _wait(file: Path) -> None:
+    while not file.exists():
+        time.sleep(0.01)
+
+
+def _kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _fail(name: str) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import shutil
 import zlib
+from itertools import chain, count
 from pathlib import Path
 
+from .catalog import Catalog, next_segment
 from .errors import DataLoss
 from .failpoints import reach
 from .representations import Schema
@@ -18,8 +21,16 @@ from .view import View
 
 _GONE = ".gone-"
 """Begins the name of a segment's folder that is being removed."""
-_SEGMENT = re.compile(rf"(?:{re.escape(_GONE)})?segment-(\d{{6,}})")
+_SEGMENT = re.compile(rf"segment-(\d{{6,}})|{re.escape(_GONE)}segment-(\d{{6,}})(?:-\d+)?")
 _LOG = logging.getLogger("plait.folders")
+
+
+def new_segment(collection: Path, catalog: Catalog) -> int:
+    """A number for a segment whose folder is not there yet, whoever made one of that name."""
+    number = next_segment(catalog)
+    while os.path.lexists(segment_folder(collection, number)):
+        number = next_segment(catalog)
+    return number
 
 
 def confirm(folder: Path, manifest_crc: int) -> None:
@@ -42,18 +53,24 @@ def put_away(folder: Path) -> None:
 
     What the disk refuses is logged and left to the next writer: the write that came before it is done.
     """
-    gone = folder if folder.name.startswith(_GONE) else folder.with_name(_GONE + folder.name)
     try:
-        if gone != folder:
-            if not folder.is_dir():
-                return
-            shutil.rmtree(gone, ignore_errors=True)
+        if not folder.is_dir():
+            return
+        gone = folder
+        if not folder.name.startswith(_GONE):
+            gone = _free(folder.with_name(_GONE + folder.name))
             reach("rename")
             folder.rename(gone)
         reach("remove")
         shutil.rmtree(gone)
     except OSError as error:
         _LOG.warning("%s could not be removed (%s); the next writer removes it", folder, error)
+
+
+def _free(path: Path) -> Path:
+    """The path, or that with a number at its end: whatever lies there by now is somebody else's."""
+    numbered = (path.with_name(f"{path.name}-{n}") for n in count(1))
+    return next(one for one in chain([path], numbered) if not os.path.lexists(one))
 
 
 def tidy(folder: Path, schema: Schema) -> None:
@@ -82,7 +99,7 @@ def left_behind(collection: Path, view: View) -> tuple[list[Path], list[Path]]:
     own, foreign = [], []
     for path in sorted([*collection.glob("segment-*"), *collection.glob(f"{_GONE}segment-*")]):
         match = _SEGMENT.fullmatch(path.name)
-        given_out = match is not None and int(match[1]) <= last
+        given_out = match is not None and int(match[1] or match[2]) <= last
         if path not in named:
             (own if given_out and _holds_only(path, made) else foreign).append(path)
     return own, foreign

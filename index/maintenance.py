@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from .builder import refuse_unfinished
-from .catalog import Catalog, next_segment, put_meta, put_segment
+from .catalog import Catalog, put_meta, put_segment
 from .errors import InvalidArgument, PlaitError
 from .failpoints import reach
-from .folders import confirm, put_away, tidy
+from .folders import confirm, new_segment, put_away, tidy
 from .growing import unpack
 from .learned import Relearned, due
 from .lock import WriterLock
@@ -89,7 +89,7 @@ class Maintenance:
                 put_meta(view, "sealed", upto)
             return 0
         reach("seal")
-        number = next_segment(self._catalog)
+        number = new_segment(self._path, self._catalog)
         batches = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
         codec = self._schema.codec
         unpacked = (
@@ -119,7 +119,7 @@ class Maintenance:
             rows, dead, sealed = view.segments(), view.tombstones(), view.meta("sealed")
             again = learns_again(view, rows) and wanted == {row.number for row in rows}
         reach("merge")
-        number = next_segment(self._catalog)
+        number = new_segment(self._path, self._catalog)
         segments = [self._open(row) for row in rows if row.number in wanted]
         merged, kept = _numbers(segments), _numbers([self._open(row) for row in rows if row.number not in wanted])
         # Nobody looks for the merged dead any more, nor for those that died before they were sealed.
