@@ -171,7 +171,7 @@ def chosen(rng: np.random.Generator) -> list[str]:
     names = [str(name) for name in rng.choice(OTHERS, int(rng.integers(2, 5)), replace=False)]
     if rng.random() < 0.5 and "bulk" not in names:
         names.append("bulk")
-    return [*names, *(["close"] if rng.random() < 0.25 and not os.environ.get("NOCLOSE") else [])]
+    return [*names, *(["close"] if rng.random() < 0.25 else [])]
 
 
 def assert_whole(life: Life, trace: list[str]) -> None:

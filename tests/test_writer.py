@@ -157,7 +157,7 @@ def test_the_sweep_takes_only_what_this_collection_can_have_left(tmp_path: Path)
         folder.mkdir()
         (folder / "vectors").write_bytes(b"x")
     # The next number is somebody else's: it is left out.
-    kept = [path / "segment-anything" / "thesis.txt", path / f"segment-{last + 1:06d}" / "vectors"]
+    kept = [path / "segment-anything" / "thesis.txt", path / f"segment-{last + 1:06d}" / "thesis.txt"]
     kept += [path / f"segment-{last - 2:06d}" / "thesis.txt", path / ".gone-segment-000002" / "notes" / "a"]
     for file in kept:
         file.parent.mkdir(parents=True)
