@@ -15,7 +15,6 @@ import argparse
 import json
 import platform
 import shutil
-import sqlite3
 import sys
 import tempfile
 import time
@@ -28,6 +27,7 @@ from typing import Any
 
 import numpy as np
 from plait.index.collection import Collection
+from plait.index.database import VERSION
 from plait.index.kernels import simd_level
 from plait.index.maintenance import Policy
 from plait.index.scoring import SearchParams
@@ -292,7 +292,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "simd": simd_level()}
+    found = {"python": platform.python_version(), "sqlite": VERSION, "simd": simd_level()}
     names = ["plait", "numpy", *(["faiss-cpu"] if "faiss" in sys.modules else [])]
     return {**{name: version(name) for name in names}, **found, "machine": platform.platform()}
 

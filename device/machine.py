@@ -12,11 +12,22 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..index import kernels
+from ..index import database, kernels
 
 FAISS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs", "faiss-gpu-cu12", "faiss-gpu-cu11", "faiss-cuda")
 """Distributions that install the module `faiss`."""
-PACKAGES = ("plait", "numpy", "torch", "triton", *FAISS, "onnxruntime", "sentence-transformers", "bm25s", "ir-measures")
+PACKAGES = (
+    "plait",
+    "apsw",
+    "numpy",
+    "torch",
+    "triton",
+    *FAISS,
+    "onnxruntime",
+    "sentence-transformers",
+    "bm25s",
+    "ir-measures",
+)
 _DRIVER = Path("/proc/driver/nvidia/version")
 _PROBE = """
 import json
@@ -59,6 +70,7 @@ def examine() -> dict[str, Any]:
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "simd": {"level": kernels.simd_level(), "levels": kernels.simd_levels()},
+        "sqlite": {"version": database.VERSION, "problem": database.problem()},
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "driver": _DRIVER.read_text().splitlines()[0] if _DRIVER.exists() else None,
         "interpreted": os.environ.get("TRITON_INTERPRET") == "1",
@@ -80,6 +92,8 @@ def problems(facts: dict[str, Any]) -> list[Problem]:
                 "keep one FAISS distribution that fits torch's CUDA: faiss-cpu always does",
             )
         )
+    if wrong := facts["sqlite"]["problem"]:
+        found.append(Problem(wrong, "pip install --force-reinstall --only-binary=:all: apsw"))
     if len(builds) > 1:
         found.append(
             Problem(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .catalog import FILE, LOCK, Catalog, put_meta
+from .catalog import CHECKED_FORMAT, FILE, LOCK, Catalog, put_meta, renew
+from .database import Error, connect, copy, told
 from .disk import absolute, is_free, make_folder, sync
 from .errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound, PlaitError, Unavailable
 from .failpoints import reach
+from .representations import Schema
 from .segment import Segment, segment_folder
 from .view import View
 
@@ -158,10 +159,8 @@ def _there(snapshot: Path) -> None:
 def _copy(source: Catalog, collection: Path, part: Path, progress: Progress | None) -> int | None:
     """The catalog, then the segments that the copy names; None when one of them is gone by now."""
     with source.reading() as view:
-        copy = sqlite3.connect(part / FILE, isolation_level=None)
-        view.db.backup(copy)
-    _forget_unfinished(View(copy, part / FILE))
-    copy.close()
+        copy(view.db, part / FILE)
+    _forget_unfinished(part / FILE)
     catalog = Catalog(part)
     with catalog.reading() as view:
         rows, seq = view.segments(), view.meta("seq")
@@ -210,9 +209,12 @@ def _copy_back(snapshot: Path, part: Path, progress: Progress | None) -> int:
                 folder = segment_folder(part, row.number)
                 Segment.open(folder, row.manifest_crc or 0).verify()
                 count(sum(file.stat().st_size for file in folder.iterdir()))
-            return view.meta("seq")
+            seq, old, meta = view.meta("seq"), view.meta("format") < CHECKED_FORMAT, Schema.of(view).meta
     finally:
         catalog.close()
+    if old:
+        renew(part, meta)
+    return seq
 
 
 def _counting(progress: Progress | None, done: int, left: int) -> Callable[[int], None]:
@@ -229,13 +231,20 @@ def _counting(progress: Progress | None, done: int, left: int) -> Callable[[int]
     return count
 
 
-def _forget_unfinished(view: View) -> None:
-    visible = view.meta("visible")
-    with view.db:
-        view.db.execute("BEGIN")
-        view.db.execute("DELETE FROM documents WHERE number >= ?", (visible,))
-        view.db.execute("DELETE FROM segments WHERE NOT published")
+def _forget_unfinished(path: Path) -> None:
+    db = connect(path)
+    try:
+        view = View(db, path)
+        visible = view.meta("visible")
+        db.execute("BEGIN")
+        db.execute("DELETE FROM documents WHERE number >= ?", (visible,))
+        db.execute("DELETE FROM segments WHERE NOT published")
         put_meta(view, "next", visible)
+        db.execute("COMMIT")
+    except Error as error:
+        raise told(path, error) from error
+    finally:
+        db.close()
 
 
 def _link(file: Path, target: Path) -> None:

@@ -94,6 +94,7 @@ class Builder:
                 where the collection has none, or none where it has them.
         """
         batch, payloads = checked(self._schema, ids, tokens, payloads, terms, encoded, defer)
+        self._catalog.refuse_long_log()
         if not ids:
             return
         fresh = self._segment is None
@@ -179,9 +180,7 @@ class Builder:
                 (crc, drift, self._number),
             )
             put_meta(view, "visible", view.meta("next"))
-            count = int(
-                view.db.execute("SELECT documents FROM segments WHERE number = ?", (self._number,)).fetchone()[0]
-            )
+            count = int(view.db.execute("SELECT documents FROM segments WHERE number = ?", (self._number,)).get)
         self._segment = None
         tidy(self._folder, self._schema)
         return count

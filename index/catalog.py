@@ -7,25 +7,29 @@ only when, a committed row says so. Every transaction raises the sequence number
 from __future__ import annotations
 
 import json
+import os
 import re
-import sqlite3
 import threading
-import weakref
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .connections import Connections, Loan
+from .database import DAMAGE, Conflict, Error, add_checksums, checkpoint, code, connect, has_checksums, poisons, told
 from .disk import founding
-from .errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from .errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound, PlaitError, Unavailable
 from .failpoints import reach
-from .view import COUNTERS, DISK, Document, View, checksum, damaged
+from .unwritable import Unwritable
+from .view import COUNTERS, Document, View, checksum
+from .write_ahead import WriteAheadLog
 
-FORMAT = 4
-TERMS_FORMAT, FULL_FORMAT, FIELDS_FORMAT = 2, 3, 4
-"""Collections with terms, those with a global vector, contextual lists or another precision than float16, and those with named
-term fields have these formats; all others keep format 1, which every plait reads."""
+FORMAT = 5
+TERMS_FORMAT, FULL_FORMAT, FIELDS_FORMAT, CHECKED_FORMAT = 2, 3, 4, 5
+"""What new collections have: checksums on the catalog's pages (5). Older ones have the format that they were made with: with
+named term fields 4; with a global vector, contextual lists or another precision than float16 3; with terms 2; otherwise 1."""
 FILE = "catalog.db"
 LOCK = "writer.lock"
 """Beside it, of every collection that was ever written to; who holds it writes (lock.py)."""
@@ -47,11 +51,8 @@ _PENDING = (
     "BEGIN DELETE FROM pending WHERE number = old.number; END",
 )
 """Made by the first write that defers something: documents that wait for what a model computes of them."""
-# After one of these a later sync may claim success for pages that were lost: nothing more may be written.
-_POISON = (*DISK, "SQLITE_CORRUPT")
-
-_BUSY_MS, _RECOVER_MS = 30_000, 1_000
-"""How long a transaction waits for those of others, and a recovery for readers."""
+_RECOVER_MS = 1_000
+"""How long a recovery waits for readers."""
 
 _NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")
 """The escape of U+0000, not an escaped backslash before such letters."""
@@ -61,22 +62,26 @@ class Catalog:
     """Opens views for any number of threads and transactions for one at a time."""
 
     def __init__(self, folder: Path):
-        self.path = folder / FILE
+        self.path = Path(os.path.abspath(folder)) / FILE
         if not self.path.is_file():
             raise NotFound(f"{folder} is no plait collection: it has no {FILE}")
-        self._idle: list[sqlite3.Connection] = []
-        self._opened: list[sqlite3.Connection] = []
-        weakref.finalize(self, _close_all, self._opened)
+        self._writable = os.access(self.path.parent, os.W_OK)
+        opener = partial(connect, self.path) if self._writable else Unwritable(self.path).connect
+        self._connections = Connections(self.path, opener)
+        self._log = WriteAheadLog(self.path)
         self._write_lock = threading.RLock()
-        self._writer: sqlite3.Connection | None = None
         self.failure: str | None = None
         """Why this process may write no more; None: it may."""
         self.building = False
         """Whether a bulk write of this process is under way."""
         with self.reading() as view:
             stored = view.meta("format")
-        if stored > FORMAT:
-            raise FailedPrecondition(f"{folder} has format {stored}, this plait reads up to {FORMAT}: upgrade plait")
+            if stored > FORMAT:
+                raise FailedPrecondition(
+                    f"{folder} has format {stored}, this plait reads up to {FORMAT}: upgrade plait"
+                )
+            if stored >= CHECKED_FORMAT and not has_checksums(view.db):
+                raise DataLoss(f"{self.path}: its header says that pages have no checksums; restore it from a copy")
 
     @classmethod
     def create(cls, folder: Path, meta: dict[str, Any], indexes: Sequence[str] = ()) -> Catalog:
@@ -87,43 +92,41 @@ class Catalog:
         Raises:
             AlreadyExists: the folder holds something.
         """
-        with founding(folder, FILE) as draft:
-            db = _connect(draft)
+        with founding(Path(os.path.abspath(folder)), FILE) as draft:
+            db = connect(draft, new=True)
             try:
-                with db:
-                    db.executescript("BEGIN;" + _SCHEMA + "".join(f"{sql};" for sql in indexes))
-                    for key, value in {"format": 1, **COUNTERS, **meta}.items():
-                        put_meta(View(db, draft), key, value)
+                db.execute("BEGIN;" + _SCHEMA + "".join(f"{sql};" for sql in indexes))
+                for key, value in {"format": CHECKED_FORMAT, **COUNTERS, **meta}.items():
+                    put_meta(View(db, draft), key, value)
+                db.execute("COMMIT")
+            except Error as error:
+                raise told(draft, error) from error
             finally:
                 db.close()
         return cls(folder)
 
-    def close(self) -> None:
-        self._idle, self._writer = [], None
-        _close_all(self._opened)
+    def close(self, wait_s: float | None = None) -> bool:
+        """Everything that comes now is refused. Waits for what other threads read and write here; whether all of it has ended.
 
-    def _connect(self) -> sqlite3.Connection:
-        db = _connect(self.path)
-        self._opened.append(db)
-        return db
+        Args:
+            wait_s: the longest wait; None: as long as it takes. What goes on after that ends undisturbed.
+        """
+        return self._connections.close(wait_s)
 
     @contextmanager
     def reading(self) -> Iterator[View]:
-        """One consistent state for as long as the block runs. DataLoss: SQLite finds the file damaged."""
-        try:
-            db = self._idle.pop()
-        except IndexError:
-            db = self._connect()
-        try:
-            db.execute("BEGIN")
-            yield View(db, self.path)
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            # SQLite's own messages quote what it found in the file, UTF-8 or not.
-            raise damaged(self.path, error) from error
-        finally:
-            if db.in_transaction:
-                db.rollback()
-            self._idle.append(db)
+        """One consistent state for as long as the block runs.
+
+        Raises:
+            DataLoss: SQLite finds the file damaged. FailedPrecondition: the collection was closed.
+        """
+        with self._connections.lent() as loan:
+            try:
+                loan.db.execute("BEGIN")
+                yield View(loan.db, self.path)
+            except (Error, UnicodeDecodeError) as error:
+                # SQLite's own messages quote what it found in the file, UTF-8 or not.
+                raise told(self.path, error) from error
 
     @contextmanager
     def writing(self, durable: bool = True) -> Iterator[View]:
@@ -134,29 +137,35 @@ class Catalog:
                 process) dies; it is faster.
 
         Raises:
-            Unavailable: an earlier write failed on the disk; this process has been read-only since. Or this one failed:
-                `done` says whether it may be there all the same.
+            Unavailable: an earlier write failed on the disk; this process has been read-only since. Or another process writes.
+                Or this one failed: `done` says whether it may be there all the same.
+            FailedPrecondition: the collection was closed, or its folder cannot be written to.
         """
+        self.refuse_to_write()
         reach("commit.begin")
-        with self._write_lock:
-            self._refuse_after_failure()
-            db, committing = self._writer or self._connect(), False
-            self._writer = db
+        committing = False
+        with self._write_lock, self._connections.lent(writing=True) as loan:
+            self._refuse_after_failure(loan)
             try:
-                db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-                db.execute("BEGIN IMMEDIATE")
-                view = View(db, self.path)
+                loan.db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                self._log.watch(loan.db)
+                loan.db.execute("BEGIN IMMEDIATE")
+                view = View(loan.db, self.path)
                 yield view
                 put_meta(view, "seq", view.meta("seq") + 1)
+                # Another thread may have found the disk failing since this began.
+                self._refuse_after_failure(loan)
                 reach("commit")
                 committing = True
-                db.commit()
+                loan.db.execute("COMMIT")
             except BaseException as error:
-                self._abandon(db, error)
-                if isinstance(error, sqlite3.DatabaseError):
-                    raise _told(damaged(self.path, error), committing) from error
+                self._abandon(loan, error)
+                if isinstance(error, (Error, UnicodeDecodeError)):
+                    raise _uncertain(told(self.path, error), committing) from error
                 raise
-            reach("commit.end")
+            if failure := self._log.committed(loan.db):
+                self.fail(failure)
+        reach("commit.end")
 
     @contextmanager
     def files(self) -> Iterator[None]:
@@ -168,18 +177,48 @@ class Catalog:
             self.fail(str(error))
             raise Unavailable(f"{self.path.parent} cannot be written ({error}); look at the disk") from error
 
-    def _refuse_after_failure(self) -> None:
+    def refuse_to_write(self) -> None:
+        """What no write through this handle can pass. Errors: those of `writing` that last."""
+        self._connections.refuse_closed()
+        if self._connections.forked:
+            raise Unavailable(
+                f"{self.path.parent} was opened before this process was forked, and only the parent may write through that; "
+                "open it again in the child, or start processes with the method spawn"
+            )
+        if not self._writable:
+            raise FailedPrecondition(
+                f"{self.path.parent} is read-only for this process (permissions, or how it is mounted), and was opened to be "
+                "searched alone; to write, copy it to a folder of your own"
+            )
+
+    def refuse_long_log(self) -> None:
+        """Keeps documents out while SQLite's log is as long as it may get. Unavailable names who holds it."""
+        if self._log.too_long:
+            with self._write_lock, self._connections.lent(writing=True) as loan:
+                self._log.refuse(loan.db)
+
+    def log_stats(self) -> dict[str, Any]:
+        """`bytes` of SQLite's log on the disk; `oldest_read_s`: for how long the oldest read of this process has held its state."""
+        return self._log.stats()
+
+    def _refuse_after_failure(self, loan: Loan | None = None) -> None:
         if self.failure:
+            if loan:
+                # Whoever finds the disk failing only says so: a connection is closed by the thread that has it.
+                loan.broken = True
             why = f"{self.path.parent} is read-only here since a write failed ({self.failure})"
             raise Unavailable(f"{why}; open it again when the disk takes writes (a server does so by itself)")
 
-    def _abandon(self, db: sqlite3.Connection, error: BaseException) -> None:
-        if isinstance(error, sqlite3.Error) and (error.sqlite_errorname or "").startswith(_POISON):
-            self.fail(f"{error.sqlite_errorname}: {error}")
+    def _abandon(self, loan: Loan, error: BaseException) -> None:
+        if poisons(error):
+            self.fail(f"{code(error)}: {error}")
         try:
-            db.rollback()
-        except sqlite3.Error as second:
+            if loan.db.in_transaction:
+                loan.db.execute("ROLLBACK")
+        except Error as second:
             self.fail(str(second))
+        # Closing drops an unfinished transaction, even where a rollback cannot write.
+        loan.broken = self.failure is not None
 
     def recover(self) -> None:
         """Lets this process write again. The log may hold pages that no disk has, whatever a later sync says: all of it is written
@@ -191,31 +230,46 @@ class Catalog:
         with self._write_lock:
             if not self.failure:
                 return
-            if self.failure.startswith("SQLITE_CORRUPT"):
+            if self.failure.startswith(DAMAGE):
                 raise DataLoss(f"{self.path} is damaged ({self.failure}); restore it from a copy")
-            db = self._connect()
-            try:
-                db.execute(f"PRAGMA busy_timeout = {_RECOVER_MS}")
-                (busy, *_) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                db.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-                if busy:
+            self._connections.close_writer()
+            with self._connections.lent(writing=True) as loan:
+                try:
+                    emptied = checkpoint(loan.db, _RECOVER_MS)
+                except Error as error:
+                    loan.broken = True
+                    raise Unavailable(
+                        f"{self.path.parent} still cannot be written ({error}); look at the disk"
+                    ) from error
+                if not emptied:
                     raise Unavailable(
                         f"{self.path.parent} is being read, and its log cannot begin anew meanwhile; try again"
                     )
-                self._writer, self.failure = db, None
-            except sqlite3.Error as error:
-                raise Unavailable(f"{self.path.parent} still cannot be written ({error}); look at the disk") from error
-            finally:
-                if self._writer is not db:
-                    db.close()
+            self.failure = None
 
     def fail(self, reason: str) -> None:
         """Makes this process read-only: what is on the disk is whole, what comes next might not be."""
         self.failure = self.failure or reason
-        if self._writer:
-            # Closing drops the unfinished transaction, even where a rollback cannot write.
-            self._writer.close()
-            self._writer = None
+
+
+def renew(folder: Path, meta: dict[str, Any]) -> None:
+    """Writes an older catalog as one of today's format, with checksums on its pages. Nobody else may have it open.
+
+    Args:
+        meta: what says in today's format what the collection is made of (`Schema.meta`).
+    """
+    path = Path(os.path.abspath(folder)) / FILE
+    db = connect(path)
+    try:
+        db.execute("BEGIN")
+        for key, value in meta.items():
+            put_meta(View(db, path), key, value)
+        db.execute("COMMIT")
+        add_checksums(db)
+    except Error as error:
+        raise told(path, error) from error
+    finally:
+        db.close()
 
 
 def put_meta(view: View, key: str, value: Any) -> None:
@@ -234,7 +288,7 @@ def put_documents(view: View, documents: Iterable[Document]) -> None:
         row = d.number, d.id, payload, checksum(d.number, d.id, payload or "")
         try:
             view.db.execute("INSERT INTO documents VALUES (?, ?, ?, ?)", row)
-        except sqlite3.IntegrityError:
+        except Conflict:
             raise AlreadyExists(f"the id {d.id!r} occurs twice; ids must be unique in a collection") from None
 
 
@@ -280,31 +334,13 @@ def put_segment(view: View, number: int, documents: int, tokens: int, crc: int, 
     view.db.execute("INSERT INTO segments VALUES (?, 1, ?, ?, '{}', ?, ?)", (number, documents, tokens, crc, drift))
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
-    # Text that is no longer UTF-8 must reach the checksums, which name what is damaged.
-    db.text_factory = lambda text: text.decode(errors="replace")
-    try:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-        db.close()
-        raise damaged(path, error) from error
-    return db
-
-
-def _told(error: Exception, committing: bool) -> Exception:
-    """The error of a transaction, which says whether the transaction may be on the disk all the same."""
+def _uncertain(error: PlaitError | Exception, committing: bool) -> Exception:
+    """The error of a transaction, which says so where the transaction may be on the disk all the same."""
     if not committing or not isinstance(error, Unavailable):
         return error
-    told = Unavailable(f"{error}. Whether this write was done shows when the collection is opened again")
-    told.done = None
-    return told
-
-
-def _close_all(connections: list[sqlite3.Connection]) -> None:
-    while connections:
-        connections.pop().close()
+    uncertain = Unavailable(f"{error}. Whether this write was done shows when the collection is opened again")
+    uncertain.done = None
+    return uncertain
 
 
 def payload_json(document: Document) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from . import stores
 from .catalog import Catalog
+from .database import Error
 from .disk import absolute
 from .errors import DataLoss, PlaitError
 from .folders import left_behind
@@ -52,8 +52,8 @@ def _problems(path: Path, view: View) -> list[str]:
         return problems
     for key in {*REQUIRED, *(row[0] for row in view.db.execute("SELECT key FROM meta"))}:
         view.meta(key)
-    for row in view.db.execute("SELECT key FROM resources").fetchall():
-        view.resource(row[0])
+    for (key,) in view.db.execute("SELECT key FROM resources").fetchall():
+        view.resource(str(key))
     schema = Schema.of(view)
     places: list[np.ndarray] = []
     pending = view.pending()
@@ -150,7 +150,7 @@ def _documents(view: View, schema: Schema) -> list[str]:
     try:
         while page := view.page(after, 1000):
             after = page[-1].id
-    except (DataLoss, sqlite3.DatabaseError) as error:
+    except (DataLoss, Error, UnicodeDecodeError) as error:
         problems.append(str(error))
     pending = set(view.pending().tolist())
     for number, blob in view.growing():

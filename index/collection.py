@@ -5,15 +5,14 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from threadpoolctl import ThreadpoolController
-
+from .blas import blas_threads
 from .bm25 import Bm25
 from .builder import Builder, drop_broken, is_broken, sweep
 from .calibration import Calibration, calibrate, coded_documents
@@ -24,11 +23,10 @@ from .disk import absolute, undone_on_error
 from .errors import DataLoss, FailedPrecondition, InvalidArgument, Unavailable
 from .filters import check_declared, index_sql, unindex_sql
 from .frontier import DEPTHS
-from .learned import kept_in
 from .live import LiveWriter
 from .lock import WriterLock
 from .maintenance import Background, Maintenance, Policy, learns_again
-from .representations import Schema, TermField, needs_ids, term_fields
+from .representations import Schema, TermField, kept_in, needs_ids, term_fields
 from .scoring import SearchParams, TermParams
 from .snapshot import Loader, Place, Snapshot
 from .stores import check_store
@@ -76,7 +74,8 @@ class Collection:
             self.store = str(view.meta("store"))
         self._device, self._threads, self._policy, self._chore = device, threads, policy, chore
         self._loader = Loader(self.path, self.schema.codec, device, threads, verify, place)
-        self._lock = WriterLock(self.path, partial(_begin, self.path, self.catalog, self.schema))
+        begin = partial(_begin, self.path, self.catalog, self.schema)
+        self._lock = WriterLock(self.path, self.catalog.refuse_to_write, begin)
         self.maintenance = Maintenance(self.path, self.catalog, self.schema, self.store, device, threads, self._lock)
         self._starting = threading.Lock()
         weakref.finalize(self, self._lock.release)
@@ -176,14 +175,24 @@ class Collection:
             with suppress(Unavailable), self._lock.held(), self.maintenance.alone:
                 drop_broken(self.path, self.catalog, served=True)
 
-    def close(self) -> None:
-        """Ends background work and gives the write lock back."""
+    def close(self, wait_s: float | None = None) -> bool:
+        """Ends background work, waits for other threads' searches and writes, and gives the write lock back.
+
+        Whatever comes afterwards is refused: FailedPrecondition. A snapshot that this thread is in stays as it is until its block
+        ends. The lock stays with a writer that is still at work, until its block ends.
+
+        Args:
+            wait_s: the longest wait for others; None: as long as they take. What goes on after that ends undisturbed.
+
+        Returns whether all of them have ended.
+        """
         with self._starting:
             background, self._background = self._background, None
         if background:
             background.stop()
-        self.catalog.close()
-        self._lock.close()
+        ended = self.catalog.close(wait_s)
+        self._lock.release()
+        return ended
 
     def __enter__(self) -> Collection:
         return self
@@ -211,7 +220,7 @@ class Collection:
                     if not left or view.meta("seq") == self._newest():
                         raise
                     continue
-                with _blas_threads(self._threads):
+                with blas_threads(self._threads):
                     yield Snapshot(view, state, self.schema)
                 return
 
@@ -251,8 +260,8 @@ class Collection:
                 steps = [partial(self.maintenance.step, self._policy)] if self._policy else []
                 look_s = min(1.0, self._policy.seal_age_s) if self._policy else 1.0
                 self._background = Background([*steps, *([self._chore] if self._chore else [])], look_s)
-                weakref.finalize(self, self._background.end)
                 self._background.start()
+                weakref.finalize(self, self._background.stop).atexit = False
             background = self._background
         if background:
             if background.error:
@@ -364,9 +373,10 @@ class Collection:
         return measured
 
     def stats(self) -> dict[str, Any]:
-        """Counts, bytes by what they are for, fresh and dead documents, segments with their drift."""
+        """Counts, bytes by what they are for, fresh and dead documents, segments with their drift, SQLite's log."""
+        log = self.catalog.log_stats()
         with self.snapshot() as snapshot:
-            return collection_stats(self.path, snapshot, self.schema, self.store)
+            return {**collection_stats(self.path, snapshot, self.schema, self.store), "log": log}
 
     def _newest(self) -> int:
         with self.catalog.reading() as view:
@@ -377,14 +387,3 @@ def _begin(path: Path, catalog: Catalog, schema: Schema) -> None:
     """This process has become the writer: another may have learned meanwhile, or left something behind."""
     schema.keep.forget()
     sweep(path, catalog, schema)
-
-
-@cache
-def _pools() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-def _blas_threads(threads: int | None):
-    if threads is not None and threads < 1:
-        raise InvalidArgument(f"threads is {threads}; it must be at least 1")
-    return nullcontext() if threads is None else _pools().limit(limits=threads, user_api="blas")

@@ -11,18 +11,19 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from .catalog import Catalog, put_meta, put_resource
+from .catalog import put_meta, put_resource
 from .codecs import LEARNING, Codec
 from .growing import pack, unpack
-from .product import ENOUGH, Keep
+from .product import ENOUGH, LEARNED, Keep
 from .representations import Representations, Schema
 from .tokens import Tokens
 from .view import View
 
-RESOURCE, _FROM = "precision", "learned_from"
+_FROM = "learned_from"
 _ORIGINALS = 1 << 14
 """Vectors that are kept as they were given, at most: 4 MB of 128 dimensions."""
 _AGAIN = 1 << 10, 4
@@ -35,16 +36,6 @@ _TABLE = (
 Numbered = tuple[np.ndarray, Representations]
 
 
-def kept_in(catalog: Catalog) -> Keep:
-    """What a precision learns, kept as a resource of the catalog."""
-
-    def read() -> bytes | None:
-        with catalog.reading() as view:
-            return view.resource(RESOURCE)
-
-    return Keep(read)
-
-
 def store_learned(view: View, keep: Keep) -> None:
     """Stores what was learned for the records of this transaction, unless it is there.
 
@@ -53,9 +44,9 @@ def store_learned(view: View, keep: Keep) -> None:
     """
     if keep.book is None:
         return
-    stored = view.resource_crc(RESOURCE)
+    stored = view.resource_crc(LEARNED)
     if stored is None:
-        put_resource(view, RESOURCE, keep.data)
+        put_resource(view, LEARNED, keep.data)
         put_meta(view, _FROM, keep.vectors)
     elif stored != zlib.crc32(keep.data):
         keep.forget()
@@ -63,7 +54,7 @@ def store_learned(view: View, keep: Keep) -> None:
 
 def may_change(view: View) -> bool:
     """Whether the codebook may be another when what is encoded now is written: there is none, or one of too few vectors."""
-    return view.resource_crc(RESOURCE) is None or _unsettled(view)
+    return view.resource_crc(LEARNED) is None or _unsettled(view)
 
 
 def _unsettled(view: View) -> bool:
@@ -82,8 +73,8 @@ def put_originals(view: View, numbers: Iterable[int], given: Tokens | None) -> N
         return
     for sql in _TABLE:
         view.db.execute(sql)
-    (held,) = view.db.execute("SELECT coalesce(sum(length(vectors)), 0) FROM originals").fetchone()
-    if held // (2 * given.vectors.shape[1]) > _ORIGINALS:
+    held = view.db.execute("SELECT coalesce(sum(length(vectors)), 0) FROM originals").get
+    if int(held) // (2 * given.vectors.shape[1]) > _ORIGINALS:
         return
     wide = given.vectors.astype("<f2")
     ends = zip(given.offsets[:-1].tolist(), given.offsets[1:].tolist(), strict=True)
@@ -131,7 +122,7 @@ class Relearned:
             ((_, document),) = self.encoded([(np.array([number]), unpack(blob, self._old))])
             packed = pack(document, self.schema.codec)
             view.db.execute("UPDATE growing SET tokens = ? WHERE number = ?", (packed, number))
-        put_resource(view, RESOURCE, self.schema.keep.data)
+        put_resource(view, LEARNED, self.schema.keep.data)
         put_meta(view, _FROM, self.schema.keep.vectors)
         if not _unsettled(view):
             view.db.execute("DROP TRIGGER IF EXISTS originals_gone")
@@ -149,5 +140,5 @@ class Relearned:
 def _originals(view: View, dim: int) -> Mapping[int, np.ndarray]:
     if view.db.execute("SELECT 1 FROM sqlite_master WHERE name = 'originals'").fetchone() is None:
         return {}
-    rows = view.db.execute("SELECT number, vectors FROM originals").fetchall()
+    rows: list[Any] = view.db.execute("SELECT number, vectors FROM originals").fetchall()
     return {number: np.frombuffer(blob, "<f2").reshape(-1, dim) for number, blob in rows}

@@ -170,6 +170,7 @@ class LiveWriter:
     @contextmanager
     def _writing(self, durable: bool) -> Iterator[tuple[View, int]]:
         """A transaction and the sequence number it will have; refused while a bulk build is under way or waits."""
+        self._catalog.refuse_long_log()
         with self._lock.held(), self._catalog.writing(durable) as view:
             if not self._catalog.building and is_broken(view):
                 drop_staged(view)

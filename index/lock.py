@@ -25,11 +25,15 @@ class WriterLock:
     The system drops it with the process, however that ends: a stale lock cannot be left behind.
     """
 
-    def __init__(self, folder: Path, taken: Callable[[], None]):
-        """`taken` is called whenever the lock was taken, before anybody writes."""
-        self._folder, self._taken = folder, taken
+    def __init__(self, folder: Path, allowed: Callable[[], None], taken: Callable[[], None]):
+        """
+        Args:
+            allowed: raises what keeps this handle from writing: it is closed, forked, or reads alone.
+            taken: called whenever the lock was taken, before anybody writes.
+        """
+        self._folder, self._allowed, self._taken = folder, allowed, taken
         self._turn = threading.RLock()
-        self._holders, self._kept, self._closed, self._forked = 0, False, False, False
+        self._holders, self._kept = 0, False
         self._file: weakref.finalize | None = None
         _ours.add(self)
 
@@ -43,8 +47,7 @@ class WriterLock:
         """This process is the only writer for as long as the block runs.
 
         Raises:
-            Unavailable: another process writes, or another handle of this one.
-            FailedPrecondition: the collection was closed, or was opened before this process was forked.
+            Unavailable: another process writes, or another handle of this one. Also what `allowed` raises.
         """
         with self._turn:
             self._take()
@@ -68,20 +71,8 @@ class WriterLock:
             self._kept = False
             self._give_back()
 
-    def close(self) -> None:
-        """Releases, and refuses whoever comes now."""
-        with self._turn:
-            self._closed = True
-            self.release()
-
     def _take(self) -> None:
-        if self._forked:
-            raise FailedPrecondition(
-                f"{self._folder} was opened before this process was forked, and only the parent may write to it; "
-                "start processes with the method spawn, or open the collection in the child"
-            )
-        if self._closed:
-            raise FailedPrecondition(f"{self._folder} is closed; open it again")
+        self._allowed()
         if self._file is not None:
             return
         reach("lock")
@@ -116,7 +107,7 @@ class WriterLock:
 
     def _leave_to_parent(self) -> None:
         """In a forked child: the lock is the parent's, and goes when the parent gives it back."""
-        self._turn, self._forked = threading.RLock(), True
+        self._turn, self._holders, self._kept = threading.RLock(), 0, False
         if self._file is not None:
             self._file()
             self._file = None

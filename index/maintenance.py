@@ -6,7 +6,6 @@ writes a new segment beside the others and ends in one transaction; before it th
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -276,18 +275,14 @@ class Background(threading.Thread):
             except (PlaitError, OSError) as error:
                 self.error = error
                 return
-            except sqlite3.ProgrammingError:
-                return  # the process ends, and has closed the catalog
-
-    def end(self) -> None:
-        """Lets it end after the step that it is in."""
-        self._stop_now = True
-        self._wake.set()
 
     def stop(self) -> None:
-        """Waits until it has ended."""
-        self.end()
-        self.join()
+        """Waits until the step that it is in has ended."""
+        self._stop_now = True
+        self._wake.set()
+        # A step may have been the last to know the collection, whose end stops this thread.
+        if threading.current_thread() is not self:
+            self.join()
 
 
 def learns_again(view: View, rows: Sequence[SegmentRow]) -> bool:

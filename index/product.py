@@ -20,6 +20,8 @@ from . import kernels, pq4
 from .errors import DataLoss, InvalidArgument
 from .failpoints import reach
 
+LEARNED = "precision"
+"""The resource of a catalog that holds what a precision has learned."""
 SIZES = (32, 64, 72)
 _ENTRIES = 256
 _SAMPLE = 1 << 15

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from . import term_rows, tokens
-from .catalog import FIELDS_FORMAT, FULL_FORMAT, TERMS_FORMAT
+from .catalog import CHECKED_FORMAT, FIELDS_FORMAT, FULL_FORMAT, TERMS_FORMAT, Catalog
 from .codecs import DEFAULT, Codec, codec
 from .errors import DataLoss, InvalidArgument
-from .product import Keep
+from .product import LEARNED, Keep
 from .term_rows import KEYS, TermRows
 from .terms import TERMS, Terms
 from .tokens import Tokens
@@ -95,13 +95,9 @@ class Schema:
     @property
     def meta(self) -> dict[str, Any]:
         """What a catalog is to say. A plait that would drop some of it in a merge must not open the collection."""
-        named = {name: asdict(one) for name, one in self.terms.items()}
-        terms, full = named.get(TERMS), {"dim": self.dim, "vector": self.vector, "precision": self.precision}
-        if named.keys() - {TERMS}:
-            return {**full, "terms": named, "format": FIELDS_FORMAT}
-        if self.vector or self.ids or self.precision != DEFAULT:
-            return {**full, "terms": terms, "format": FULL_FORMAT}
-        return {"dim": self.dim, **({"terms": terms, "format": TERMS_FORMAT} if terms else {})}
+        terms = {name: asdict(one) for name, one in self.terms.items()}
+        made_of = {"dim": self.dim, "vector": self.vector, "precision": self.precision, "terms": terms}
+        return {**made_of, "format": CHECKED_FORMAT}
 
     def check(
         self, given: Tokens | None, terms: Terms | Mapping[str, Terms] | None, count: int, encoded: bool = False
@@ -265,3 +261,13 @@ def concatenate(parts: Sequence[Representations]) -> Representations:
 
 def _no_tokens(documents: int) -> Tokens:
     return Tokens(np.zeros((0, 0), np.float16), np.zeros(documents + 1, np.int64))
+
+
+def kept_in(catalog: Catalog) -> Keep:
+    """What a precision learns, kept as a resource of the catalog."""
+
+    def read() -> bytes | None:
+        with catalog.reading() as view:
+            return view.resource(LEARNED)
+
+    return Keep(read)

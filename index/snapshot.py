@@ -22,8 +22,7 @@ from .filters import Filter, compile
 from .growing import extend, shed
 from .hits import Hits
 from .kernels import widen
-from .learned import RESOURCE
-from .product import Keep
+from .product import LEARNED, Keep
 from .representations import Schema
 from .scoring import Scoring, SearchParams, TermParams
 from .search import Alignment, Part, TokenStore, explain, locate, search, unmet
@@ -91,7 +90,7 @@ class Loader:
     def load(self, view: View) -> State:
         """The state that a view sees. DataLoss: a segment is damaged, or was merged away since the view began."""
         with self._lock:
-            state, seq, learned = self._state, view.meta("seq"), view.resource_crc(RESOURCE)
+            state, seq, learned = self._state, view.meta("seq"), view.resource_crc(LEARNED)
             # A view that began before the newest state still gets what it saw; records of another codebook are read anew.
             base = state if state.seq <= seq and state.learned == learned else self._nothing(self._at(view), learned)
             if base.seq == seq:
@@ -106,7 +105,7 @@ class Loader:
 
     def _at(self, view: View) -> Codec:
         """The codec with what it had learned when the view began."""
-        data = view.resource(RESOURCE)
+        data = view.resource(LEARNED)
         return codec_of(self._codec.precision, self._codec.dim, Keep(lambda: data))
 
     def _advance(self, state: State, view: View, seq: int) -> State:

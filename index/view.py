@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DataLoss, NotFound, Unavailable
+from .database import Connection, told
+from .errors import DataLoss, NotFound
 
 COUNTERS = {"seq": 0, "next": 0, "visible": 0, "sealed": -1, "segment": 0}
 REQUIRED = {"format", "dim", "store", *COUNTERS}
 """Values without which there is no collection."""
-DISK = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Document:
 class View:
     """One state of the catalog, read over one connection inside one transaction."""
 
-    def __init__(self, db: sqlite3.Connection, path: Path):
+    def __init__(self, db: Connection, path: Path):
         self.db, self.path = db, path
 
     def meta(self, key: str, default: Any = None) -> Any:
@@ -90,12 +89,12 @@ class View:
         try:
             return [SegmentRow(int(n), bool(p), int(d), int(t), json.loads(s), c, f) for n, p, d, t, s, c, f in rows]
         except (TypeError, ValueError) as error:
-            raise damaged(self.path, error) from error
+            raise told(self.path, error) from error
 
     def count(self, where: str = "1", values: Sequence[Any] = ()) -> int:
         """Documents that are there, or those among them that satisfy an SQL condition."""
         sql = f"SELECT count(*) FROM documents WHERE +number < ? AND ({where})"
-        return int(self.db.execute(sql, (self.meta("visible"), *values)).fetchone()[0])
+        return int(self.db.execute(sql, (self.meta("visible"), *values)).get)
 
     def numbers(self, where: str, values: Sequence[Any] = ()) -> np.ndarray:
         """(n,) int64 rising numbers of the documents that satisfy an SQL condition."""
@@ -140,11 +139,12 @@ class View:
     def growing(self, after: int = -1) -> list[tuple[int, bytes]]:
         """Numbers and packed tokens of fresh documents with a greater number, rising."""
         sql = "SELECT number, coalesce(CAST(tokens AS BLOB), x'') FROM growing WHERE number > ? ORDER BY number"
-        return self.db.execute(sql, (after,)).fetchall()
+        return [(number, tokens) for number, tokens in self.db.execute(sql, (after,))]
 
     def growing_size(self) -> tuple[int, int, float | None]:
         """Fresh documents, their tokens (terms alone: term weights), and when the oldest was added (seconds since 1970)."""
-        return self.db.execute("SELECT count(*), coalesce(sum(length), 0), min(added) FROM growing").fetchone()
+        count, length, added = self.db.execute("SELECT count(*), coalesce(sum(length), 0), min(added) FROM growing").get
+        return count, length, added
 
     def tombstones(self, after: int = -1) -> np.ndarray:
         """(n,) int64 rising numbers of documents that died in a transaction later than `after`."""
@@ -164,8 +164,7 @@ class View:
     def count_pending(self, after: int = -1) -> int:
         """Documents that wait, of those with greater numbers."""
         sql = "SELECT count(*) FROM pending WHERE number > ? AND number < ?"
-        found = self.db.execute(sql, (after, self.meta("visible"))).fetchone() if self._deferring else (0,)
-        return int(found[0])
+        return int(self.db.execute(sql, (after, self.meta("visible"))).get) if self._deferring else 0
 
     @property
     def _deferring(self) -> bool:
@@ -176,7 +175,7 @@ class View:
         try:
             return np.array(self.db.execute(sql, values).fetchall(), np.int64).reshape(-1)
         except (TypeError, ValueError) as error:
-            raise damaged(self.path, error) from error
+            raise told(self.path, error) from error
 
     def _where(self, column: str, values: list[Any]) -> Iterator[Document]:
         for start in range(0, len(values), 500):
@@ -194,12 +193,3 @@ class View:
 
 def checksum(*values: object) -> int:
     return zlib.crc32("\0".join(map(str, values)).encode())
-
-
-def damaged(path: Path, error: Exception) -> Exception:
-    name = getattr(error, "sqlite_errorname", None) or ""
-    if name.startswith("SQLITE_BUSY"):
-        return Unavailable(f"{path} is held by another process for longer than 30 s; try again")
-    if name.startswith(DISK):
-        return Unavailable(f"{path} cannot be read or written ({name}: {error}); look at the disk, then try again")
-    return DataLoss(f"{path} is damaged ({error}); restore it from a copy")

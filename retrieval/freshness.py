@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..index.errors import InvalidArgument, Unavailable
+from ..index.errors import FailedPrecondition, InvalidArgument, Unavailable
 from ..index.live import Written
 from .encoding import SAMPLE
 from .learning import learned
@@ -54,9 +55,17 @@ class Pending:
     """The documents of a collection that wait for what a model computes of them. One thread encodes at a time."""
 
     def __init__(self, retriever: Retriever):
-        self._retriever, self._alone = retriever, threading.Lock()
+        # Not a reference: a retriever that nobody has any more is to go at once, and with it the lock of writers.
+        self._known, self._alone = weakref.ref(retriever), threading.Lock()
         self.problem: str | None = None
         """What has ended encoding in the background, until `encode` can."""
+
+    @property
+    def _retriever(self) -> Retriever:
+        found = self._known()
+        if found is None:
+            raise FailedPrecondition("the collection whose documents wait was let go; open it again")
+        return found
 
     def __len__(self) -> int:
         with self._retriever.collection.catalog.reading() as view:

@@ -124,8 +124,9 @@ class Retriever:
             retriever.__dict__["encoding"] = replace(made.encoding, cache=retriever._cache)
         return retriever
 
-    def close(self) -> None:
-        self.collection.close()
+    def close(self, wait_s: float | None = None) -> bool:
+        """See `Collection.close`."""
+        return self.collection.close(wait_s)
 
     def __enter__(self) -> Retriever:
         return self

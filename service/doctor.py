@@ -46,6 +46,8 @@ def _show(facts: dict[str, Any]) -> None:
             for i, gpu in enumerate(torch.get("gpus", ()))
         )
         or "none that torch can use",
+        "SQLite": f"{facts['sqlite']['version']}"
+        + ("" if facts["sqlite"]["problem"] else ", checks every page that it reads"),
         "torch": f"CUDA {torch['cuda']}" if torch.get("cuda") else torch.get("error", "for the CPU"),
         "FAISS": faiss.get("error") or f"{'for GPUs' if faiss.get('built for GPUs') else 'for the CPU'}",
         "packages": ", ".join(f"{name} {version}" for name, version in facts["packages"].items()),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import IO, Any
 
 from google.protobuf.proto import parse_length_prefixed, serialize_length_prefixed
 
+from ..index.database import Conflict, Connection, Error, temporary
 from ..index.errors import AlreadyExists, Unavailable
 from .calls import Call
 from .wire import documents_pb2 as wire
@@ -19,7 +19,7 @@ from .wire import documents_pb2 as wire
 @contextmanager
 def kept_stream(folder: Path) -> Iterator[KeptStream]:
     """Keeps messages in a nameless file in the folder, and their ids where SQLite has its temporary files."""
-    with TemporaryFile(dir=folder) as file, closing(sqlite3.connect("", check_same_thread=False)) as ids:
+    with TemporaryFile(dir=folder) as file, closing(temporary()) as ids:
         ids.execute("CREATE TABLE ids (id TEXT PRIMARY KEY, message INTEGER) WITHOUT ROWID")
         yield KeptStream(file, ids)
 
@@ -27,7 +27,7 @@ def kept_stream(folder: Path) -> Iterator[KeptStream]:
 class KeptStream:
     """The messages so far, and the ids in them. Neither takes memory that grows."""
 
-    def __init__(self, file: IO[bytes], ids: sqlite3.Connection):
+    def __init__(self, file: IO[bytes], ids: Connection):
         self._file, self._ids = file, ids
 
     def keep(self, request: wire.IngestDocumentsRequest, number: int) -> None:
@@ -49,7 +49,7 @@ class KeptStream:
     def _seen(self, id: str, i: int, number: int) -> None:
         try:
             self._ids.execute("INSERT INTO ids VALUES (?, ?)", (id, number))
-        except sqlite3.IntegrityError:
+        except Conflict:
             ((first,),) = self._ids.execute("SELECT message FROM ids WHERE id = ?", (id,))
             raise AlreadyExists(
                 f"documents[{i}] of message {number} has the id {id!r}, which came in message {first} of this stream; "
@@ -61,5 +61,5 @@ class KeptStream:
 def _taken_by_the_disk() -> Iterator[None]:
     try:
         yield
-    except (OSError, sqlite3.OperationalError) as error:
+    except (OSError, Error) as error:
         raise Unavailable(f"the disk of the server does not take this bulk write ({error}); try again later") from None

@@ -127,6 +127,7 @@ class _Collections(Collector):
         families = self._families()
         for name, stats in self._stats():
             values = {**stats, "segments": len(stats["segments"]), "bytes": stats["bytes"]["total"]}
+            values |= {"log_bytes": stats["log"]["bytes"], "oldest_read_seconds": stats["log"]["oldest_read_s"]}
             for key, family in families.items():
                 family.add_metric([name], values[key])
         return families.values()
@@ -137,11 +138,13 @@ class _Collections(Collector):
             "tokens": "Token vectors that are stored.",
             "bytes": "Bytes on disk.",
             "segments": "Sealed segments.",
-            "fresh": "Fresh documents: in the log, not yet in a segment.",
+            "fresh": "Fresh documents: in the catalog, not yet in a segment.",
             "pending": "Documents that wait for what a model computes of them.",
             "encoding_stopped": "1 while an error has ended encoding in the background, otherwise 0.",
             "dead": "Documents deleted or replaced, not yet merged away.",
             "seq": "The sequence number of the last write.",
+            "log_bytes": "Bytes of SQLite's log beside the catalog.",
+            "oldest_read_seconds": "For how long the oldest read of this process has held its state, and the log with it.",
         }
         return {
             key: GaugeMetricFamily(f"plait_collection_{key}", text, labels=["collection"]) for key, text in said.items()

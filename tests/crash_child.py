@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import sqlite3
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 from life import EVERYTHING, QUERY, Operation, perform
 from oracle import some_tokens
-from plait.index import segment
+from plait.index import database, segment
 from plait.index.checkup import check_collection
 from plait.index.collection import Collection
 from plait.index.errors import PlaitError
@@ -120,7 +119,7 @@ class Steps:
 
     def watch(self) -> None:
         """Until the process ends: statements that write, syncs, names that come and go, columns half written."""
-        sync, write, connect = os.fsync, segment.SegmentWriter._write, sqlite3.connect
+        sync, write = os.fsync, segment.SegmentWriter._write
 
         def counted_sync(descriptor: int) -> None:
             self.reached("a sync")
@@ -136,18 +135,14 @@ class Steps:
 
         steps = self
 
-        class Traced(sqlite3.Connection):
-            def commit(self) -> None:
-                super().commit()
-                steps.reached("what follows a commit")
-
-        def traced_connect(*arguments: Any, **more: Any) -> sqlite3.Connection:
-            db = connect(*arguments, factory=Traced, **more)
-            db.set_trace_callback(self._statement)
-            return db
+        class Traced(database.Connection):
+            def __init__(self, *arguments: Any, **more: Any):
+                super().__init__(*arguments, **more)
+                self.set_exec_trace(lambda cursor, sql, values: steps._statement(sql))
+                self.set_profile(lambda sql, _: steps.reached("what follows a commit") if sql == "COMMIT" else None)
 
         os.fsync = counted_sync
-        sqlite3.connect = traced_connect
+        setattr(database, "Connection", Traced)  # noqa: B010
         setattr(segment.SegmentWriter, "_write", counted_write)  # noqa: B010
         sys.addaudithook(self._heard)
 
@@ -155,9 +150,10 @@ class Steps:
         if event in self.NAMES or (event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
             self.reached(f"{event} {arguments[0]}")
 
-    def _statement(self, sql: str) -> None:
-        if not sql.startswith(("SELECT", "PRAGMA", "--")):
+    def _statement(self, sql: str) -> bool:
+        if not sql.startswith(("SELECT", "PRAGMA")):
             self.reached(sql)
+        return True
 
 
 def add_for_ever(folder: Path, started: Any) -> None:

@@ -209,6 +209,12 @@ def running(seed: int) -> Iterator[Scheduler]:
     scheduler = Scheduler(seed)
     modules = [m for name, m in sys.modules.items() if name.startswith("plait.index.") and hasattr(m, "threading")]
     patches = [mock.patch.object(module, "threading", Threading(scheduler)) for module in modules]
+    patches += [
+        mock.patch.object(module, name, Condition(scheduler))
+        for module in modules
+        for name, value in vars(module).items()
+        if isinstance(value, threading.Condition)
+    ]
     actions = {name: partial(scheduler.point, name) for name in getattr(failpoints, "PLACES", ())}
     for patch in patches:
         patch.start()

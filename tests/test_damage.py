@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from crash_child import found, reported, start
 from life import Contents, Operation, after, assert_holds, document, perform, prepare
 from plait.index.checkup import check_collection
 from plait.index.collection import Collection
+from plait.index.database import connect
 from plait.index.errors import DataLoss, Unavailable
 
 STORE = "faiss:IVF,SQfp16"
@@ -130,9 +130,10 @@ def test_a_damaged_log_loses_the_newest_writes_at_most(tmp_path: Path) -> None:
 )
 def test_changed_rows_are_found_by_their_checksum(whole: Path, tmp_path: Path, sql: str) -> None:
     path = shutil.copytree(whole, tmp_path / "c")
-    db = sqlite3.connect(path / "catalog.db")
+    db = connect(path / "catalog.db")
     with db:
-        assert db.execute(sql).rowcount == 1
+        db.execute(sql)
+        assert db.changes() == 1
     db.close()
     with pytest.raises(DataLoss, match=r"catalog\.db"):
         found(path)
@@ -150,18 +151,20 @@ def test_changed_rows_are_found_by_their_checksum(whole: Path, tmp_path: Path, s
 )
 def test_rows_that_contradict_each_other_are_found_by_a_check(whole: Path, tmp_path: Path, sql: str, said: str) -> None:
     path = shutil.copytree(whole, tmp_path / "c")
-    db = sqlite3.connect(path / "catalog.db")
+    db = connect(path / "catalog.db")
     with db:
-        assert db.execute(sql).rowcount == 1
+        db.execute(sql)
+        assert db.changes() == 1
     db.close()
     assert any(said in problem for problem in check_collection(path))
 
 
 def test_a_changed_codebook_is_found(whole: Path, tmp_path: Path) -> None:
     path = shutil.copytree(whole, tmp_path / "c")
-    db = sqlite3.connect(path / "catalog.db")
+    db = connect(path / "catalog.db")
     with db:
-        assert db.execute("UPDATE resources SET value = zeroblob(length(value)) WHERE key = 'codebook'").rowcount == 1
+        db.execute("UPDATE resources SET value = zeroblob(length(value)) WHERE key = 'codebook'")
+        assert db.changes() == 1
     db.close()
     assert any("'codebook'" in problem for problem in check_collection(path))
     with Collection(path) as collection, pytest.raises(DataLoss, match="'codebook'"):

@@ -25,6 +25,7 @@ def facts(packages: str = "torch triton faiss-cpu", cuda: str | None = None, **c
         "simd": {"level": "avx2", "levels": ["avx2", "scalar"]},
         "torch": {"cuda": cuda, "gpus": [GPU] if cuda else []},
         "faiss": {"gpus": 0},
+        "sqlite": {"version": "3.54.1", "problem": None},
         **changed,
     }
 
@@ -37,6 +38,7 @@ WELL = [
     facts("torch triton faiss-cpu", "12.8"),
 ]
 ILL = {
+    "this APSW cannot load": facts(sqlite={"version": "3.54.1", "problem": "this APSW cannot load cksumvfs"}),
     "ends the process with code -11": facts(crashed=-11),
     "faiss-cpu and faiss-gpu are installed over one another": facts("torch triton faiss-cpu faiss-gpu", "12.8"),
     "faiss is installed and does not load: GLIBC": facts(faiss={"error": "GLIBC"}),

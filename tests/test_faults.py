@@ -3,18 +3,18 @@
 import errno
 import os
 import shutil
-import sqlite3
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import crash_child
 import pytest
 from life import Contents, Documents, Operation, after, assert_holds, document, perform, prepare
-from plait.index import catalog as catalogs
+from plait.index import database
 from plait.index.backup import create_snapshot
 from plait.index.collection import Collection
 from plait.index.errors import DataLoss, Unavailable
@@ -240,14 +240,13 @@ class Disk:
 def test_what_a_commit_names_was_synced_before_it(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine dies right after the last transaction: only synced contents under synced names are left of segments."""
     path, disk = tmp_path / "c", Disk()
-    connect = catalogs._connect
 
-    def traced(file: Path) -> sqlite3.Connection:
-        db = connect(file)
-        db.set_trace_callback(disk.statement)
-        return db
+    class Traced(database.Connection):
+        def __init__(self, *arguments: Any, **more: Any):
+            super().__init__(*arguments, **more)
+            self.set_profile(lambda sql, _: disk.statement(sql))
 
-    monkeypatch.setattr(catalogs, "_connect", traced)
+    monkeypatch.setattr(database, "Connection", Traced)
     monkeypatch.setattr(os, "fsync", disk.fsync)
     contents = prepare(path, STORE, staged=name == "publish")
     operation: Operation = (name, {"new": (92, {"n": 9})} if name == "add" else 1)

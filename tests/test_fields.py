@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plait.index.bm25 import Bm25
 from plait.index.collection import Collection
+from plait.index.database import connect
 from plait.index.errors import DataLoss, InvalidArgument
 from plait.index.fusion import rrf, weighted
 from plait.index.representations import TermField
@@ -310,7 +310,7 @@ def test_one_named_field_needs_no_name(tmp_path: Path) -> None:
 
 def test_a_lost_field_is_noticed(tmp_path: Path) -> None:
     Collection.create(tmp_path / "c", 0, terms=FIELDS).close()
-    with sqlite3.connect(tmp_path / "c" / "catalog.db") as db:
+    with connect(tmp_path / "c" / "catalog.db") as db:
         db.execute("DELETE FROM meta WHERE key = 'terms'")
     with pytest.raises(DataLoss, match="'terms' is gone"):
         Collection(tmp_path / "c")

@@ -2,7 +2,6 @@
 
 import json
 import operator
-import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from plait.index import filters
+from plait.index.database import Connection
 from plait.index.errors import InvalidArgument
 from plait.index.filters import And, Eq, Exists, Filter, In, Not, Or, Range, compile, parse, to_json
 
@@ -76,8 +76,8 @@ def holds(filter: Filter, row: Row) -> bool:
     return any(kind(v) == kind(w) and v == w for v in values for w in wanted)
 
 
-def table(rows: Sequence[Row], indexed: Collection[str] = ()) -> sqlite3.Connection:
-    db = sqlite3.connect(":memory:")
+def table(rows: Sequence[Row], indexed: Collection[str] = ()) -> Connection:
+    db = Connection(":memory:")
     db.execute("CREATE TABLE documents (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, payload TEXT)")
     for field in indexed:
         db.execute(filters.index_sql(field))
@@ -87,12 +87,12 @@ def table(rows: Sequence[Row], indexed: Collection[str] = ()) -> sqlite3.Connect
     return db
 
 
-def found(db: sqlite3.Connection, filter: Filter, declared: Collection[str] = ()) -> list[int]:
+def found(db: Connection, filter: Filter, declared: Collection[str] = ()) -> list[int]:
     sql, parameters = compile(filter, declared)
     return sorted(n for (n,) in db.execute(f"SELECT number FROM documents WHERE {sql}", parameters))
 
 
-def plan(db: sqlite3.Connection, filter: Filter, declared: Collection[str]) -> str:
+def plan(db: Connection, filter: Filter, declared: Collection[str]) -> str:
     sql, parameters = compile(filter, declared)
     steps = db.execute(f"EXPLAIN QUERY PLAN SELECT number FROM documents WHERE {sql}", parameters)
     return "\n".join(step[3] for step in steps)
@@ -357,7 +357,7 @@ def test_fields_that_cannot_be_declared() -> None:
 
 
 @pytest.fixture(scope="module")
-def haystack() -> sqlite3.Connection:
+def haystack() -> Connection:
     rows: list[Row] = [(f"d{i}", {"Year": 1, "year": i % 1000 + 0.5, "tag": [f"t{i}", "all"]}) for i in range(100_000)]
     rows[70_123] = ("needle", {"Year": "x", "year": 5000, "tag": ["all", "sharp"], "n": {"a.b": None}})
     return table(rows, ["year", "Year", "n.a"])
@@ -375,7 +375,7 @@ NEEDLES = [
 
 
 @pytest.mark.parametrize("filter", NEEDLES, ids=str)
-def test_the_needle_is_found_by_index_and_by_scan(haystack: sqlite3.Connection, filter: Filter) -> None:
+def test_the_needle_is_found_by_index_and_by_scan(haystack: Connection, filter: Filter) -> None:
     declared = ("year", "Year")
     assert found(haystack, filter) == found(haystack, filter, declared) == [70_123]
     assert "SCAN documents" in plan(haystack, filter, ())
@@ -387,7 +387,7 @@ def test_the_needle_is_found_by_index_and_by_scan(haystack: sqlite3.Connection, 
 @pytest.mark.parametrize(
     "filter", [Eq("$id", "needle"), Range("$id", gt="n"), Eq("tag", "sharp"), Exists("n"), Eq('n."a.b"', None)], ids=str
 )
-def test_the_needle_is_found_without_a_declared_field(haystack: sqlite3.Connection, filter: Filter) -> None:
+def test_the_needle_is_found_without_a_declared_field(haystack: Connection, filter: Filter) -> None:
     assert found(haystack, filter) == [70_123]
     assert ("SCAN documents" not in plan(haystack, filter, ())) == (getattr(filter, "field", "") == "$id")
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,12 @@ import oracle
 import pytest
 from life import COIL, DIM, EVERYTHING, QUERY
 from plait.index import segment
+from plait.index.backup import create_snapshot, restore_snapshot
 from plait.index.bm25 import Bm25
-from plait.index.catalog import FORMAT, Catalog, put_meta
+from plait.index.catalog import CHECKED_FORMAT, FORMAT, Catalog, put_meta
 from plait.index.checkup import check_collection
 from plait.index.collection import Collection
+from plait.index.database import connect, has_checksums
 from plait.index.errors import DataLoss, FailedPrecondition
 from plait.index.filters import Range
 from plait.index.representations import TermField
@@ -192,35 +193,46 @@ def assert_counted(snapshot: Snapshot) -> None:
     oracle.same_ranking(hits, numbered, 99, 1e-6)
 
 
-def test_collections_keep_the_oldest_format_that_can_hold_them(tmp_path: Path) -> None:
-    cases: list[tuple[int, dict[str, Any]]] = [
-        (1, {}),
-        (2, {"terms": True}),
-        (3, {"vector": 4}),
-        (3, {"terms": True, "vector": 4}),
-        (3, {"store": "contextual"}),
-        (3, {"precision": "int8"}),
-        (4, {"terms": {"a": TermField()}}),
-        (4, {"terms": {"terms": TermField(), "b": TermField()}}),
+def test_a_new_collection_says_all_that_it_is_made_of(tmp_path: Path) -> None:
+    """Its format is today's: an older plait would write pages without checksums, or drop what it does not know."""
+    cases: list[dict[str, Any]] = [
+        {},
+        {"terms": True},
+        {"vector": 4},
+        {"store": "contextual"},
+        {"precision": "int8"},
+        {"terms": {"terms": TermField(), "b": TermField()}},
     ]
-    for number, (version, settings) in enumerate(cases):
+    for number, settings in enumerate(cases):
         path = tmp_path / str(number)
-        Collection.create(path, DIM, **settings).close()
-        catalog = Catalog(path)
-        with catalog.reading() as view:
-            assert view.meta("format") == version
-            assert {"terms", "vector"} & {row[0] for row in view.db.execute("SELECT key FROM meta")} == (
-                set() if version == 1 else {"terms"} if version == 2 else {"terms", "vector"}
-            )
-        catalog.close()
-        for key in ("terms", "vector")[: version - 1]:
+        with Collection.create(path, DIM, **settings) as collection:
+            with collection.catalog.reading() as view:
+                assert view.meta("format") == FORMAT and has_checksums(view.db)
+            schema = collection.schema
+        with Collection(path) as again:
+            assert again.schema == schema
+        for key in ("terms", "vector", "precision"):
             lost = shutil.copytree(path, tmp_path / f"{number}-{key}")
-            db = sqlite3.connect(lost / "catalog.db")
-            with db:
-                db.execute("DELETE FROM meta WHERE key = ?", (key,))
+            db = connect(lost / "catalog.db")
+            db.execute("DELETE FROM meta WHERE key = ?", (key,))
             db.close()
             with pytest.raises(DataLoss, match=f"'{key}' is gone"):
                 Collection(lost)
+
+
+@pytest.mark.parametrize(("version", "store"), CASES)
+def test_a_restored_copy_of_an_older_collection_has_todays_format(tmp_path: Path, version: int, store: str) -> None:
+    path = shutil.copytree(GOLDEN / f"v{version}" / store, tmp_path / "c")
+    with Collection(path) as collection, collection.catalog.reading() as view:
+        assert has_checksums(view.db) == (version >= CHECKED_FORMAT) and view.meta("format") == version
+        schema, seq = collection.schema, view.meta("seq")
+    assert create_snapshot(path, tmp_path / "s") == seq == restore_snapshot(tmp_path / "s", tmp_path / "r")
+    with Collection(tmp_path / "r") as restored:
+        with restored.catalog.reading() as view:
+            assert view.meta("format") == FORMAT and has_checksums(view.db)
+        assert restored.schema == schema
+        assert_golden(restored)
+    assert check_collection(tmp_path / "r") == []
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
@@ -228,7 +240,7 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     manifest = next(path.glob("segment-*/segment.json"))
     newer = json.dumps(json.loads(manifest.read_bytes()) | {"format": segment.FORMAT + 1}).encode()
     manifest.write_bytes(newer)
-    db = sqlite3.connect(path / "catalog.db")
+    db = connect(path / "catalog.db")
     with db:
         number = int(manifest.parent.name[-6:])
         db.execute("UPDATE segments SET manifest_crc = ? WHERE number = ?", (segment.zlib.crc32(newer), number))

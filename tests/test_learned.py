@@ -44,7 +44,7 @@ def likeness(collection: Collection, letter: str, given: list[np.ndarray]) -> fl
 
 def book(collection: Collection) -> bytes | None:
     with collection.catalog.reading() as view:
-        return view.resource(learned.RESOURCE)
+        return view.resource(product.LEARNED)
 
 
 @pytest.fixture

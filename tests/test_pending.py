@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from plait.index.backup import create_snapshot, restore_snapshot
 from plait.index.catalog import FORMAT
 from plait.index.checkup import check_collection
 from plait.index.collection import Collection
+from plait.index.database import connect
 from plait.index.errors import InvalidArgument
 from plait.index.filters import Range
 from plait.index.hits import Hits
@@ -283,7 +283,7 @@ def test_a_write_by_a_plait_that_knows_nothing_of_it_keeps_it_right(tmp_path: Pa
     collection = Collection.create(tmp_path / "c", DIM, terms=TermField())
     collection.live.upsert(["a", "b"], None, terms=terms_of([3, 4], TermField()), defer=True)
     collection.close()
-    db = sqlite3.connect(tmp_path / "c" / "catalog.db")
+    db = connect(tmp_path / "c" / "catalog.db")
     with db:
         (number,) = db.execute("SELECT number FROM documents WHERE id = 'a'").fetchone()
         db.execute("DELETE FROM documents WHERE number = ?", (number,))
@@ -336,9 +336,10 @@ def test_a_check_finds_what_cannot_wait(tmp_path: Path, sql: str, said: str) -> 
         collection.seal()
         collection.live.upsert(["fresh"], **whole([7]))
     assert check_collection(path) == []
-    db = sqlite3.connect(path / "catalog.db")
+    db = connect(path / "catalog.db")
     with db:
-        assert db.execute(sql).rowcount == 1
+        db.execute(sql)
+        assert db.changes() == 1
     db.close()
     (problem,) = check_collection(path)
     assert said in problem

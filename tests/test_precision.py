@@ -6,7 +6,7 @@ import numpy as np
 import oracle
 import pytest
 from plait.index.backup import create_snapshot, restore_snapshot
-from plait.index.catalog import FULL_FORMAT, Catalog
+from plait.index.catalog import CHECKED_FORMAT, Catalog
 from plait.index.checkup import check_collection
 from plait.index.collection import Collection
 from plait.index.errors import DataLoss, InvalidArgument
@@ -94,7 +94,7 @@ def test_what_the_catalog_must_say(tmp_path: Path) -> None:
     Collection.create(tmp_path / "c", DIM, precision="int8").close()
     catalog = Catalog(tmp_path / "c")
     with catalog.writing() as view:
-        assert view.meta("format") == FULL_FORMAT
+        assert view.meta("format") == CHECKED_FORMAT
         view.db.execute("DELETE FROM meta WHERE key = 'precision'")
     catalog.close()
     with pytest.raises(DataLoss, match="'precision' is gone"):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import scheduler
 from plait.index.backup import create_snapshot
 from plait.index.checkup import check_collection
 from plait.index.collection import Collection
-from plait.index.errors import PlaitError, Unavailable
+from plait.index.errors import PlaitError
 from plait.index.maintenance import Policy
 from plait.index.tokens import Tokens, concatenate, from_matrices
 
@@ -116,25 +115,13 @@ class Life:
     def search(self) -> None:
         """What is found is what is there, in one state."""
         for _ in range(2):
-            with suppress(Unavailable), self._reading() as snapshot:
-                if snapshot is None:
-                    return
-                (hits,) = snapshot.search(vectors(7), 99, exact=True)
-                there = snapshot.view.page("", 99)
-                assert {d.number for d in there} == set(hits.docs.tolist())
-
-    def _reading(self):
-        from contextlib import contextmanager
-
-        @contextmanager
-        def reading():
             try:
                 with self.collection.snapshot() as snapshot:
-                    yield snapshot
+                    (hits,) = snapshot.search(vectors(7), 99, exact=True)
+                    there = snapshot.view.page("", 99)
+                    assert {d.number for d in there} == set(hits.docs.tolist())
             except PlaitError as error:
                 assert "closed" in str(error), error
-
-        return reading()
 
     def snapshot(self) -> None:
         target = self.path.with_name("snapshot")

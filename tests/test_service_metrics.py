@@ -36,6 +36,7 @@ STATS = {
     "seq": 9,
     "segments": [{}, {}],
     "bytes": {"total": 1234},
+    "log": {"bytes": 77, "oldest_read_s": 1.5},
 }
 
 
@@ -103,7 +104,14 @@ def test_what_was_done_is_counted(metrics: Metrics, address: str) -> None:
 def test_collections_and_the_queue_are_asked_for_at_the_scrape(address: str) -> None:
     found = samples(address)
     assert found["plait_queue_depth",] == 3
-    for name, value in (("documents", 5), ("bytes", 1234), ("segments", 2), ("fresh", 2), ("seq", 9)):
+    for name, value in (
+        ("documents", 5),
+        ("bytes", 1234),
+        ("segments", 2),
+        ("fresh", 2),
+        ("log_bytes", 77),
+        ("seq", 9),
+    ):
         assert found[f"plait_collection_{name}", "notes"] == value
     assert found["plait_collection_documents", "mail"] == 0
     assert [found["plait_collection_encoding_stopped", name] for name in ("notes", "mail")] == [0, 1]

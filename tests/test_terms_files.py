@@ -1,7 +1,6 @@
 """Terms on disk: damage is named, interrupted builds go on, older and newer formats are told apart."""
 
 import shutil
-import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 from life import DIM, PER_TOKEN, dense, filled, sparse, write
 from plait.index.checkup import check_collection
 from plait.index.collection import Collection
+from plait.index.database import connect
 from plait.index.errors import DataLoss, FailedPrecondition
 from plait.index.representations import TermField
 from plait.index.terms import Terms
@@ -78,14 +78,10 @@ def test_a_weight_of_zero_is_no_weight(tmp_path: Path) -> None:
         assert snapshot.term_statistics([1, 4]).frequencies.tolist() == [1, 1]
 
 
-def test_only_collections_with_terms_have_a_format_of_their_own(tmp_path: Path) -> None:
-    """An older plait would drop the terms in its first merge; to it the others are what they were."""
-    for name, terms, format in (("with", True, 2), ("without", None, 1)):
-        collection = Collection.create(tmp_path / name, DIM, terms=terms)
-        with collection.catalog.reading() as view:
-            assert view.meta("format") == format
-        collection.close()
-    db = sqlite3.connect(tmp_path / "with" / "catalog.db")
+def test_a_collection_that_lost_its_terms_is_refused(tmp_path: Path) -> None:
+    """It would drop them in its first merge."""
+    Collection.create(tmp_path / "with", DIM, terms=True).close()
+    db = connect(tmp_path / "with" / "catalog.db")
     with db:
         db.execute("DELETE FROM meta WHERE key = 'terms'")
     db.close()

@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import apsw
 import numpy as np
 import pytest
 from life import DIM, Operation, after, assert_holds, document, perform, prepare
@@ -87,13 +87,14 @@ def test_closing_leaves_the_lock_with_a_writer_that_is_at_work(tmp_path: Path) -
     collection = Collection.create(tmp_path, DIM)
     with collection.builder() as builder:
         builder.add(["bulk"], document(4))
-        closing = threading.Thread(target=collection._lock.close)
+        closing = threading.Thread(target=collection.close)
         closing.start()
         closing.join(60)
         assert "another process is writing" in second_process(tmp_path)
-        builder.publish()
+        with pytest.raises(FailedPrecondition, match="closed here; open it again"):
+            builder.publish()
     assert second_process(tmp_path) == "let in"
-    with pytest.raises(FailedPrecondition, match="is closed; open it again"):
+    with pytest.raises(FailedPrecondition, match="closed here; open it again"):
         _ = collection.live
 
 
@@ -267,7 +268,8 @@ def test_a_failed_write_says_whether_it_was_done(tmp_path: Path) -> None:
             collection.live.upsert(["a", "a"], concatenate([document(3), document(4)]))
         assert refused.value.done is False
         collection.live.upsert(["a"], document(3))
-        collection.catalog._writer = FailsToCommit(collection.catalog._writer)  # type: ignore[assignment]
+        failing = FailsToCommit(collection.catalog._connections._idle[True].pop())
+        collection.catalog._connections._idle[True].append(failing)  # type: ignore[arg-type]
         with pytest.raises(Unavailable, match="Whether this write was done shows when") as failed:
             collection.live.upsert(["b"], document(3))
         assert failed.value.done is None and collection.failure
@@ -285,10 +287,12 @@ class FailsToCommit:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._db, name)
 
-    def commit(self) -> None:
-        error = sqlite3.OperationalError("disk I/O error")
-        error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
-        raise error
+    def execute(self, sql: str, *values: Any) -> Any:
+        if sql == "COMMIT":
+            error = apsw.IOError("disk I/O error")
+            setattr(error, "extendedresult", apsw.SQLITE_IOERR_FSYNC)  # noqa: B010
+            raise error
+        return self._db.execute(sql, *values)
 
 
 # Whole or nothing
