@@ -11,9 +11,11 @@ from pathlib import Path
 
 from .catalog import CHECKED_FORMAT, FILE, LOCK, Catalog, put_meta, renew
 from .database import Error, connect, copy, told
+from .disk import absolute, is_free, make_folder, sync
 from .errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound, PlaitError, Unavailable
+from .failpoints import reach
 from .representations import Schema
-from .segment import Segment, segment_folder, sync
+from .segment import Segment, segment_folder
 from .view import View
 
 _TRIES = 20
@@ -50,6 +52,7 @@ def create_snapshot(collection: Path, target: Path, progress: Progress | None = 
         AlreadyExists: there is something at the target.
         Unavailable: merges replaced segments faster than they could be copied.
     """
+    collection, target = absolute(collection), absolute(target)
     if target.exists():
         raise AlreadyExists(f"{target} is there already; choose another folder")
     source = Catalog(collection)
@@ -57,11 +60,12 @@ def create_snapshot(collection: Path, target: Path, progress: Progress | None = 
     try:
         for _ in range(_TRIES):
             shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
+            make_folder(part)
             if (seq := _copy(source, collection, part, progress)) is not None:
                 break
         else:
             raise Unavailable(f"{collection} was merged {_TRIES} times while it was copied; try again")
+        reach("snapshot")
         part.rename(target)
         sync(target.parent)
         return seq
@@ -81,9 +85,11 @@ def restore_snapshot(snapshot: Path, collection: Path, progress: Progress | None
         AlreadyExists: there is something at the collection's place.
         DataLoss: the snapshot is damaged; nothing is left at the collection's place.
     """
+    snapshot, collection = absolute(snapshot), absolute(collection)
     _there(snapshot)
-    if collection.exists() and any(collection.iterdir()):
+    if not is_free(collection):
         raise AlreadyExists(f"{collection} is there already; choose another folder")
+    make_folder(collection.parent)
     part = collection.with_name(collection.name + _PART)
     shutil.rmtree(part, ignore_errors=True)
     try:
@@ -91,7 +97,8 @@ def restore_snapshot(snapshot: Path, collection: Path, progress: Progress | None
         for path in [*part.rglob("*"), part]:
             sync(path)
         if collection.exists():
-            collection.rmdir()
+            shutil.rmtree(collection)  # empty, or what a killed process was making
+        reach("restore")
         part.rename(collection)
         sync(collection.parent)
         return seq

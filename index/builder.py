@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .catalog import Catalog, allocate, next_segment, put_documents, put_meta, put_pending, put_resource
-from .errors import DataLoss, FailedPrecondition, InvalidArgument
+from .catalog import Catalog, allocate, put_documents, put_meta, put_pending, put_resource
+from .errors import DataLoss, FailedPrecondition, InvalidArgument, Unavailable
+from .failpoints import reach
+from .folders import confirm, left_behind, new_segment, put_away, tidy
+from .learned import put_originals, store_learned
 from .payload import check_id, check_ids
 from .representations import Representations, Schema
-from .segment import SegmentWriter, seal, segment_folder, tidy
+from .segment import SegmentWriter, seal, segment_folder
 from .stores import Progress, build_codes, build_store, build_terms, store_files
 from .terms import Terms
 from .tokens import Tokens
 from .view import Document, View
 
 _OPTIONAL = ("ids", "roles", "spans")
+_STAGED_BY = "staged_by"
+BUILD, WRITE = "build", "write"
+"""Who staged documents, as the catalog keeps it: `plait build`, which goes on where it was interrupted; or a write that is
+whole or nothing, of which nothing is kept. What nobody signed can be gone on with, too."""
 
 
 class Builder:
@@ -39,10 +45,13 @@ class Builder:
         *,
         device: str = "cpu",
         threads: int | None = None,
+        signed: str | None = None,
     ):
+        """`signed`: who stages documents here, BUILD or WRITE."""
         self._path, self._catalog, self._schema, self._store = path, catalog, schema, store
-        self._device, self._threads = device, threads
+        self._device, self._threads, self._signed = device, threads, signed
         self._segment: SegmentWriter | None = None
+        drop_broken(path, catalog)
         with catalog.reading() as view:
             rows = view.segments()
         unfinished = [r for r in rows if not r.published]
@@ -91,7 +100,7 @@ class Builder:
             return
         fresh = self._segment is None
         if fresh:
-            self._number = next_segment(self._catalog)
+            self._number = new_segment(self._path, self._catalog)
         with self._catalog.files():
             segment = self._segment = self._segment or SegmentWriter(self._folder, self._schema)
             before = segment.sync()
@@ -101,11 +110,15 @@ class Builder:
                 if defer:
                     put_pending(view, numbers)
                 else:
-                    agree(view, batch.tokens)
+                    agree(view, columns_of(batch.tokens))
+                    store_learned(view, self._schema.keep)
+                    put_originals(view, numbers, None if encoded else tokens)
                 with self._catalog.files():
                     segment.append(np.array(numbers, np.int64), batch)
                     staged = segment.sync()
+                    reach("add")
                 if fresh:
+                    put_meta(view, _STAGED_BY, self._signed)
                     view.db.execute("INSERT INTO segments VALUES (?, 0, 0, 0, '{}', NULL, NULL)", (self._number,))
                 put_documents(view, map(Document, numbers, ids, payloads))
                 view.db.execute(
@@ -124,7 +137,7 @@ class Builder:
             return
         if fresh:
             self._segment = None
-            shutil.rmtree(self._folder, ignore_errors=True)
+            put_away(self._folder)
         else:
             self._segment = SegmentWriter.resume(self._folder, self._schema, before)
 
@@ -142,18 +155,15 @@ class Builder:
                 put_resource(view, key, blob)
 
     def discard(self) -> None:
-        """Drops everything that was added and not published."""
-        self._catalog.discarding = self._segment is not None
+        """Drops everything that was added and not published. Nothing of it is kept, even if this is interrupted."""
         if self._segment is None:
             return
+        reach("discard")
         with self._catalog.writing() as view:
-            view.db.execute("DELETE FROM documents WHERE number >= ?", (view.meta("visible"),))
-            view.db.execute("DELETE FROM segments WHERE number = ?", (self._number,))
-            put_meta(view, "visible", view.meta("next"))
-        self._catalog.discarding = False
+            drop_staged(view)
         self._segment.close()
         self._segment = None
-        shutil.rmtree(self._folder, ignore_errors=True)
+        put_away(self._folder)
 
     def publish(self, progress: Progress | None = None) -> int:
         """Builds the store's index, seals the segment and makes its documents visible at once. Returns their number."""
@@ -162,15 +172,18 @@ class Builder:
         with self._catalog.files():
             extra, drift = build_store(self._catalog, self._store, self._segment, self._device, self._threads, progress)
             crc = seal(self._segment, (*extra, *build_terms(self._segment), *build_codes(self._segment)))
+        reach("publish")
         with self._catalog.writing() as view:
+            reach("put_segment")
+            confirm(self._folder, crc)
             view.db.execute(
                 "UPDATE segments SET published = 1, staged = '{}', manifest_crc = ?, drift = ? WHERE number = ?",
                 (crc, drift, self._number),
             )
             put_meta(view, "visible", view.meta("next"))
             count = int(view.db.execute("SELECT documents FROM segments WHERE number = ?", (self._number,)).get)
-        tidy(self._folder)
         self._segment = None
+        tidy(self._folder, self._schema)
         return count
 
     def close(self) -> None:
@@ -201,9 +214,14 @@ def checked(
     return batch, payloads
 
 
-def agree(view: View, tokens: Tokens) -> None:
+def columns_of(tokens: Tokens) -> list[str]:
+    """The optional columns that tokens have."""
+    return [name for name in _OPTIONAL if getattr(tokens, name) is not None]
+
+
+def agree(view: View, has: Sequence[str]) -> None:
     """All documents of a collection have the same columns, so that any of them can share a segment."""
-    has = [name for name in _OPTIONAL if getattr(tokens, name) is not None]
+    has = [*has]
     stored = view.meta("columns")
     if stored is None:
         put_meta(view, "columns", has)
@@ -213,19 +231,67 @@ def agree(view: View, tokens: Tokens) -> None:
         )
 
 
-def refuse_unfinished(view: View) -> None:
-    """FailedPrecondition while an interrupted bulk build waits: its documents come after all others."""
+def refuse_unfinished(view: View, building: bool = False) -> None:
+    """Refuses what comes after documents that are staged and may yet be published.
+
+    Args:
+        building: this process stages them now.
+
+    Raises:
+        Unavailable: a bulk write is under way. FailedPrecondition: an interrupted build waits.
+    """
+    if building and view.staged:
+        raise Unavailable(f"a bulk write of {view.staged} documents so far is under way; try again when it has ended")
     if staged := view.staged:
         raise FailedPrecondition(
             f"an interrupted build has {staged} documents waiting here; run the same `plait build` again, with --restart to drop them"
         )
 
 
-def sweep(path: Path, catalog: Catalog) -> None:
-    """Removes segment folders that the catalog does not name: what a crash left. Only the writer may do this."""
+def drop_staged(view: View) -> None:
+    """Forgets staged documents. Their segment's folder is named no more."""
+    view.db.execute("DELETE FROM documents WHERE number >= ?", (view.meta("visible"),))
+    view.db.execute("DELETE FROM segments WHERE NOT published")
+    put_meta(view, "visible", view.meta("next"))
+
+
+def is_broken(view: View, served: bool = False) -> bool:
+    """Whether what is staged was to be whole or nothing. Nobody may be staging it now.
+
+    Args:
+        served: a server asks. What nobody signed is then a broken write too, unless it may be the first build of an older plait.
+    """
+    if not view.staged:
+        return False
+    signed = view.meta(_STAGED_BY, None)
+    return signed == WRITE or (served and signed is None and view.count() > 0)
+
+
+def drop_broken(path: Path, catalog: Catalog, served: bool = False) -> None:
+    """Drops what a bulk write staged that was broken off, if there is any. Only the writer may do this: see `is_broken`."""
     with catalog.reading() as view:
-        known = {segment_folder(path, row.number) for row in view.segments()}
-    if missing := [folder for folder in known if not folder.is_dir()]:
-        raise DataLoss(f"{missing[0]} is missing; restore it from a copy or rebuild the collection")
-    for stray in set(path.glob("segment-*")) - known:
-        shutil.rmtree(stray)
+        if not is_broken(view, served):
+            return
+        numbers = [row.number for row in view.segments() if not row.published]
+    reach("discard")
+    with catalog.writing() as view:
+        drop_staged(view)
+    for number in numbers:
+        put_away(segment_folder(path, number))
+
+
+def sweep(path: Path, catalog: Catalog, schema: Schema) -> None:
+    """Removes what writers of this collection left and no row names. Only one who has just become the writer may do this."""
+    reach("sweep")
+    drop_broken(path, catalog)
+    with catalog.reading() as view:
+        rows, (own, _) = view.segments(), left_behind(path, view)
+    if missing := [row.number for row in rows if not segment_folder(path, row.number).is_dir()]:
+        raise DataLoss(
+            f"{segment_folder(path, missing[0])} is missing; restore it from a copy or rebuild the collection"
+        )
+    for folder in own:
+        put_away(folder)
+    for row in rows:
+        if row.published:
+            tidy(segment_folder(path, row.number), schema)

@@ -18,7 +18,9 @@ from typing import Any
 
 from .connections import Connections, Loan
 from .database import DAMAGE, Conflict, Error, add_checksums, checkpoint, code, connect, has_checksums, poisons, told
-from .errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound, Unavailable
+from .disk import founding
+from .errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound, PlaitError, Unavailable
+from .failpoints import reach
 from .payload import encoded
 from .unwritable import Unwritable
 from .view import COUNTERS, Document, View, checksum
@@ -30,8 +32,7 @@ TERMS_FORMAT, FULL_FORMAT, FIELDS_FORMAT, CHECKED_FORMAT = 2, 3, 4, 5
 named term fields 4; with a global vector, contextual lists or another precision than float16 3; with terms 2; otherwise 1."""
 FILE = "catalog.db"
 LOCK = "writer.lock"
-"""Beside it, of every collection that was ever written to; who holds it writes."""
-
+"""Beside it, of every collection that was ever written to; who holds it writes (lock.py)."""
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE resources (key TEXT PRIMARY KEY, value BLOB NOT NULL, crc INTEGER NOT NULL);
@@ -70,8 +71,6 @@ class Catalog:
         """Why this process may write no more; None: it may."""
         self.building = False
         """Whether a bulk write of this process is under way."""
-        self.discarding = False
-        """Whether what a bulk write staged was discarded, and the disk has not taken that yet."""
         with self.reading() as view:
             stored = view.meta("format")
             if stored > FORMAT:
@@ -83,21 +82,24 @@ class Catalog:
 
     @classmethod
     def create(cls, folder: Path, meta: dict[str, Any], indexes: Sequence[str] = ()) -> Catalog:
-        """Makes an empty collection. `indexes`: SQL of further indexes. AlreadyExists: there is one."""
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / FILE).exists():
-            raise AlreadyExists(f"{folder} already holds a collection; open it, or choose another folder")
-        path = Path(os.path.abspath(folder)) / FILE
-        db = connect(path, new=True)
-        try:
-            db.execute("BEGIN;" + _SCHEMA + "".join(f"{sql};" for sql in indexes))
-            for key, value in {"format": CHECKED_FORMAT, **COUNTERS, **meta}.items():
-                put_meta(View(db, path), key, value)
-            db.execute("COMMIT")
-        except Error as error:
-            raise told(path, error) from error
-        finally:
-            db.close()
+        """Makes an empty collection in a new or empty folder. `indexes`: SQL of further indexes.
+
+        A process that is killed meanwhile leaves a whole collection, or a folder in which the next can make one.
+
+        Raises:
+            AlreadyExists: the folder holds something.
+        """
+        with founding(Path(os.path.abspath(folder)), FILE) as draft:
+            db = connect(draft, new=True)
+            try:
+                db.execute("BEGIN;" + _SCHEMA + "".join(f"{sql};" for sql in indexes))
+                for key, value in {"format": CHECKED_FORMAT, **COUNTERS, **meta}.items():
+                    put_meta(View(db, draft), key, value)
+                db.execute("COMMIT")
+            except Error as error:
+                raise told(draft, error) from error
+            finally:
+                db.close()
         return cls(folder)
 
     def close(self, wait_s: float | None = None) -> bool:
@@ -133,9 +135,12 @@ class Catalog:
 
         Raises:
             Unavailable: an earlier write failed on the disk; this process has been read-only since. Or another process writes.
+                Or this one failed: `done` says whether it may be there all the same.
             FailedPrecondition: the collection was closed, or its folder cannot be written to.
         """
         self.refuse_to_write()
+        reach("commit.begin")
+        committing = False
         with self._write_lock, self._connections.lent(writing=True) as loan:
             self._refuse_after_failure(loan)
             try:
@@ -147,14 +152,17 @@ class Catalog:
                 put_meta(view, "seq", view.meta("seq") + 1)
                 # Another thread may have found the disk failing since this began.
                 self._refuse_after_failure(loan)
+                reach("commit")
+                committing = True
                 loan.db.execute("COMMIT")
             except BaseException as error:
                 self._abandon(loan, error)
                 if isinstance(error, (Error, UnicodeDecodeError)):
-                    raise told(self.path, error) from error
+                    raise _uncertain(told(self.path, error), committing) from error
                 raise
             if failure := self._log.committed(loan.db):
                 self.fail(failure)
+        reach("commit.end")
 
     @contextmanager
     def files(self) -> Iterator[None]:
@@ -321,3 +329,12 @@ def bury(view: View, numbers: Sequence[int]) -> None:
 def put_segment(view: View, number: int, documents: int, tokens: int, crc: int, drift: float | None) -> None:
     """A sealed segment becomes part of the collection."""
     view.db.execute("INSERT INTO segments VALUES (?, 1, ?, ?, '{}', ?, ?)", (number, documents, tokens, crc, drift))
+
+
+def _uncertain(error: PlaitError | Exception, committing: bool) -> Exception:
+    """The error of a transaction, which says so where the transaction may be on the disk all the same."""
+    if not committing or not isinstance(error, Unavailable):
+        return error
+    uncertain = Unavailable(f"{error}. Whether this write was done shows when the collection is opened again")
+    uncertain.done = None
+    return uncertain

@@ -10,7 +10,9 @@ import numpy as np
 from . import stores
 from .catalog import Catalog
 from .database import Error
+from .disk import absolute
 from .errors import DataLoss, PlaitError
+from .folders import left_behind
 from .growing import unpack
 from .representations import Schema, TermField
 from .segment import Segment, segment_folder
@@ -23,8 +25,9 @@ def check_collection(path: Path) -> list[str]:
 
     Invariants: SQLite's own; files as their manifests say; offsets rise, keys too; every document lives in exactly one place (a
     segment, or among the fresh ones); what a segment holds beyond that has a tombstone; counts agree; documents that wait
-    for their tokens have none.
+    for their tokens have none. What looks like a segment and cannot be one of this collection is named too.
     """
+    path = absolute(path)
     try:
         catalog = Catalog(path)
     except PlaitError as error:
@@ -69,6 +72,10 @@ def _problems(path: Path, view: View) -> list[str]:
     problems += _documents(view, schema)
     if not problems:
         problems += _balance(view, places)
+    problems += [
+        f"{foreign} is not of this collection, and plait leaves it alone; move it elsewhere"
+        for foreign in left_behind(path, view)[1]
+    ]
     return problems
 
 

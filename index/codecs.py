@@ -128,6 +128,10 @@ class Bytes:
         return query
 
 
+LEARNING = Product, Residual
+"""Those that learn from a collection's vectors."""
+
+
 class Vectors(Protocol):
     """(n, dim) vectors that are read in blocks: an array, or records decoded as they are asked for."""
 

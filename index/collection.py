@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from .bm25 import Bm25
-from .builder import Builder, sweep
+from .builder import Builder, drop_broken, is_broken, sweep
 from .calibration import Calibration, calibrate, coded_documents
-from .catalog import LOCK, Catalog, put_meta
+from .catalog import Catalog, put_meta
 from .codecs import DEFAULT, codec
 from .collection_stats import collection_stats
+from .disk import absolute, undone_on_error
 from .errors import DataLoss, FailedPrecondition, InvalidArgument, Unavailable
 from .filters import check_declared, index_sql, unindex_sql
 from .frontier import DEPTHS
 from .live import LiveWriter
-from .maintenance import Background, Maintenance, Policy
+from .lock import WriterLock
+from .maintenance import Background, Maintenance, Policy, learns_again
 from .representations import Schema, TermField, kept_in, needs_ids, term_fields
 from .scoring import SearchParams, TermParams
 from .snapshot import Loader, Place, Snapshot
@@ -46,7 +47,7 @@ class Collection:
 
     def __init__(
         self,
-        path: Path,
+        path: str | Path,
         *,
         device: str = "cpu",
         threads: int | None = None,
@@ -66,22 +67,24 @@ class Collection:
             chore: further work for the background, done whenever sealing and merging have nothing to do; it says whether it
                 did something. None: there is none.
         """
-        self.path = Path(path)
+        self.path = absolute(path)
         self.catalog = Catalog(self.path)
         with self.catalog.reading() as view:
             self.schema = Schema.of(view, kept_in(self.catalog))
             self.store = str(view.meta("store"))
         self._device, self._threads, self._policy, self._chore = device, threads, policy, chore
         self._loader = Loader(self.path, self.schema.codec, device, threads, verify, place)
-        self.maintenance = Maintenance(self.path, self.catalog, self.schema, self.store, device, threads)
-        self._lock: weakref.finalize | None = None
-        self._locking = threading.RLock()
+        begin = partial(_begin, self.path, self.catalog, self.schema)
+        self._lock = WriterLock(self.path, self.catalog.refuse_to_write, begin)
+        self.maintenance = Maintenance(self.path, self.catalog, self.schema, self.store, device, threads, self._lock)
+        self._starting = threading.Lock()
+        weakref.finalize(self, self._lock.release)
         self._background: Background | None = None
 
     @classmethod
     def create(
         cls,
-        path: Path,
+        path: str | Path,
         dim: int,
         store: str = "exact",
         meta: dict[str, Any] | None = None,
@@ -91,7 +94,7 @@ class Collection:
         precision: str = DEFAULT,
         **machine: Any,
     ) -> Collection:
-        """Makes an empty collection in a new or empty folder.
+        """Makes an empty collection in a new or empty folder. If it fails, or is killed, the folder is as free as before.
 
         Args:
             dim: dimensions of every token vector, 1 to 4096; 0: none, for a collection of terms or global vectors alone.
@@ -121,8 +124,11 @@ class Collection:
             )
         schema = Schema(dim, sparse, vector, needs_ids(store), codec(precision, dim).precision)
         values = {**schema.meta, "store": store, "fields": list(fields), **(meta or {})}
-        Catalog.create(Path(path), values, [index_sql(f) for f in fields]).close()
-        return cls(path, **machine)
+        path = absolute(path)
+        signature(cls).bind(path, **machine)  # TypeError before anything is made
+        Catalog.create(path, values, [index_sql(f) for f in fields]).close()
+        with undone_on_error(path):
+            return cls(path, **machine)
 
     @property
     def dim(self) -> int:
@@ -145,7 +151,7 @@ class Collection:
 
         Unavailable: its cause is not gone, somebody reads, or a bulk write has not ended. DataLoss: the catalog is damaged.
         """
-        with self._locking:
+        with self._starting:
             background, self._background = self._background, None
         if background:
             background.stop()
@@ -153,27 +159,40 @@ class Collection:
             raise Unavailable(f"a bulk write of {self.path} has not ended; try again")
         try:
             self.catalog.recover()
-            if self._lock is not None:
-                sweep(self.path, self.catalog)
+            if self._lock.taken:
+                sweep(self.path, self.catalog, self.schema)
         finally:
             self.maintenance.alone.release()
 
+    def discard_broken(self) -> None:
+        """Drops what a bulk write staged that was broken off, so that it blocks no other. For a server, before it serves.
+
+        What `plait build` staged stays: it goes on when it is run again. Does nothing while another process writes.
+        """
+        with self.catalog.reading() as view:
+            broken = not self.catalog.building and is_broken(view, served=True)
+        if broken:
+            with suppress(Unavailable), self._lock.held(), self.maintenance.alone:
+                drop_broken(self.path, self.catalog, served=True)
+
     def close(self, wait_s: float | None = None) -> bool:
-        """Ends background work, gives the write lock back, and waits for other threads' searches and writes.
+        """Ends background work, waits for other threads' searches and writes, and gives the write lock back.
 
         Whatever comes afterwards is refused: FailedPrecondition. A snapshot that this thread is in stays as it is until its block
-        ends.
+        ends. The lock stays with a writer that is still at work, until its block ends.
 
         Args:
             wait_s: the longest wait for others; None: as long as they take. What goes on after that ends undisturbed.
 
         Returns whether all of them have ended.
         """
-        if self._background:
-            self._background.stop()
-        self._background = None
-        self._release()
-        return self.catalog.close(wait_s)
+        with self._starting:
+            background, self._background = self._background, None
+        if background:
+            background.stop()
+        ended = self.catalog.close(wait_s)
+        self._lock.release()
+        return ended
 
     def __enter__(self) -> Collection:
         return self
@@ -206,27 +225,27 @@ class Collection:
                 return
 
     @contextmanager
-    def builder(self) -> Iterator[Builder]:
+    def builder(self, signed: str | None = None) -> Iterator[Builder]:
         """The bulk writer: `add` batches, then `publish`. What was added before an interruption is there again.
+
+        The write lock is given back at the end of the block, unless something else in this process is at work by then.
+
+        Args:
+            signed: who stages documents here (`builder.py`): of a WRITE that is interrupted, nothing is kept.
 
         Raises Unavailable while another process writes.
         """
-        held = self._lock is not None
-        self._acquire()
-        try:
-            with self.maintenance.alone:
-                builder = Builder(
-                    self.path, self.catalog, self.schema, self.store, device=self._device, threads=self._threads
-                )
-                self.catalog.building = True
+        with self._lock.held(), self.maintenance.alone:
+            self.catalog.building = True
+            try:
+                machine = {"device": self._device, "threads": self._threads}
+                builder = Builder(self.path, self.catalog, self.schema, self.store, **machine, signed=signed)
                 try:
                     yield builder
                 finally:
                     builder.close()
-                    self.catalog.building = False
-        finally:
-            if not held:
-                self._release()
+            finally:
+                self.catalog.building = False
 
     @property
     def live(self) -> LiveWriter:
@@ -235,8 +254,8 @@ class Collection:
         Raises:
             Unavailable: another process writes, or background work failed.
         """
-        self._acquire()
-        with self._locking:
+        self._lock.keep()
+        with self._starting:
             if self._background is None and (self._policy or self._chore):
                 steps = [partial(self.maintenance.step, self._policy)] if self._policy else []
                 look_s = min(1.0, self._policy.seal_age_s) if self._policy else 1.0
@@ -248,13 +267,12 @@ class Collection:
             if background.error:
                 raise Unavailable(f"{self.path} is read-only here: background work failed ({background.error})")
             background.notify()
-        return LiveWriter(self.catalog, self.schema)
+        return LiveWriter(self.path, self.catalog, self.schema, self._lock)
 
     def seal(self) -> int:
         """Moves fresh documents into a segment now. Returns how many."""
-        self._acquire()
-        with self.maintenance.alone:
-            return self.maintenance.seal()
+        self._lock.keep()
+        return self.maintenance.seal()
 
     def compact(self, retrain: bool = False) -> None:
         """Seals, then merges everything into one segment without the dead.
@@ -262,12 +280,13 @@ class Collection:
         Args:
             retrain: train the store's codebook anew (when the drift in `stats` has grown).
         """
-        self._acquire()
+        self._lock.keep()
         with self.maintenance.alone:
             self.maintenance.seal()
             with self.catalog.reading() as view:
                 rows, dead = view.segments(), len(view.tombstones())
-            if len(rows) > 1 or dead or retrain:
+                needed = len(rows) > 1 or dead or retrain or learns_again(view, rows)
+            if needed:
                 self.maintenance.merge([row.number for row in rows], retrain)
 
     def index_fields(self, fields: Sequence[str]) -> None:
@@ -280,8 +299,8 @@ class Collection:
         """
         if len(set(fields)) < len(fields):
             raise InvalidArgument(f"fields are {[*fields]}; one occurs twice")
-        self._acquire()
-        with self.catalog.writing() as view:
+        self._lock.keep()
+        with self._lock.held(), self.catalog.writing() as view:
             before = view.declared
             for sql in [index_sql(f) for f in fields] + [unindex_sql(f) for f in before if f not in fields]:
                 view.db.execute(sql)
@@ -363,37 +382,8 @@ class Collection:
         with self.catalog.reading() as view:
             return view.meta("seq")
 
-    def _acquire(self) -> None:
-        """The system drops the lock when the process ends, however it ends: a stale lock cannot be left behind."""
-        self.catalog.refuse_to_write()
-        with self._locking:
-            if self._lock is not None:
-                return
-            lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(lock)
-                raise Unavailable(f"another process is writing to {self.path}; wait for it to end") from None
-            self._lock = weakref.finalize(self, os.close, lock)
-            _locked.add(self)
-            sweep(self.path, self.catalog)
 
-    def _release(self) -> None:
-        with self._locking:
-            if self._lock is not None:
-                self._lock()
-                self._lock = None
-
-
-_locked: weakref.WeakSet[Collection] = weakref.WeakSet()
-
-
-def _leave_locks_to_parent() -> None:
-    """In a forked child. The lock belongs to an open file that both share: the parent could not give it back."""
-    for collection in list(_locked):
-        collection._locking = threading.RLock()
-        collection._release()
-
-
-os.register_at_fork(after_in_child=_leave_locks_to_parent)
+def _begin(path: Path, catalog: Catalog, schema: Schema) -> None:
+    """This process has become the writer: another may have learned meanwhile, or left something behind."""
+    schema.keep.forget()
+    sweep(path, catalog, schema)

@@ -4,6 +4,9 @@
 class PlaitError(Exception):
     """Any error that plait raises on purpose."""
 
+    done: bool | None = False
+    """Of a write that failed: whether it was done. None: nobody knows before the collection is opened again."""
+
 
 class InvalidArgument(PlaitError, ValueError):
     """Fix the call: a value is out of its bounds, malformed, or contradicts the collection."""

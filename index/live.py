@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .builder import agree, checked, refuse_unfinished
+from .builder import agree, checked, columns_of, drop_staged, is_broken, refuse_unfinished
 from .catalog import Catalog, allocate, bury, put_documents, put_meta, put_payload, put_pending
-from .errors import InvalidArgument, NotFound, Unavailable
+from .codecs import LEARNING
+from .errors import InvalidArgument, NotFound
 from .filters import Filter, compile
+from .gathered import Gathered, Ready
 from .growing import pack
-from .representations import Representations, Schema
+from .learned import encoded_again, may_change, put_originals, store_learned
+from .lock import WriterLock
+from .representations import Schema
 from .terms import Terms
 from .tokens import Tokens
 from .view import Document, View
@@ -31,11 +36,15 @@ class Written:
     """Documents written or deleted."""
 
 
-class LiveWriter:
-    """Single transactions on the catalog. The collection's lock must be held by this process."""
+Batch = tuple[Sequence[str], Tokens | None, Sequence[dict[str, Any]] | None, Terms | Mapping[str, Terms] | None]
+"""Ids, tokens, payloads and terms of some documents."""
 
-    def __init__(self, catalog: Catalog, schema: Schema):
-        self._catalog, self._schema = catalog, schema
+
+class LiveWriter:
+    """Single transactions on the catalog. Each holds the collection's lock."""
+
+    def __init__(self, path: Path, catalog: Catalog, schema: Schema, lock: WriterLock):
+        self._path, self._catalog, self._schema, self._lock = path, catalog, schema, lock
 
     def upsert(
         self,
@@ -59,18 +68,23 @@ class LiveWriter:
             InvalidArgument: NaN, wrong dimension, counts that differ, an id twice in the batch or no non-empty string;
                 terms or tokens where the collection has none, or none where it has them.
         """
-        batch, payloads = checked(self._schema, ids, tokens, payloads, terms, defer=defer)
-        if len(set(ids)) < len(ids):
-            twice = next(id for i, id in enumerate(ids) if id in ids[:i])
-            raise InvalidArgument(f"the id {twice!r} occurs twice in this batch; which of the two is meant?")
-        packed = self._packed(batch)
-        with self._writing(durable) as (view, seq):
-            if not defer:
-                agree(view, batch.tokens)
-            numbers = _replace(view, list(view.by_ids(ids).values()), ids, payloads, packed)
-            if defer:
-                put_pending(view, numbers)
-        return Written(seq, len(ids))
+        return self.upsert_all([(ids, tokens, payloads, terms)], durable, defer)
+
+    def upsert_all(self, batches: Iterable[Batch], durable: bool = True, defer: bool = False) -> Written:
+        """Writes the documents of several batches in one transaction: all of them, or none.
+
+        What was made ready waits in memory up to 64 MiB, and beyond that in a file without a name in the collection's folder.
+        Other arguments and errors: as of `upsert`.
+        """
+        with self._lock.held(), Gathered(self._path) as gathered:
+            seen: set[str] = set()
+            for ids, tokens, payloads, terms in batches:
+                _refuse_twice(ids, seen)
+                gathered.add(self._ready(ids, tokens, payloads, terms, defer))
+            with self._writing(durable) as (view, seq):
+                for ready in gathered:
+                    self._put(view, ready, defer)
+        return Written(seq, len(seen))
 
     def complete(
         self,
@@ -85,16 +99,14 @@ class LiveWriter:
             numbers: (n,) int64 document numbers. Those that were replaced, deleted or completed meanwhile are left alone.
             tokens, terms: of these documents, as `upsert` takes them without `defer`.
         """
-        batch = self._schema.check(tokens, terms, len(numbers))
-        packed = self._packed(batch)
-        with self._writing(durable) as (view, seq):
-            waiting = np.flatnonzero(view.pending_among(numbers))
-            documents = view.by_number(numbers[waiting])
-            if documents:
-                agree(view, batch.tokens)
-            ids, payloads = [d.id for d in documents], [d.payload for d in documents]
-            _replace(view, documents, ids, payloads, [packed[i] for i in waiting])
-        return Written(seq, len(documents))
+        with self._lock.held():
+            ready = self._ready([str(n) for n in numbers.tolist()], tokens, None, terms)
+            with self._writing(durable) as (view, seq):
+                waiting = np.flatnonzero(view.pending_among(numbers))
+                if len(waiting):
+                    documents = view.by_number(numbers[waiting])
+                    self._put(view, _of_documents(ready, waiting, documents))
+        return Written(seq, len(waiting))
 
     def delete(self, ids: Sequence[str], durable: bool = True) -> Written:
         """Deletes documents by id; ids that are not there are ignored, so that a delete can be sent again."""
@@ -111,31 +123,73 @@ class LiveWriter:
         return Written(seq, len(found))
 
     def update_payload(self, id: str, patch: dict[str, Any], durable: bool = True) -> Written:
-        """Changes fields of a payload and leaves tokens and terms alone; a field set to None is removed (RFC 7396, one level)."""
+        """Changes fields of a payload and leaves tokens and terms alone.
+
+        A field that the patch sets to None is removed, and no other (RFC 7396, one level).
+        """
         with self._writing(durable) as (view, seq):
             found = view.by_ids([id])
             if not found:
                 raise NotFound(f"no document has the id {id!r}")
-            merged = {k: v for k, v in {**found[id].payload, **patch}.items() if v is not None}
+            merged = {**found[id].payload, **patch}
+            for name in [name for name, value in patch.items() if value is None]:
+                del merged[name]
             put_payload(view, Document(found[id].number, id, merged))
         return Written(seq, 1)
 
-    def _packed(self, batch: Representations) -> list[tuple[int, bytes]]:
-        """The size of each document, and the document as bytes."""
-        sizes, codec = batch.sizes.tolist(), self._schema.codec
-        return [(size, pack(batch.take([i]), codec)) for i, size in enumerate(sizes)]
+    def _ready(
+        self,
+        ids: Sequence[str],
+        tokens: Tokens | None,
+        payloads: Sequence[dict[str, Any]] | None,
+        terms: Terms | Mapping[str, Terms] | None,
+        defer: bool = False,
+    ) -> Ready:
+        codec, given = self._schema.codec, None
+        if tokens is not None and isinstance(codec, LEARNING):
+            with self._catalog.reading() as view:
+                given = Tokens(tokens.vectors, tokens.offsets) if may_change(view) else None
+        version = self._schema.keep.version
+        batch, payloads = checked(self._schema, ids, tokens, payloads, terms, defer=defer)
+        packed = [(size, pack(batch.take([i]), codec)) for i, size in enumerate(batch.sizes.tolist())]
+        return Ready(ids, payloads, packed, columns_of(batch.tokens), version, given)
+
+    def _put(self, view: View, ready: Ready, defer: bool = False) -> None:
+        """Writes a batch, encoded again if the codebook has become another meanwhile."""
+        if not defer:
+            agree(view, ready.columns)
+            store_learned(view, self._schema.keep)
+        packed = ready.packed
+        if ready.given is not None and ready.version != self._schema.keep.version:
+            packed = encoded_again(packed, ready.given, self._schema.codec)
+        numbers = _replace(view, list(view.by_ids(ready.ids).values()), ready.ids, ready.payloads, packed)
+        if defer:
+            put_pending(view, numbers)
+        put_originals(view, numbers, ready.given)
 
     @contextmanager
     def _writing(self, durable: bool) -> Iterator[tuple[View, int]]:
         """A transaction and the sequence number it will have; refused while a bulk build is under way or waits."""
         self._catalog.refuse_long_log()
-        with self._catalog.writing(durable) as view:
-            if self._catalog.building and view.staged:
-                raise Unavailable(
-                    f"a bulk write of {view.staged} documents so far is under way; try again when it has ended"
-                )
-            refuse_unfinished(view)
+        with self._lock.held(), self._catalog.writing(durable) as view:
+            if not self._catalog.building and is_broken(view):
+                drop_staged(view)
+            refuse_unfinished(view, self._catalog.building)
             yield view, view.meta("seq") + 1
+
+
+def _of_documents(ready: Ready, some: np.ndarray, documents: Sequence[Document]) -> Ready:
+    """Some of a batch, under the ids and with the payloads of these documents."""
+    given = None if ready.given is None else ready.given.take(some)
+    ids, payloads, packed = [d.id for d in documents], [d.payload for d in documents], [ready.packed[i] for i in some]
+    return replace(ready, ids=ids, payloads=payloads, packed=packed, given=given)
+
+
+def _refuse_twice(ids: Sequence[str], seen: set[str]) -> None:
+    for id in ids:
+        if id in seen:
+            raise InvalidArgument(f"the id {id!r} occurs twice in this write; which of the two is meant?")
+        seen.add(id)
 
 
 def _replace(

@@ -6,7 +6,6 @@ writes a new segment beside the others and ends in one transaction; before it th
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -16,13 +15,17 @@ from pathlib import Path
 import numpy as np
 
 from .builder import refuse_unfinished
-from .catalog import Catalog, next_segment, put_meta, put_segment
+from .catalog import Catalog, put_meta, put_segment
 from .errors import InvalidArgument, PlaitError
+from .failpoints import reach
+from .folders import confirm, new_segment, put_away, tidy
 from .growing import unpack
+from .learned import Relearned, due
+from .lock import WriterLock
 from .representations import Representations, Schema, concatenate
-from .segment import Segment, SegmentWriter, seal, segment_folder, tidy
+from .segment import Segment, SegmentWriter, seal, segment_folder
 from .stores import build_codes, build_store, build_terms
-from .view import SegmentRow
+from .view import SegmentRow, View
 
 _BATCH = 4096
 _LULL_S = 0.05
@@ -51,20 +54,29 @@ class Policy:
 
 
 class Maintenance:
-    """Seals and merges a collection. The collection's lock must be held by this process; one thread at a time.
+    """Seals and merges a collection, one thread at a time. It holds the collection's lock while it does.
 
     Live writes go on meanwhile: what dies while a segment is written keeps its tombstone, what comes is not in it.
     """
 
-    def __init__(self, path: Path, catalog: Catalog, schema: Schema, store: str, device: str, threads: int | None):
+    def __init__(
+        self,
+        path: Path,
+        catalog: Catalog,
+        schema: Schema,
+        store: str,
+        device: str,
+        threads: int | None,
+        lock: WriterLock,
+    ):
         self._path, self._catalog, self._schema, self._store = path, catalog, schema, store
-        self._device, self._threads = device, threads
+        self._device, self._threads, self._lock = device, threads, lock
         self.alone = threading.RLock()
         """Held while a segment is made; bulk builds make segments too."""
 
     def seal(self) -> int:
         """Moves all fresh documents into a segment. Returns how many."""
-        with self.alone:
+        with self._lock.held(), self.alone:
             return self._seal()
 
     def _seal(self) -> int:
@@ -75,7 +87,8 @@ class Maintenance:
             with self._catalog.writing() as view:
                 put_meta(view, "sealed", upto)
             return 0
-        number = next_segment(self._catalog)
+        reach("seal")
+        number = new_segment(self._path, self._catalog)
         batches = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
         codec = self._schema.codec
         unpacked = (
@@ -83,6 +96,7 @@ class Maintenance:
         )
         with self._write(number, unpacked) as written:
             with self._catalog.writing() as view:
+                written.confirm()
                 put_segment(view, number, *written.row)
                 view.db.execute("DELETE FROM growing WHERE number <= ?", (upto,))
                 put_meta(view, "sealed", upto)
@@ -95,34 +109,53 @@ class Maintenance:
         Args:
             retrain: train the store's codebook anew on this segment, for it and all later ones.
         """
-        with self.alone:
+        with self._lock.held(), self.alone:
             self._merge(set(numbers), retrain)
 
     def _merge(self, wanted: set[int], retrain: bool) -> None:
         with self._catalog.reading() as view:
             refuse_unfinished(view)
             rows, dead, sealed = view.segments(), view.tombstones(), view.meta("sealed")
-        number = next_segment(self._catalog)
+            again = learns_again(view, rows) and wanted == {row.number for row in rows}
+        reach("merge")
+        number = new_segment(self._path, self._catalog)
         segments = [self._open(row) for row in rows if row.number in wanted]
         merged, kept = _numbers(segments), _numbers([self._open(row) for row in rows if row.number not in wanted])
         # Nobody looks for the merged dead any more, nor for those that died before they were sealed.
         gone = dead[np.isin(dead, merged) | ((dead <= sealed) & ~np.isin(dead, kept))]
-        with self._write(number, _living(segments, dead), retrain, _moves(segments, dead)) as written:
+        relearned = self._relearned(segments, dead) if again else None
+        batches, moves = _living(segments, dead), [] if again else _moves(segments, dead)
+        if relearned:
+            batches = relearned.encoded(batches)
+        with self._write(number, batches, retrain, moves, relearned and relearned.schema) as written:
             with self._catalog.writing() as view:
                 view.db.executemany("DELETE FROM segments WHERE number = ?", [(n,) for n in wanted])
                 if written.row[0]:
+                    written.confirm()
                     put_segment(view, number, *written.row)
+                if relearned:
+                    relearned.commit(view)
                 view.db.executemany("DELETE FROM tombstones WHERE number = ?", [(n,) for n in gone.tolist()])
             if written.row[0]:
                 written.keep()
+        if relearned:
+            self._schema.keep.replace(relearned.schema.keep)
         for old in segments:
             # Readers that have it open keep their maps; others will not look for it any more.
-            shutil.rmtree(str(old.folder), ignore_errors=True)
+            assert old.folder is not None
+            put_away(old.folder)
+
+    def _relearned(self, segments: list[Segment], dead: np.ndarray) -> Relearned:
+        with self._catalog.reading() as view:
+            vectors = sum(len(s.tokens.vectors) for s in segments)
+            return Relearned(view, self._schema, _living(segments, dead), vectors)
 
     def due(self, policy: Policy) -> list[int]:
         """Numbers of the segments that should be merged now, or none."""
         with self._catalog.reading() as view:
             rows, dead = [r for r in view.segments() if r.published], view.tombstones()
+            if learns_again(view, rows):
+                return [r.number for r in rows]
         tiers: dict[int, list[int]] = {}
         for row in rows:
             size = max(1, row.tokens, row.documents)
@@ -135,7 +168,7 @@ class Maintenance:
 
     def step(self, policy: Policy, now: float | None = None) -> bool:
         """Does the next thing that is due; False when nothing is, or while a bulk build waits."""
-        with self.alone:  # or a bulk build could begin between the look and the work
+        with self._lock.held(), self.alone:  # or a bulk build could begin between the look and the work
             with self._catalog.reading() as view:
                 if view.meta("next") > view.meta("visible"):
                     return False
@@ -161,12 +194,12 @@ class Maintenance:
         batches: Iterable[tuple[np.ndarray, Representations]],
         retrain: bool = False,
         sources: Sequence[tuple[Path, np.ndarray]] = (),
+        schema: Schema | None = None,
     ) -> _Written:
-        """A sealed segment that nobody names yet."""
-        written = _Written(segment_folder(self._path, number), self._catalog)
-        written.drop()
+        """A sealed segment that nobody names yet, with records of the schema; None: the collection's."""
+        written = _Written(segment_folder(self._path, number), self._catalog, schema or self._schema)
         try:
-            with self._catalog.files(), SegmentWriter(written.folder, self._schema) as writer:
+            with self._catalog.files(), SegmentWriter(written.folder, written.schema) as writer:
                 documents = 0
                 for numbers, batch in batches:
                     writer.append(numbers, batch)
@@ -185,17 +218,22 @@ class Maintenance:
 class _Written:
     """A new segment folder; dropped at the end of the block unless kept."""
 
-    def __init__(self, folder: Path, catalog: Catalog):
-        self.folder, self._catalog, self._kept = folder, catalog, False
+    def __init__(self, folder: Path, catalog: Catalog, schema: Schema):
+        self.folder, self.schema, self._catalog, self._kept = folder, schema, catalog, False
         self.row: tuple[int, int, int, float | None] = (0, 0, 0, None)
         """Documents, size, CRC of the manifest, drift."""
 
+    def confirm(self) -> None:
+        """In the transaction that names the segment: its files are there. DataLoss: they are not."""
+        reach("put_segment")
+        confirm(self.folder, self.row[2])
+
     def keep(self) -> None:
         self._kept = True
-        tidy(self.folder)
+        tidy(self.folder, self.schema)
 
     def drop(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        put_away(self.folder)
 
     def __enter__(self) -> _Written:
         return self
@@ -239,11 +277,17 @@ class Background(threading.Thread):
                 return
 
     def stop(self) -> None:
+        """Waits until the step that it is in has ended."""
         self._stop_now = True
         self._wake.set()
         # A step may have been the last to know the collection, whose end stops this thread.
         if threading.current_thread() is not self:
             self.join()
+
+
+def learns_again(view: View, rows: Sequence[SegmentRow]) -> bool:
+    """Whether a merge of everything is to learn anew what was learned from too few vectors."""
+    return bool(rows) and due(view, sum(row.tokens for row in rows))
 
 
 def _numbers(segments: list[Segment]) -> np.ndarray:

@@ -3,12 +3,13 @@
 Sub-spaces, rotation and loss are those of `pq4.py`, with 256 centroids instead of 16: at the same bytes, sub-spaces twice as
 wide leave errors a third smaller. Where there are fewer than two dimensions to a sub-space, those with one take the
 directions of most energy, so that the bits lie where the scores come from (128 dimensions in 72 bytes: 16 such). The codes are the record: what is searched, explained and merged is what they stand
-for. The codebook is learned from the first vectors that the collection is given, once for ever, because codes of another
-one could not be compared; on real embeddings a sample of all vectors was no better.
+for. The codebook is learned from the first vectors that the collection is given, once for ever if they are enough, because
+codes of another one could not be compared; on real embeddings a sample of all vectors was no better.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,38 +17,66 @@ from typing import Any
 import numpy as np
 
 from . import kernels, pq4, row_kernels
-from .errors import DataLoss
+from .errors import DataLoss, InvalidArgument
+from .failpoints import reach
 
+LEARNED = "precision"
+"""The resource of a catalog that holds what a precision has learned."""
 SIZES = (32, 64, 72)
 _ENTRIES = 256
 _SAMPLE = 1 << 15
-_PRIOR = 1 << 12
-"""Vectors that a codebook is learned from at least: random directions make up for what the first batch lacks."""
+ENOUGH = 1 << 12
+"""Vectors that a codebook is learned from at least. Where there are fewer, random directions make up for what lacks, and the
+first merge that has more learns again (learned.py)."""
 _CHUNK = 1 << 14
 """Tokens that are encoded at a time."""
 
 
 @dataclass(eq=False)
 class Keep:
-    """Where what a precision learns is kept: read gives its bytes, or None while there is none; write puts them there for ever."""
+    """What a precision has learned: read from where it is kept, or learned by one thread while others wait for it."""
 
     read: Callable[[], bytes | None] = lambda: None
-    write: Callable[[bytes], None] = lambda _: None
+    """The bytes that are kept, or None while there are none."""
     book: Any = None
-    """The same, ready for use."""
+    """The same, ready for use. What was learned here is stored with the first records (learned.py)."""
+    data: bytes = b""
+    """The bytes of `book`."""
+    vectors: int = ENOUGH
+    """How many vectors the book was learned from, where it was learned here."""
+    version: int = 0
+    """Rises when the book is replaced: records that were made meanwhile are of one or the other."""
+
+    def __post_init__(self) -> None:
+        self._turn = threading.Lock()
 
     def get(self, precision: str, load: Callable[[bytes], Any]) -> Any:
         """DataLoss: there are records, and what they mean is gone."""
-        if self.book is None:
-            data = self.read()
-            if data is None:
-                raise DataLoss(f"the codebook of precision {precision} is gone; restore the catalog from a copy")
-            self.book = load(data)
+        if (book := self.book) is not None:
+            return book
+        data = self.read()
+        if data is None:
+            raise DataLoss(f"the codebook of precision {precision} is gone; restore the catalog from a copy")
+        self.data, self.book = data, load(data)
         return self.book
 
-    def put(self, book: Any) -> None:
-        self.write(book.to_bytes())
-        self.book = book
+    def learn(self, make: Callable[[], Any], vectors: int = ENOUGH) -> None:
+        """Takes what `make` learns from so many vectors, if nothing was learned before. One thread learns at a time."""
+        reach("encode")
+        with self._turn:
+            if self.empty:
+                book = make()
+                self.data, self.vectors, self.book = book.to_bytes(), vectors, book
+
+    def replace(self, other: Keep) -> None:
+        """Takes what another has learned instead."""
+        self.version += 1
+        self.data, self.vectors, self.book = other.data, other.vectors, other.book
+
+    def forget(self) -> None:
+        """Reads what is kept when it is needed next."""
+        self.version += 1
+        self.book, self.data = None, b""
 
     @property
     def empty(self) -> bool:
@@ -82,11 +111,17 @@ class Product:
         """DataLoss: there are records, and what they mean is gone."""
         return self.keep.get(self.precision, lambda data: pq4.Codebook.from_bytes(data, _ENTRIES))
 
+    def learn(self, vectors: np.ndarray) -> None:
+        """Learns the codebook, if there is none. InvalidArgument: all vectors are zero."""
+        long = with_length(vectors, self.precision)
+        alone = max(0, 2 * self.size - self.dim) if self.size < self.dim else 0
+        self.keep.learn(lambda: pq4.learn(sample(long), self.size, _ENTRIES, alone=alone), len(long))
+
     def encode(self, vectors: np.ndarray) -> np.ndarray:
+        """InvalidArgument: the codebook is to be learned from these vectors, and all are zero."""
         records = np.zeros((len(vectors), self.size), np.uint8)
         if len(vectors) and self.keep.empty:
-            alone = max(0, 2 * self.size - self.dim) if self.size < self.dim else 0
-            self.keep.put(pq4.learn(sample(vectors), self.size, _ENTRIES, alone=alone))
+            self.learn(vectors)
         for at in range(0, len(vectors), _CHUNK):
             records[at : at + _CHUNK] = pq4.numbers(self.book, vectors[at : at + _CHUNK]).T
         return records
@@ -104,13 +139,24 @@ class Product:
         return row_kernels.product(query, self.book.rotation)
 
 
+def with_length(vectors: np.ndarray, precision: str) -> np.ndarray:
+    """The vectors (n, dim) that are not zero: only they say where the next ones will lie. InvalidArgument: there are none."""
+    long = vectors[(vectors != 0).any(axis=1)]
+    if not len(long):
+        raise InvalidArgument(
+            f"the first {len(vectors)} vectors of this collection are all zero, and precision {precision} learns from the first; "
+            "leave padding out, or write documents with other vectors first"
+        )
+    return long
+
+
 def sample(vectors: np.ndarray) -> np.ndarray:
     """(4096 to 32768, dim) float32: what a precision learns from, of the first vectors (n, dim) it is given; n at least 1."""
     rng = np.random.default_rng(0)
     rows = np.sort(rng.choice(len(vectors), min(len(vectors), _SAMPLE), replace=False))
     some = kernels.widen(np.ascontiguousarray(vectors[rows]))
-    if len(some) >= _PRIOR:
+    if len(some) >= ENOUGH:
         return some
-    drawn = rng.standard_normal((_PRIOR - len(some), vectors.shape[1]), np.float32)
+    drawn = rng.standard_normal((ENOUGH - len(some), vectors.shape[1]), np.float32)
     longest = row_kernels.lengths(some).mean() / row_kernels.lengths(drawn)
     return np.concatenate([some, drawn * longest.astype(np.float32)[:, None]])

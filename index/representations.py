@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from . import term_rows, tokens
-from .catalog import CHECKED_FORMAT, FIELDS_FORMAT, FULL_FORMAT, TERMS_FORMAT, Catalog, put_resource
+from .catalog import CHECKED_FORMAT, FIELDS_FORMAT, FULL_FORMAT, TERMS_FORMAT, Catalog
 from .codecs import DEFAULT, Codec, codec
 from .errors import DataLoss, InvalidArgument
-from .product import Keep
+from .product import LEARNED, Keep
 from .term_rows import KEYS, TermRows
 from .terms import TERMS, Terms
 from .tokens import Tokens
@@ -270,10 +270,6 @@ def kept_in(catalog: Catalog) -> Keep:
 
     def read() -> bytes | None:
         with catalog.reading() as view:
-            return view.resource("precision")
+            return view.resource(LEARNED)
 
-    def write(data: bytes) -> None:
-        with catalog.writing() as view:
-            put_resource(view, "precision", data)
-
-    return Keep(read, write)
+    return Keep(read)

@@ -98,6 +98,10 @@ class Residual:
         """DataLoss: there are records, and what they mean is gone."""
         return self.keep.get(self.precision, Buckets.from_bytes)
 
+    def learn(self, vectors: np.ndarray) -> None:
+        """Learns centroids and buckets, if there are none."""
+        self.keep.learn(lambda: learn(sample(vectors), self.bits), len(vectors))
+
     def encode(self, vectors: np.ndarray) -> np.ndarray:
         """InvalidArgument: a vector is not of unit length, give or take a hundredth."""
         lengths = row_kernels.lengths(kernels.widen(vectors))
@@ -108,7 +112,7 @@ class Residual:
                 "normalise the vectors, or choose another precision"
             )
         if len(vectors) and self.keep.empty:
-            self.keep.put(learn(sample(vectors), self.bits))
+            self.learn(vectors)
         parts = [self._records(vectors[at : at + _CHUNK]) for at in range(0, len(vectors), _CHUNK)]
         return np.concatenate(parts) if parts else np.zeros((0, self.width), np.uint8)
 

@@ -20,6 +20,7 @@ import numpy as np
 from . import term_columns
 from .codecs import DEFAULT, Codec, Decoded, Vectors
 from .codecs import codec as codec_of
+from .disk import sync
 from .errors import DataLoss, FailedPrecondition, InvalidArgument
 from .representations import Representations, Schema
 from .term_rows import TermRows
@@ -45,7 +46,7 @@ class SegmentWriter:
     """Appends batches of documents to column files. `sync` returns lengths to which `resume` can go back after a crash."""
 
     def __init__(self, folder: Path, schema: Schema):
-        self.folder, self.schema, self.columns = folder, schema, _columns(schema)
+        self.folder, self.schema, self.columns = folder, schema, columns(schema)
         folder.mkdir(parents=True, exist_ok=True)
         sync(folder.parent)
         self._files = {name: open(folder / name, "ab") for name in self.columns}  # noqa: SIM115
@@ -59,7 +60,7 @@ class SegmentWriter:
     @classmethod
     def resume(cls, folder: Path, schema: Schema, lengths: dict[str, int]) -> SegmentWriter:
         """Cuts every file back to a synced length and goes on from there. DataLoss: a file is shorter than that."""
-        for name in _columns(schema):
+        for name in columns(schema):
             path = folder / name
             have = path.stat().st_size if path.exists() else 0
             if have < lengths[name]:
@@ -169,7 +170,7 @@ def seal(writer: SegmentWriter, extra: tuple[str, ...] = ()) -> int:
     """Closes a segment for ever by writing its manifest. Returns the manifest's CRC-32.
 
     `extra` names further files in the folder (a store's index) that belong to the segment. Columns that say nothing are
-    not listed; `tidy` removes them once the segment is committed, so that until then the writer can be resumed.
+    not listed; `folders.tidy` removes them once the segment is committed, so that until then the writer can be resumed.
     """
     lengths = writer.sync()
     writer.close()
@@ -204,14 +205,6 @@ def seal(writer: SegmentWriter, extra: tuple[str, ...] = ()) -> int:
         os.fsync(out.fileno())
     sync(folder)
     return zlib.crc32(text)
-
-
-def tidy(folder: Path) -> None:
-    """Removes what a sealed segment's manifest does not list."""
-    listed = json.loads((folder / MANIFEST).read_bytes())["files"]
-    for path in folder.iterdir():
-        if path.name not in listed and path.name != MANIFEST:
-            path.unlink()
 
 
 @dataclass(frozen=True, eq=False)
@@ -330,16 +323,7 @@ def segment_folder(collection: Path, number: int) -> Path:
     return collection / f"segment-{number:06d}"
 
 
-def sync(path: Path) -> None:
-    """Makes a file's contents, or the names in a folder, durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _columns(schema: Schema) -> dict[str, str]:
+def columns(schema: Schema) -> dict[str, str]:
     plain = {**_COLUMNS, **(_GLOBALS if schema.vector else {}), "vectors": schema.codec.dtype}
     return plain | term_columns.columns(schema.terms)
 

@@ -15,12 +15,14 @@ from . import added, dense, same_id
 from .bm25 import Bm25
 from .candidates import same_id_scores, term_scores, token_scores, vector_scores
 from .codecs import Codec
+from .codecs import codec as codec_of
 from .errors import InvalidArgument
 from .exact import ExactStore
 from .filters import Filter, compile
 from .growing import extend, shed
 from .hits import Hits
 from .kernels import widen
+from .product import LEARNED, Keep
 from .representations import Schema
 from .scoring import Scoring, SearchParams, TermParams
 from .search import Alignment, Part, TokenStore, explain, locate, search, unmet
@@ -57,6 +59,10 @@ class State:
     fresh: list[Segment]
     dead: np.ndarray
     """(n,) int64 rising numbers of those that died, of the documents in `fresh`."""
+    codec: Codec
+    """Of all records."""
+    learned: int | None = None
+    """CRC-32 of what the codec has learned; None: nothing yet."""
 
     @cached_property
     def parts(self) -> list[Part]:
@@ -79,20 +85,28 @@ class Loader:
         self._path, self._codec, self._device, self._threads = path, codec, device, threads
         self._verify, self._place = verify, place
         self._lock = threading.Lock()
-        self._state = State(-1, -1, {}, [], np.zeros(0, np.int64))
+        self._state = self._nothing(codec, None)
 
     def load(self, view: View) -> State:
         """The state that a view sees. DataLoss: a segment is damaged, or was merged away since the view began."""
         with self._lock:
-            state, seq = self._state, view.meta("seq")
-            # A view that began before the newest state still gets what it saw.
-            base = state if state.seq <= seq else State(-1, -1, {}, [], np.zeros(0, np.int64))
+            state, seq, learned = self._state, view.meta("seq"), view.resource_crc(LEARNED)
+            # A view that began before the newest state still gets what it saw; records of another codebook are read anew.
+            base = state if state.seq <= seq and state.learned == learned else self._nothing(self._at(view), learned)
             if base.seq == seq:
                 return base
             new = self._advance(base, view, seq)
             if seq > state.seq:
                 self._state = new
             return new
+
+    def _nothing(self, codec: Codec, learned: int | None) -> State:
+        return State(-1, -1, {}, [], np.zeros(0, np.int64), codec, learned)
+
+    def _at(self, view: View) -> Codec:
+        """The codec with what it had learned when the view began."""
+        data = view.resource(LEARNED)
+        return codec_of(self._codec.precision, self._codec.dim, Keep(lambda: data))
 
     def _advance(self, state: State, view: View, seq: int) -> State:
         newly_dead, published = view.tombstones(after=state.seq), {}
@@ -101,7 +115,7 @@ class Loader:
                 continue
             part = state.published.get(row.number)
             if part is None:
-                segment = Segment.open(segment_folder(self._path, row.number), row.manifest_crc or 0, self._codec)
+                segment = Segment.open(segment_folder(self._path, row.number), row.manifest_crc or 0, state.codec)
                 if self._verify:
                     segment.verify()
                 store = open_store(segment, self._device, self._threads)
@@ -112,12 +126,12 @@ class Loader:
                 )
             published[row.number] = _mark(part, newly_dead)
         sealed, dead = view.meta("sealed"), np.union1d(state.dead, newly_dead)
-        fresh = shed([s for s in state.fresh if s.documents[0] > sealed], dead, self._codec)
+        fresh = shed([s for s in state.fresh if s.documents[0] > sealed], dead, state.codec)
         last = max([sealed, *(int(s.documents[-1]) for s in fresh)])
-        fresh = extend(fresh, view.growing(after=last), self._codec)
+        fresh = extend(fresh, view.growing(after=last), state.codec)
         # Published parts know their dead: kept here, they would grow for as long as the process lives.
         held = np.isin(dead, np.concatenate([np.zeros(0, np.int64), *(s.documents for s in fresh)]), assume_unique=True)
-        return State(seq, sealed, published, fresh, dead[held])
+        return replace(state, seq=seq, sealed=sealed, published=published, fresh=fresh, dead=dead[held])
 
 
 class Snapshot:

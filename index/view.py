@@ -79,6 +79,11 @@ class View:
             raise DataLoss(f"{self.path}: {key!r} has changed since it was written; restore it from a copy")
         return None if row is None else row[0]
 
+    def resource_crc(self, key: str) -> int | None:
+        """The CRC-32 of a binary object, without reading it; None: there is none."""
+        row = self.db.execute("SELECT crc FROM resources WHERE key = ?", (key,)).fetchone()
+        return None if row is None else row[0]
+
     def segments(self) -> list[SegmentRow]:
         """All segments in order of their numbers, an unpublished one (if any) among them."""
         rows = self.db.execute("SELECT * FROM segments ORDER BY number")

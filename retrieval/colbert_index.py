@@ -134,7 +134,7 @@ def import_colbert(
                 f"{encoder} has {retriever.collection.dim} dimensions, the index {plan['dim']}; give the checkpoint that made it"
             )
         with retriever.collection.builder() as builder:
-            retriever.collection.schema.keep.put(buckets)
+            retriever.collection.schema.keep.learn(lambda: buckets)
             payloads, first = _payloads(texts), 0
             for done, tokens in enumerate(index.chunks(), 1):
                 ids = [str(first + i) for i in range(len(tokens))]

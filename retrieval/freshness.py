@@ -18,6 +18,7 @@ import numpy as np
 from ..index.errors import FailedPrecondition, InvalidArgument, Unavailable
 from ..index.live import Written
 from .encoding import SAMPLE
+from .learning import learned
 from .term_side import model_free, stored_fields
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class Pending:
     def _fit(self) -> None:
         """The recipe is learned from the documents that have waited longest, as `upsert` would have from the same."""
         retriever = self._retriever
-        if not retriever.has_tokens or retriever.encoding.fitted:
+        if learned(retriever):
             return
         _, sample = self._oldest(SAMPLE)
         with retriever.collection.builder() as builder:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from ..index.builder import Builder
+from ..index.builder import BUILD, Builder
 from ..index.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from ..index.stores import Progress, token_bytes
 from .ahead import ahead
@@ -90,7 +90,7 @@ def build(
         AlreadyExists: the collection holds published documents, or an id occurs twice.
         FailedPrecondition: the corpus does not begin with the documents that an interrupted build added.
     """
-    with retriever.collection.builder() as builder:
+    with retriever.collection.builder(BUILD) as builder:
         if len(retriever):
             raise AlreadyExists(f"{retriever.collection.path} is built already; choose another folder, or add to it")
         if restart:

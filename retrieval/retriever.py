@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
+from inspect import signature
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, overload
 
 from ..device.placement import placement
-from ..index.builder import Builder
+from ..index.builder import WRITE, Builder
 from ..index.calibration import DEPTHS, Calibration
 from ..index.collection import Collection
+from ..index.disk import absolute, undone_on_error
 from ..index.errors import InvalidArgument, Unavailable
 from ..index.filters import compile
 from ..index.live import Written
@@ -24,7 +26,6 @@ from ..index.stores import Progress
 from ..index.tokens import Tokens
 from ..index.view import View
 from . import given
-from .corpus import document_text
 from .creation import encoding_of, prepare
 from .description import described
 from .encoder import EMBEDDED, EncoderOptions
@@ -32,6 +33,7 @@ from .encoding import SAMPLE, Encoding
 from .explanation import Explanation, explained
 from .freshness import Pending, at_once
 from .hit import Hit, Origin
+from .learning import learn, learned
 from .places import moved
 from .routes import Queries, Route, as_filter, find, route_of, terms_of
 from .sides import Batch, batches, of_queries
@@ -68,11 +70,11 @@ class Retriever:
             encoder: where the checkpoint lies now, if its folder has moved (of several: {where it lay: where it lies}); it is compared
                 with the one that the collection was built with.
         """
-        self.device, self.threads, self._cache = device, threads, cache
+        self.device, self.threads, self._cache = device, threads, None if cache is None else absolute(cache)
         machine = {"device": device, "threads": threads, "place": placement(device, device_memory)}
         self.pending = Pending(self)
         chore = self.pending.step if encode_pending else None
-        self.collection = Collection(Path(path), policy=policy, verify=verify, chore=chore, **machine)
+        self.collection = Collection(path, policy=policy, verify=verify, chore=chore, **machine)
         with self.collection.catalog.reading() as view:
             self.settings: dict[str, Any] = view.meta("retrieval")
         try:
@@ -102,7 +104,7 @@ class Retriever:
         fields: Sequence[str] = (),
         **machine: Any,
     ) -> Retriever:
-        """Makes an empty collection in a new or empty folder.
+        """Makes an empty collection in a new or empty folder. If it fails, or is killed, the folder is as free as before.
 
         Args:
             system: `colbert`, `xtr` or `coil`; None: `coil` for a COIL checkpoint, otherwise `colbert`.
@@ -121,11 +123,14 @@ class Retriever:
             fields: payload fields with an index, so that filters on them are fast; any field can be filtered.
             **machine: as for opening.
         """
+        path = absolute(path)
+        signature(cls).bind(path, **machine)  # TypeError before anything is made
         place = {"device": machine.get("device", "cpu"), "threads": machine.get("threads")}
         made = prepare(system, encoder, options, reduce, dim, terms, vector, store, place)
         kept = {"terms": made.terms, "precision": precision, "vector": made.vector}
-        Collection.create(Path(path), made.dim, made.store, {"retrieval": made.settings}, fields, **kept).close()
-        retriever = cls(path, **machine)
+        Collection.create(path, made.dim, made.store, {"retrieval": made.settings}, fields, **kept).close()
+        with undone_on_error(path):
+            retriever = cls(path, **machine)
         if made.encoding is not None:
             retriever.__dict__["encoding"] = replace(made.encoding, cache=retriever._cache)
         return retriever
@@ -166,7 +171,7 @@ class Retriever:
             AlreadyExists: an id occurs twice (`upsert` replaces); nothing of this call is kept.
         """
         stream = given.documents(documents)
-        with self.collection.builder() as builder:
+        with self.collection.builder(WRITE) as builder:
             builder.refuse_unfinished()
             head = list(islice(stream, SAMPLE))
             if not defer:
@@ -181,16 +186,18 @@ class Retriever:
 
     def add_tokens(self, ids: Sequence[str], tokens: Tokens, payloads: Sequence[dict[str, Any]] | None = None) -> int:
         """Adds token vectors in bulk, as they are, under these ids; visible when this returns. Returns how many."""
-        with self.collection.builder() as builder:
+        with self.collection.builder(WRITE) as builder:
             builder.refuse_unfinished()
             builder.add(ids, tokens, payloads)
             return builder.publish()
 
     def upsert(self, documents: Iterable[dict[str, Any]], durable: bool = True, defer: bool = False) -> Written:
-        """Writes documents, searchable at once; one that is there under the same id is replaced.
+        """Writes documents, searchable at once; one that is there under the same id is replaced. All of them, or none.
+
+        They are encoded 256 at a time and written in one transaction at the end; beyond 64 MiB they wait for it in a file.
 
         Args:
-            documents: dicts as for `add`. They are committed in batches of 256, each all or nothing.
+            documents: dicts as for `add`.
             durable: on the disk when this returns; otherwise the last writes may be lost if the machine dies.
             defer: what a model computes comes later (`encode_pending`). Until then a document is found by the term fields that need
                 no model for documents (bm25, binary, beta); it scores 0 where `rerank` goes by what it lacks.
@@ -198,15 +205,13 @@ class Retriever:
         Raises:
             InvalidArgument: `defer` where no term field does without a model, or nothing needs one.
         """
-        stream, written = given.documents(documents), Written(self.seq, 0)
-        head = list(islice(stream, SAMPLE))
-        if head and not defer and self.has_tokens and not self.encoding.fitted:
+        stream = given.documents(documents)
+        if not (head := list(islice(stream, SAMPLE))):
+            return Written(self.seq, 0)
+        if not defer and not learned(self):
             with self.collection.builder() as builder:
                 self.fit(builder, head)
-        for ids, tokens, payloads, terms in self.batches(chain(head, stream), defer):
-            done = self.collection.live.upsert(ids, tokens, payloads, durable, terms, defer)
-            written = Written(done.seq, written.count + done.count)
-        return written
+        return self.collection.live.upsert_all(self.batches(chain(head, stream), defer), durable, defer)
 
     def upsert_tokens(
         self, ids: Sequence[str], tokens: Tokens, payloads: Sequence[dict[str, Any]] | None = None, durable: bool = True
@@ -238,21 +243,22 @@ class Retriever:
             raise InvalidArgument("give either ids or a filter")
         ids = None if ids is None else check_ids(ids)
         if dry_run:
-            return Written(self.seq, len(self.get(ids)) if ids is not None else self.count(filter))
+            return Written(self.seq, len(self.get([*{*ids}])) if ids is not None else self.count(filter))
         live = self.collection.live
         return live.delete(ids, durable) if ids is not None else live.delete_where(as_filter(filter), durable)
 
     def update_payload(self, id: str, patch: dict[str, Any], durable: bool = True) -> Written:
         """Changes payload fields without encoding again; a field set to None is removed. NotFound: no such document."""
-        if changed := {"id", "text", "title"} & patch.keys():
+        encoded = {"id", "text", "title", *(["vector"] if self.vector_source == "given" else [])}
+        if changed := encoded & patch.keys():
             raise InvalidArgument(
-                f"{min(changed)} is what was encoded, or the document's name; upsert the document instead"
+                f"{min(changed)} is what the document was encoded from, or its name; upsert the document instead"
             )
         return self.collection.live.update_payload(id, patch, durable)
 
-    def get(self, ids: Sequence[str]) -> list[dict[str, Any]]:
-        """The documents with these ids as they were written, in this order, those that are there."""
-        ids = check_ids(ids)
+    def get(self, ids: str | Sequence[str]) -> list[dict[str, Any]]:
+        """The documents with these ids as they were written, in this order, those that are there. A text is one id."""
+        ids = check_ids([ids] if isinstance(ids, str) else ids)
         with self.collection.catalog.reading() as view:
             found = view.by_ids(ids)
         return [{"id": id, **found[id].payload} for id in ids if id in found]
@@ -275,11 +281,7 @@ class Retriever:
 
     def fit(self, builder: Builder, sample: Sequence[dict[str, Any]]) -> None:
         """Learns from sample documents what the recipe needs, once for ever, and stores it."""
-        if not sample or not self.has_tokens or self.encoding.fitted:
-            return
-        fitted = self.encoding.fit([document_text(given.checked(d)) for d in sample])
-        builder.put(resources=fitted.learned())
-        self.__dict__["encoding"] = fitted
+        learn(self, builder, sample)
 
     @property
     def has_tokens(self) -> bool:
@@ -372,10 +374,7 @@ class Retriever:
         return described(self)
 
     def _encoded(self, texts: Sequence[str]) -> Tokens:
-        if not self.encoding.fitted:
-            # Another process, which writes, may have learned it meanwhile.
-            with self.collection.catalog.reading() as view:
-                self.__dict__["encoding"] = self.encoding.restored(view.resource)
+        learned(self)
         return self.encoding.queries(texts)
 
     def encode(self, texts: Sequence[str], **search: Any) -> Queries:

@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..index.disk import absolute, is_free, make_folder, sync
 from ..index.errors import AlreadyExists, NotFound, PlaitError, Unavailable
-from ..index.segment import sync
 from ..retrieval.retriever import Retriever
 from ..retrieval.routes import Queries
 from .batcher import Batcher
@@ -66,8 +66,8 @@ class Collections:
         Args:
             follows: another process makes, deletes and renames them; what it did is seen by the next call.
         """
-        self.root, self._settings, self._follows = settings.root, settings, follows
-        self.root.mkdir(parents=True, exist_ok=True)
+        self.root, self._settings, self._follows = absolute(settings.root), settings, follows
+        make_folder(self.root)
         for half in self.root.glob(".gone-*") if not follows else ():
             shutil.rmtree(half, ignore_errors=True)
         self._files: dict[str, int] = {}
@@ -127,7 +127,7 @@ class Collections:
         """The folder of a new collection, which nobody else makes meanwhile. CollectionThere: the name is taken."""
         checked_name(name)
         with self._lock:
-            if (self.root / name).exists() or name in self._aliases or name in self._busy:
+            if not is_free(self.root / name) or name in self._aliases or name in self._busy:
                 raise CollectionThere(name, "alias" if name in self._aliases else "collection")
             self._busy.add(name)
         try:
@@ -161,7 +161,7 @@ class Collections:
         """Lets the alias stand for a collection, or for none, in one step. Returns what it stood for."""
         checked_name(alias, "alias")
         with self._lock:
-            if (self.root / alias).exists() or alias in self._busy:
+            if not is_free(self.root / alias) or alias in self._busy:
                 raise CollectionThere(alias)
             if name is not None and not (self.root / checked_name(name) / "catalog.db").is_file():
                 raise NoCollection(name)
@@ -184,9 +184,6 @@ class Collections:
         for collection in (one.retriever.collection for one in opened):
             with suppress(PlaitError):
                 collection.recover()
-                if collection.catalog.discarding:
-                    with collection.builder() as builder:
-                        builder.discard()
 
     def close(self) -> None:
         with self._lock:
@@ -222,6 +219,8 @@ class Collections:
     def _opened(self, name: str, made: Retriever | None = None) -> Opened:
         self._files[name] = _version(self.root / name / "catalog.db")[0]
         retriever = made or Retriever(self.root / name, **self._machine(), encoder=self._settings.checkpoints)
+        if not self._follows:
+            retriever.collection.discard_broken()
         with retriever.collection.snapshot():
             pass  # every segment is opened and verified before the first search comes
         # On a GPU one batch after the other; CPU encoders work side by side.

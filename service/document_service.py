@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from ..index.builder import refuse_unfinished
+from ..index.builder import WRITE, refuse_unfinished
 from ..index.errors import AlreadyExists
 from ..index.live import Written
 from ..index.payload import check_payload
@@ -101,7 +101,7 @@ class DocumentMethods:
             else:
                 ids = [_as_written(retriever, document)["id"] for document in self._texts(retriever, documents)]
             with retriever.collection.catalog.reading() as view:
-                refuse_unfinished(view)
+                refuse_unfinished(view, retriever.collection.catalog.building)
                 known = view.by_ids(ids)
         if known:
             raise AlreadyExists(f"the id {min(known)!r} is there already; a bulk write only adds")
@@ -112,7 +112,7 @@ class DocumentMethods:
         if not _as_given(head[0]):
             texts = (document for batch in chain([head], batches) for document in self._texts(retriever, batch))
             return retriever.add(texts, defer=defer)
-        with retriever.collection.builder() as builder:
+        with retriever.collection.builder(WRITE) as builder:
             builder.refuse_unfinished()
             try:
                 for batch in chain([head], batches):

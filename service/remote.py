@@ -188,8 +188,10 @@ class Remote:
         write_payload(patch, request.patch, request.integers)
         return Written(self._channel.call(self._documents.UpdatePayload, request).seq, 1)
 
-    def get(self, ids: Sequence[str]) -> list[dict[str, Any]]:
-        request = documents_pb2.GetDocumentsRequest(collection=self.name, ids=check_ids(ids))
+    def get(self, ids: str | Sequence[str]) -> list[dict[str, Any]]:
+        """As `Retriever.get`: a text is one id."""
+        asked = check_ids([ids] if isinstance(ids, str) else ids)
+        request = documents_pb2.GetDocumentsRequest(collection=self.name, ids=asked)
         return _read(self._channel.call(self._documents.GetDocuments, request).documents)
 
     def list_documents(self, limit: int = 100, after: str = "", filter: Any = None) -> list[dict[str, Any]]:

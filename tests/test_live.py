@@ -185,7 +185,7 @@ def test_a_second_writer_is_refused_and_takes_over_after_close(tmp_path: Path) -
     second = Collection(tmp_path)
     assert [i for i, _ in ranking(second)] == ["a"]
     for attempt in (lambda: second.live, second.seal, second.compact, lambda: second.builder().__enter__()):
-        with pytest.raises(Unavailable, match="another process is writing"):
+        with pytest.raises(Unavailable, match="another handle of this same process"):
             attempt()
     first.close()
     second.live.delete(["a"])
