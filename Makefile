@@ -1,5 +1,6 @@
 # make demo   a small real collection: build, measure, one search taken apart
 # make test   the whole check: style, types, tests, against the installed wheel
+# make test-blas   the tests of scores on other BLAS kernels (part of make test)
 # make sanitize   the tests of the kernels with ASan and UBSan (part of make test)
 # make fuzz   the properties of the tests on new examples, ROUNDS times (part of no check: what it finds becomes a test)
 # make dev    an editable install for working on plait (then: .venv/bin/pytest)
@@ -17,9 +18,10 @@ NATIVE := $(wildcard index/native/*)
 SOURCES := pyproject.toml constraints.txt $(NATIVE) $(wildcard plait/*.py index/*.py device/*.py retrieval/* service/*.py service/wire/* eval/*.py)
 EVERYTHING := .[demo,encoders,faiss,eval,service,tracing]
 
-KERNEL_TESTS := $(addprefix tests/test_, $(addsuffix .py, codecs contextual kernels lists postings pq4 residual same_id_kernel select sparse_maxsim))
+KERNEL_TESTS := $(addprefix tests/test_, $(addsuffix .py, axes codecs contextual kernels lists postings pq4 residual same_id_kernel select sparse_maxsim))
+SCORE_TESTS := $(addprefix tests/test_, $(addsuffix .py, lists pooling precision search))
 
-.PHONY: demo test test-gpu sanitize lint dev fuzz results bench bench-gpu proto clean
+.PHONY: demo test test-blas test-gpu sanitize lint dev fuzz results bench bench-gpu proto clean
 
 demo: .venv/demo
 	@test -f build/demo/catalog.db || $(BIN)/plait build examples/xquad-en build/demo --pool 2
@@ -30,6 +32,14 @@ test: .venv/wheel
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory sanitize
 	PYTHONSAFEPATH=1 $(BIN)/pytest -n auto --dist worksteal
+	@$(MAKE) --no-print-directory test-blas
+
+# The tests of scores again, on BLAS kernels that are not this machine's own (or not those that OPENBLAS_CORETYPE names already).
+test-blas: .venv/wheel
+	OPENBLAS_CORETYPE=$$($(BIN)/python -P -c "import numpy; from threadpoolctl import threadpool_info; \
+		from plait.index.kernels import simd_levels; own = str(threadpool_info()); \
+		print('Haswell' if 'avx2' in simd_levels() and 'Haswell' not in own else 'Prescott')") \
+	PYTHONSAFEPATH=1 $(BIN)/pytest -q $(SCORE_TESTS)
 
 ROUNDS ?= 5
 fuzz: .venv/wheel

@@ -16,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
-from . import kernels, row_kernels
+from . import axes, kernels, row_kernels
 from .errors import DataLoss, InvalidArgument
 
 BYTES = (8, 16, 32, 64)
@@ -219,8 +219,7 @@ def scan(
 
 def _rotation(dim: int, subs: int, rng: np.random.Generator) -> np.ndarray:
     """A random rotation whose columns are dealt out to the sub-spaces evenly, zeros behind those that get fewer."""
-    q, r = np.linalg.qr(rng.standard_normal((dim, dim)))
-    q *= np.sign(np.diag(r))
+    q = axes.rotation(dim, rng)
     width = -(-dim // subs)
     rotation = np.zeros((dim, subs, width), np.float32)
     for m, columns in enumerate(np.array_split(np.arange(dim), subs)):
@@ -230,9 +229,8 @@ def _rotation(dim: int, subs: int, rng: np.random.Generator) -> np.ndarray:
 
 def _led(sample: np.ndarray, subs: int, alone: int, rng: np.random.Generator) -> np.ndarray:
     """The same, the first `alone` sub-spaces with a principal direction each, the others with a rotation of what remains."""
-    wide = kernels.widen(sample).astype(np.float64)
-    directions = np.linalg.eigh(wide.T @ wide)[1][:, ::-1]
-    others = directions[:, alone:] @ _rotation(len(directions) - alone, subs - alone, rng)
+    directions = axes.principal(sample).astype(np.float32)
+    others = row_kernels.product(directions[:, alone:], _rotation(len(directions) - alone, subs - alone, rng))
     parts = others.reshape(len(directions), subs - alone, -1)
     rotation = np.zeros((len(directions), subs, parts.shape[2]), np.float32)
     rotation[:, :alone, 0], rotation[:, alone:] = directions[:, :alone], parts

@@ -7,6 +7,7 @@ import io
 import numpy as np
 
 from ..index import row_kernels
+from ..index.axes import principal
 from ..index.errors import InvalidArgument
 from ..index.kernels import widen
 from ..index.tokens import Tokens
@@ -26,11 +27,7 @@ def fit(vectors: np.ndarray, dim: int, seed: int = 0) -> np.ndarray:
         raise InvalidArgument(f"dim is {dim}; it must lie between 1 and the encoder's {vectors.shape[1]} dimensions")
     if len(vectors) > _ROWS:
         vectors = vectors[np.sort(np.random.default_rng(seed).choice(len(vectors), _ROWS, replace=False))]
-    rows = widen(vectors).astype(np.float64)
-    axes = np.linalg.eigh(rows.T @ rows)[1][:, ::-1][:, :dim]
-    # An eigenvector's sign is arbitrary; fixing it makes builds reproducible.
-    axes *= np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(dim)])
-    return axes.astype(np.float32)
+    return np.ascontiguousarray(principal(vectors)[:, :dim], np.float32)
 
 
 def project(tokens: Tokens, axes: np.ndarray) -> Tokens:

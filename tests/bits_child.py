@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from plait.index import kernels, pq4
+from plait.index import kernels, pq4, residual
 from plait.index.codecs import codec
 from plait.index.collection import Collection
 from plait.index.pq4 import Codebook
@@ -29,6 +29,15 @@ def main(path: str) -> None:
         data = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
         print(name, hashlib.sha256(data).hexdigest()[:16])
 
+    few = tokens.vectors[
+        :40
+    ]  # fewer than dimensions: most directions have no energy, and a LAPACK turns them as it likes
+    told("axes", projection.fit(tokens.vectors, 48), projection.fit(few, 64))
+    for subs, entries, alone in ((32, 256, 0), (40, 16, 16)):
+        learned = pq4.learn(tokens.vectors, subs, entries, alone=alone)
+        told("codebook", learned.rotation, learned.centroids)
+    buckets = residual.learn(tokens.vectors, 2)
+    told("buckets", buckets.centroids, buckets.cutoffs, buckets.weights)
     projected = projection.project(tokens, given["axes"])
     told("projected", projected.vectors)
     told("pooled", *(pooling.pool(tokens, 2, method).vectors for method in ("hierarchical", "kmeans")))

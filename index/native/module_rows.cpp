@@ -7,6 +7,7 @@
 #include "dispatch.h"
 #include "parallel.h"
 #include "rows.h"
+#include "symmetric.h"
 
 // Stored rows of any kind, whose arrays it keeps alive.
 class Rows {
@@ -178,6 +179,22 @@ static void multiply(Array<const float, 2> query, Array<const float, 3> panels, 
     });
 }
 
+static void rotation(Array<double, 2> entries, Array<double, 2> rows) {
+    const std::size_t n = entries.shape(0);
+    if (entries.shape(1) != n || rows.shape(0) != n || rows.shape(1) != n)
+        throw std::invalid_argument("rotation: shapes do not fit");
+    nb::gil_scoped_release release;
+    rotation_of(entries.data(), n, rows.data());
+}
+
+static bool eigenvectors(Array<double, 2> matrix, Array<double, 1> values, Array<double, 2> vectors) {
+    const std::size_t n = matrix.shape(0);
+    if (matrix.shape(1) != n || values.shape(0) != n || vectors.shape(0) != n || vectors.shape(1) != n)
+        throw std::invalid_argument("eigen: shapes do not fit");
+    nb::gil_scoped_release release;
+    return eigen(matrix.data(), n, values.data(), vectors.data());
+}
+
 void def_rows(nb::module_& m) {
     nb::class_<Rows>(m, "Rows")
         .def_static("floats", &Rows::floats, nb::arg("values").noconvert())
@@ -199,6 +216,9 @@ void def_rows(nb::module_& m) {
           nb::arg("query").noconvert(), nb::arg("threads"), nb::arg("scores").noconvert(), nb::arg("places").noconvert());
     m.def("widen_rows", widen_rows, nb::arg("rows"), nb::arg("out").noconvert());
     m.def("row_dots", row_dots, nb::arg("left").noconvert(), nb::arg("right").noconvert(), nb::arg("out").noconvert());
+    m.def("rotation", rotation, nb::arg("entries").noconvert(), nb::arg("rows").noconvert());
+    m.def("eigen", eigenvectors, nb::arg("matrix").noconvert(), nb::arg("values").noconvert(),
+          nb::arg("vectors").noconvert());
     m.def("multiply", multiply, nb::arg("query").noconvert(), nb::arg("panels").noconvert(), nb::arg("threads"),
           nb::arg("out").noconvert());
 }
