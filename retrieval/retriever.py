@@ -194,10 +194,8 @@ class Retriever:
     def upsert(self, documents: Iterable[dict[str, Any]], durable: bool = True, defer: bool = False) -> Written:
         """Writes documents, searchable at once; one that is there under the same id is replaced. All of them, or none.
 
-        They are encoded 256 at a time and written in one transaction at the end; beyond 64 MiB they wait for it in a file.
-
         Args:
-            documents: dicts as for `add`.
+            documents: dicts as for `add`, encoded 256 at a time and written in one transaction; beyond 64 MiB they wait in a file.
             durable: on the disk when this returns; otherwise the last writes may be lost if the machine dies.
             defer: what a model computes comes later (`encode_pending`). Until then a document is found by the term fields that need
                 no model for documents (bm25, binary, beta); it scores 0 where `rerank` goes by what it lacks.
