@@ -136,7 +136,6 @@ class Retriever:
         return retriever
 
     def close(self, wait_s: float | None = None) -> bool:
-        """See `Collection.close`."""
         return self.collection.close(wait_s)
 
     def __enter__(self) -> Retriever:
