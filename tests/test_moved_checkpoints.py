@@ -14,8 +14,8 @@ import plait
 
 pytest.importorskip("torch", reason="extra encoders is not installed")
 pytest.importorskip("sentence_transformers", reason="extra encoders is not installed")
-import sparse_checkpoints as tiny  # noqa: E402
-from plait.retrieval.places import checkpoints, kept  # noqa: E402
+import sparse_checkpoints as tiny
+from plait.retrieval.places import checkpoints, kept
 
 DOCUMENTS = [{"id": "a", "text": "venus is a planet"}, {"id": "b", "text": "mars the red"}]
 
