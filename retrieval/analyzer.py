@@ -1,4 +1,5 @@
-"""Text to counts of terms: words, stop words dropped, stemmed. The one file that knows bm25s's tokenizer (extra `lexical`).
+"""Text to counts of terms: words (`words.py`), stop words dropped, stemmed. The one file that knows bm25s's tokenizer (extra
+`lexical`).
 
 A term's key is a 32-bit hash of it, so that no vocabulary has to be kept or agreed upon: collections grow and merge
 freely. Two of a million different terms share a key with probability 2^-32, a given one shares its key with any other with
@@ -17,6 +18,7 @@ from scipy import sparse
 
 from ..index.errors import FailedPrecondition, InvalidArgument
 from ..index.terms import Terms
+from .words import words_of
 
 LANGUAGES = (
     *("danish", "dutch", "english", "french", "german", "italian", "norwegian", "portuguese", "russian"),
@@ -24,6 +26,9 @@ LANGUAGES = (
 )
 """Those with both stop words (NLTK's) and a Snowball stemmer."""
 KEYS = 1 << 32
+VERSION = 2
+"""Of what new collections make of a text."""
+_MARK = "words "
 
 
 @dataclass(frozen=True)
@@ -31,24 +36,43 @@ class Analyzer:
     """The lexical encoder: documents and queries become counts of terms, weighed by BM25 when they are searched."""
 
     language: str = "english"
+    version: int = VERSION
+    """How texts are cut. A collection keeps that of its beginning, for its terms are what that made of them."""
 
     def __post_init__(self) -> None:
+        if self.version not in (1, VERSION):
+            raise FailedPrecondition(
+                f"terms of version {self.version} are not known here, the latest is {VERSION}; upgrade plait"
+            )
         if self.language not in LANGUAGES:
             raise InvalidArgument(f"language is {self.language!r}; it must be one of {', '.join(LANGUAGES)}")
 
     def encode_documents(self, texts: Sequence[str]) -> Terms:
         """(texts, 2^32) counts; a text without terms is an empty row."""
-        return counts(words(texts, self.language))
+        return counts(words(texts, self.language, self.version))
 
     encode_queries = encode_documents
 
     def names(self, text: str) -> dict[int, str]:
         """The terms of a text by key."""
-        return {key_of(term): term for term in words([text], self.language)[0]}
+        return {key_of(term): term for term in words([text], self.language, self.version)[0]}
+
+    @property
+    def fingerprint(self) -> str:
+        """What a collection keeps to cut later texts alike; empty where it was made before there were versions."""
+        return "" if self.version == 1 else f"{_MARK}{self.version}"
 
 
-def words(texts: Iterable[str], language: str = "english") -> list[list[str]]:
-    """Lower-cased words of two or more characters without stop words, stemmed.
+def version_of(fingerprint: str) -> int:
+    """The version of an analyzer by its fingerprint."""
+    return int(fingerprint.removeprefix(_MARK)) if fingerprint else 1
+
+
+def words(texts: Iterable[str], language: str = "english", version: int = VERSION) -> list[list[str]]:
+    """Lower-cased words without stop words, stemmed.
+
+    Args:
+        version: 2, words as `words.py` cuts them; 1, runs of two or more letters, digits and underscores, as bm25s does.
 
     Raises:
         FailedPrecondition: bm25s or PyStemmer is not installed.
@@ -59,8 +83,11 @@ def words(texts: Iterable[str], language: str = "english") -> list[list[str]]:
     except ImportError as error:
         raise FailedPrecondition("terms of a text need bm25s and PyStemmer: pip install 'plait[lexical]'") from error
     stemmer = Stemmer.Stemmer(language)
-    tokens = bm25s.tokenize(list(texts), stopwords=language, stemmer=stemmer, return_ids=False, show_progress=False)
-    return tokens  # pyright: ignore[reportReturnType]
+    how = {"stopwords": language, "stemmer": stemmer, "return_ids": False, "show_progress": False}
+    if version > 1:
+        texts = (" ".join(words_of(text, language)) for text in texts)
+        how |= {"lower": False, "token_pattern": r"\S+"}
+    return bm25s.tokenize(list(texts), **how)  # pyright: ignore[reportReturnType]
 
 
 @lru_cache(maxsize=1 << 18)

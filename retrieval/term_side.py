@@ -12,7 +12,7 @@ from ..index.errors import FailedPrecondition, InvalidArgument, NotFound
 from ..index.representations import TermField
 from ..index.terms import TERMS, Terms
 from . import places
-from .analyzer import KEYS, Analyzer
+from .analyzer import KEYS, VERSION, Analyzer, version_of
 from .sparse import BINARY, FAMILIES, SparseEncoder, SparseOptions, load_sparse_encoder
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class TermSide:
     bm25: Bm25 | None = None
     """Weighs counts when a query comes; None: weights are the encoder's."""
     fingerprint: str = ""
-    """Of a checkpoint's weights, tokenizer and settings."""
+    """Of a checkpoint's weights, tokenizer and settings; of an analyzer, its version."""
 
     def documents(self, texts: Sequence[str]) -> Terms:
         return self.encoder.encode_documents(texts)
@@ -120,6 +120,8 @@ def restored(
     for field, one in stored.items():
         name = places.at(one["name"], elsewhere or {})
         how = {k: v for k, v in one.items() if k not in ("name", "fingerprint")}
+        if name.partition(":")[0] == "bm25":
+            how["analysis"] = version_of(one["fingerprint"])
         try:
             side = sides[field] = load_terms(name, **how, **device)
         except NotFound as error:
@@ -137,12 +139,13 @@ def load_terms(
     document_length: int | None = None,
     dtype: str | None = None,
     *,
+    analysis: int = VERSION,
     device: str = "cpu",
     threads: int | None = None,
 ) -> TermSide:
     """`bm25`, `bm25:LANGUAGE`, `binary`, or a folder or hub id of a sparse checkpoint (`sparse.py`).
 
-    The lengths are tokens that a checkpoint keeps (None: as it says), `dtype` is what it runs in (`SparseOptions`); BM25 keeps all words. `beta:` before a checkpoint keeps documents as
+    `analysis` is the version by which `bm25` cuts texts. The lengths are tokens that a checkpoint keeps (None: as it says), `dtype` is what it runs in (`SparseOptions`); BM25 keeps all words. `beta:` before a checkpoint keeps documents as
     `binary` does and embeds queries (`beta.py`); `FAMILY:` says how to read one where its files cannot tell: `slim:FOLDER`, `splade-doc:FOLDER`.
 
     Raises:
@@ -152,7 +155,8 @@ def load_terms(
     """
     kind, _, rest = name.partition(":")
     if kind == "bm25":
-        return TermSide(name, Analyzer(rest or "english"), TermField(KEYS, counts=True), Bm25())
+        analyzer = Analyzer(rest or "english", analysis)
+        return TermSide(name, analyzer, TermField(KEYS, counts=True), Bm25(), analyzer.fingerprint)
     options = SparseOptions(None, query_length, document_length, dtype=dtype)
     if rest and kind == "beta":
         from .beta import load_beta
