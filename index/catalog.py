@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from .stopping import current_check, look
 from .view import COUNTERS, DISK, Document, View, checksum, damaged
 
 FORMAT = 4
@@ -51,6 +52,9 @@ _POISON = (*DISK, "SQLITE_CORRUPT")
 
 _BUSY_MS, _RECOVER_MS = 30_000, 1_000
 """How long a transaction waits for those of others, and a recovery for readers."""
+
+_STEPS = 20_000
+"""Of SQLite's virtual machine between two looks at whether a query shall go on: some milliseconds."""
 
 _NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")
 """The escape of U+0000, not an escaped backslash before such letters."""
@@ -110,9 +114,11 @@ class Catalog:
         except IndexError:
             db = self._connect()
         try:
+            db.set_progress_handler(_stopped if current_check() else None, _STEPS)
             db.execute("BEGIN")
             yield View(db, self.path)
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            look()
             # SQLite's own messages quote what it found in the file, UTF-8 or not.
             raise damaged(self.path, error) from error
         finally:
@@ -205,6 +211,15 @@ class Catalog:
             # Closing drops the unfinished transaction, even where a rollback cannot write.
             self._writer.close()
             self._writer = None
+
+
+def _stopped() -> bool:
+    """Told to SQLite while it works: whether it shall give up."""
+    try:
+        look()
+    except Exception:
+        return True
+    return False
 
 
 def put_meta(view: View, key: str, value: Any) -> None:

@@ -12,6 +12,7 @@ from .hits import Hits, best
 from .kernels import segmented_max, widen
 from .scoring import SearchParams
 from .segment import Segment
+from .stopping import steps
 from .tokens import Tokens
 
 _BLOCK = 1 << 21
@@ -26,7 +27,7 @@ def scan(segment: Segment, allowed: np.ndarray | None, queries: Tokens, k: int) 
     """
     vectors = widen(queries.vectors)
     found: list[list[Hits]] = [[] for _ in range(len(queries))]
-    for positions in _blocks(segment, allowed, len(vectors)):
+    for positions in steps(_blocks(segment, allowed, len(vectors))):
         block, offsets = segment.gather(positions)
         matches = segmented_max(block @ vectors.T, offsets)
         scores = np.add.reduceat(matches, queries.offsets[:-1], axis=1)
@@ -57,7 +58,7 @@ def search_tokens(
     records, step = segment.tokens.vectors, _rows(segment, len(queries))
     kept = [(np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64))]
     cut = np.full((len(queries), 1), -np.inf, np.float32)
-    for start in range(0, len(records), step):
+    for start in steps(range(0, len(records), step)):
         numbers = np.arange(start, min(start + step, len(records)))
         block = records[start : start + step]
         if rows is not None:

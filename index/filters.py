@@ -56,6 +56,7 @@ __all__ = [
     "Range",
     "check_declared",
     "compile",
+    "condition",
     "index_sql",
     "parse",
     "to_json",
@@ -111,6 +112,11 @@ def compile(filter: Filter, declared: Collection[str] = ()) -> tuple[str, list[s
     """
     check_size(filter)
     return _compile(filter, declared)
+
+
+def condition(filter: Filter | None, declared: Collection[str] = ()) -> tuple[str, list[str]]:
+    """As `compile`; without a filter: what holds for every row."""
+    return ("1", []) if filter is None else compile(filter, declared)
 
 
 def check_declared(field: str) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ..index.errors import DataLoss, FailedPrecondition, InvalidArgument
+from ..index.stopping import steps
 from ..index.tokens import Role, Tokens
 from .encoder import EMBEDDED, EncoderOptions, EncoderSpec
 from .vocabulary import bert_uncased
@@ -103,7 +104,7 @@ class MiniLM:
             means[document] = hidden.mean(axis=0)
 
         if self._threads == 1:
-            for document in range(len(tokens)):
+            for document in steps(range(len(tokens))):
                 run(document)
         else:
             with ThreadPoolExecutor(self._threads) as pool:

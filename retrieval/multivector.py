@@ -14,6 +14,7 @@ import torch
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from torch.nn.functional import normalize
 
+from ..index.stopping import steps
 from ..index.tokens import Role, Tokens, concatenate
 from .encoder import EncoderOptions, EncoderSpec
 from .forward import by_length, moved
@@ -67,7 +68,7 @@ class CheckpointEncoder:
         sizes = np.clip([len(text) + 4 for text in texts], shortest, longest)
         budget = _BATCH_WITH_ATTENTION if self._listens else _BATCH
         batches, parts = list(by_length(sizes, budget)), []
-        for batch in batches:
+        for batch in steps(batches):
             with self._lock:
                 parts.append(self._batch([texts[i] for i in batch], task, run=run))
         return concatenate(parts).take(np.argsort(np.concatenate(batches)))

@@ -16,7 +16,6 @@ try:
 except ModuleNotFoundError as error:
     raise FailedPrecondition(f"connecting needs {error.name}: pip install 'plait[service]'") from None
 
-from .limits import Limits
 from .payloads import read_payload
 from .protocol import SCOPES
 from .remote import Remote
@@ -100,8 +99,9 @@ class Server:
         metadata = [("authorization", f"Bearer {api_key}")] if api_key else []
         tls = not insecure and (ca is not None or certificate is not None or not _loopback(target))
         options = [
-            ("grpc.max_receive_message_length", Limits().message_bytes),
-            ("grpc.max_send_message_length", Limits().message_bytes),
+            # What a message may weigh is the server's to say.
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
             ("grpc.service_config", _service_config()),
             # Its own connection, not one shared with others here: with luck another process of the server answers it.
             ("grpc.use_local_subchannel_pool", 1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..index.collection import MAX_DIM
-from ..index.conditions import MAX_DEPTH, MAX_NODES, MAX_VALUES
+from ..index.conditions import MAX_ALL_VALUES, MAX_DEPTH, MAX_NODES, MAX_VALUES
 from ..index.errors import InvalidArgument
 
 
@@ -65,6 +65,8 @@ class Limits(BaseModel):
     """How deep the conditions of a filter may nest."""
     filter_values: int = Field(default=MAX_VALUES, ge=1, le=MAX_VALUES)
     """Values of one `one_of`."""
+    filter_all_values: int = Field(default=MAX_ALL_VALUES, ge=1, le=MAX_ALL_VALUES)
+    """Values of all `one_of` of a filter together."""
 
     def check(self, limit: str, value: int, field: str, least: int = 0) -> int:
         """The value. BadField: it lies above the limit of this name, or below the least."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import grpc
-from grpc_reflection.v1alpha import reflection
 
 from ..index.errors import Unavailable
 from .calls import Gate
@@ -18,10 +17,11 @@ from .collections import Collections
 from .document_service import DocumentMethods
 from .forward import Forwarding, to_writer
 from .handlers import handlers
-from .health import NAME, Health
+from .health import NAME, PLACES, Health
 from .operations import OperationMethods, Operations
 from .pool import Threads
 from .protocol import SERVICES
+from .reflection import REFLECTION, ReflectionMethods
 from .search_service import Probe, SearchMethods
 from .settings import Settings
 from .snapshot_service import SnapshotMethods
@@ -85,12 +85,12 @@ def build_server(
         Unavailable: the port cannot be bound.
     """
     collections = Collections(settings, follows=writer is not None)
-    threads = Threads(settings.workers + settings.queue + settings.streams + _SPARE, "plait")
+    threads = Threads(settings.workers + settings.queue + settings.streams + PLACES + _SPARE, "plait")
     size = settings.limits.message_bytes
     server = grpc.server(
         cast(Any, threads),  # typed as the one executor that gRPC's own examples use
         interceptors=[*interceptors],
-        maximum_concurrent_rpcs=threads.most + LINE,
+        maximum_concurrent_rpcs=threads.most + settings.watches + LINE,
         options=[
             ("grpc.max_receive_message_length", size),
             ("grpc.max_send_message_length", size),
@@ -112,12 +112,13 @@ def build_server(
     if writer is not None:
         channel = to_writer(writer)
         methods = {name: Forwarding(d, methods[name], channel) for name, d in SERVICES.items()}
-    server.add_generic_rpc_handlers(handlers([(d, methods[name]) for name, d in SERVICES.items()], gate, settings))
-    names = [descriptor.full_name for descriptor in SERVICES.values()]
+    served = [(descriptor, methods[name]) for name, descriptor in SERVICES.items()]
     if settings.reflection:
-        reflection.enable_server_reflection([*names, NAME, reflection.SERVICE_NAME], server)
+        names = [descriptor.full_name for descriptor in SERVICES.values()]
+        served.append((REFLECTION, ReflectionMethods([*names, NAME])))
+    server.add_generic_rpc_handlers(handlers(served, gate, settings))
     port = _bind(server, settings.listen, credentials)
-    health = Health(server, collections, reserve=size)
+    health = Health(server, collections, settings)
     return Service(server, port, collections, operations, health, settings, gate, threads, writer is None)
 
 

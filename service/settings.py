@@ -89,6 +89,10 @@ class Settings(BaseSettings):
     """Requests that wait for a worker; one more is refused. Larger: fewer refusals and longer waits."""
     streams: int = Field(default=16, ge=1, le=1_024)
     """Streams open at once (ingest, watch)."""
+    watches: int = Field(default=1_024, ge=1, le=100_000)
+    """Health/Watch streams open at once, which need no key; one more is refused. Each takes some 20 KB."""
+    peer_watches: int = Field(default=16, ge=1, le=100_000)
+    """Those of one address among them."""
     stream_idle_s: float = Field(default=300, gt=0, le=86_400)
     """The longest that a stream may wait for its client's next message, after which it ends with DEADLINE_EXCEEDED. Larger:
     slower clients keep theirs, and one that stalls keeps others out for longer."""

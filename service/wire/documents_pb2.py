@@ -28,7 +28,7 @@ from . import filter_pb2 as plait_dot_v1_dot_filter__pb2
 from . import vectors_pb2 as plait_dot_v1_dot_vectors__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18plait/v1/documents.proto\x12\x08plait.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x15plait/v1/access.proto\x1a\x15plait/v1/filter.proto\x1a\x16plait/v1/vectors.proto\"\xaa\x01\n\x08\x44ocument\x12\n\n\x02id\x18\x01 \x01(\t\x12(\n\x07payload\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12+\n\x06tokens\x18\x03 \x01(\x0b\x32\x16.plait.v1.TokenVectorsH\x00\x88\x01\x01\x12%\n\x06vector\x18\x04 \x01(\x0b\x32\x10.plait.v1.TensorH\x01\x88\x01\x01\x42\t\n\x07_tokensB\t\n\x07_vector\"\x8c\x01\n\x16UpsertDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12%\n\tdocuments\x18\x02 \x03(\x0b\x32\x12.plait.v1.Document\x12(\n\ndurability\x18\x03 \x01(\x0e\x32\x14.plait.v1.Durability\x12\r\n\x05\x64\x65\x66\x65r\x18\x04 \x01(\x08\"5\n\x17UpsertDocumentsResponse\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"~\n\x16IngestDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12%\n\tdocuments\x18\x02 \x03(\x0b\x32\x12.plait.v1.Document\x12\x0c\n\x04\x62ulk\x18\x03 \x01(\x08\x12\r\n\x05\x64\x65\x66\x65r\x18\x04 \x01(\x08\x12\x0c\n\x04last\x18\x05 \x01(\x08\"G\n\x17IngestDocumentsResponse\x12\x10\n\x08messages\x18\x01 \x01(\x04\x12\x0b\n\x03seq\x18\x02 \x01(\x04\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\"\x12\n\x03Ids\x12\x0b\n\x03ids\x18\x01 \x03(\t\"\xb2\x01\n\x16\x44\x65leteDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x1c\n\x03ids\x18\x02 \x01(\x0b\x32\r.plait.v1.IdsH\x00\x12\"\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x10.plait.v1.FilterH\x00\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12(\n\ndurability\x18\x05 \x01(\x0e\x32\x14.plait.v1.DurabilityB\x07\n\x05which\"5\n\x17\x44\x65leteDocumentsResponse\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"b\n\x13GetDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x19\n\x0c\x61t_least_seq\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x0f\n\r_at_least_seq\"J\n\x14GetDocumentsResponse\x12%\n\tdocuments\x18\x01 \x03(\x0b\x32\x12.plait.v1.Document\x12\x0b\n\x03seq\x18\x02 \x01(\x04\"\x96\x01\n\x14ListDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x16\n\tpage_size\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x03 \x01(\t\x12%\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x10.plait.v1.FilterH\x01\x88\x01\x01\x42\x0c\n\n_page_sizeB\t\n\x07_filter\"W\n\x15ListDocumentsResponse\x12%\n\tdocuments\x18\x01 \x03(\x0b\x32\x12.plait.v1.Document\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"]\n\x15\x43ountDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12%\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x10.plait.v1.FilterH\x00\x88\x01\x01\x42\t\n\x07_filter\"4\n\x16\x43ountDocumentsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\x12\x0b\n\x03seq\x18\x02 \x01(\x04\"\x88\x01\n\x14UpdatePayloadRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12&\n\x05patch\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12(\n\ndurability\x18\x04 \x01(\x0e\x32\x14.plait.v1.Durability\"$\n\x15UpdatePayloadResponse\x12\x0b\n\x03seq\x18\x01 \x01(\x04*P\n\nDurability\x12\x1a\n\x16\x44URABILITY_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44URABILITY_SYNC\x10\x01\x12\x11\n\rDURABILITY_OS\x10\x02\x32\x8f\x05\n\x0f\x44ocumentService\x12\\\n\x0fUpsertDocuments\x12 .plait.v1.UpsertDocumentsRequest\x1a!.plait.v1.UpsertDocumentsResponse\"\x04\xc8\xdb\x18\x02\x12`\n\x0fIngestDocuments\x12 .plait.v1.IngestDocumentsRequest\x1a!.plait.v1.IngestDocumentsResponse\"\x04\xc8\xdb\x18\x02(\x01\x30\x01\x12\\\n\x0f\x44\x65leteDocuments\x12 .plait.v1.DeleteDocumentsRequest\x1a!.plait.v1.DeleteDocumentsResponse\"\x04\xc8\xdb\x18\x02\x12S\n\x0cGetDocuments\x12\x1d.plait.v1.GetDocumentsRequest\x1a\x1e.plait.v1.GetDocumentsResponse\"\x04\xc8\xdb\x18\x01\x12V\n\rListDocuments\x12\x1e.plait.v1.ListDocumentsRequest\x1a\x1f.plait.v1.ListDocumentsResponse\"\x04\xc8\xdb\x18\x01\x12Y\n\x0e\x43ountDocuments\x12\x1f.plait.v1.CountDocumentsRequest\x1a .plait.v1.CountDocumentsResponse\"\x04\xc8\xdb\x18\x01\x12V\n\rUpdatePayload\x12\x1e.plait.v1.UpdatePayloadRequest\x1a\x1f.plait.v1.UpdatePayloadResponse\"\x04\xc8\xdb\x18\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18plait/v1/documents.proto\x12\x08plait.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x15plait/v1/access.proto\x1a\x15plait/v1/filter.proto\x1a\x16plait/v1/vectors.proto\"\xaa\x01\n\x08\x44ocument\x12\n\n\x02id\x18\x01 \x01(\t\x12(\n\x07payload\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12+\n\x06tokens\x18\x03 \x01(\x0b\x32\x16.plait.v1.TokenVectorsH\x00\x88\x01\x01\x12%\n\x06vector\x18\x04 \x01(\x0b\x32\x10.plait.v1.TensorH\x01\x88\x01\x01\x42\t\n\x07_tokensB\t\n\x07_vector\"\x8c\x01\n\x16UpsertDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12%\n\tdocuments\x18\x02 \x03(\x0b\x32\x12.plait.v1.Document\x12(\n\ndurability\x18\x03 \x01(\x0e\x32\x14.plait.v1.Durability\x12\r\n\x05\x64\x65\x66\x65r\x18\x04 \x01(\x08\"5\n\x17UpsertDocumentsResponse\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"~\n\x16IngestDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12%\n\tdocuments\x18\x02 \x03(\x0b\x32\x12.plait.v1.Document\x12\x0c\n\x04\x62ulk\x18\x03 \x01(\x08\x12\r\n\x05\x64\x65\x66\x65r\x18\x04 \x01(\x08\x12\x0c\n\x04last\x18\x05 \x01(\x08\"G\n\x17IngestDocumentsResponse\x12\x10\n\x08messages\x18\x01 \x01(\x04\x12\x0b\n\x03seq\x18\x02 \x01(\x04\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\"\x12\n\x03Ids\x12\x0b\n\x03ids\x18\x01 \x03(\t\"\xb2\x01\n\x16\x44\x65leteDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x1c\n\x03ids\x18\x02 \x01(\x0b\x32\r.plait.v1.IdsH\x00\x12\"\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x10.plait.v1.FilterH\x00\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12(\n\ndurability\x18\x05 \x01(\x0e\x32\x14.plait.v1.DurabilityB\x07\n\x05which\"5\n\x17\x44\x65leteDocumentsResponse\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"s\n\x13GetDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x19\n\x0c\x61t_least_seq\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x0f\n\x07partial\x18\x04 \x01(\x08\x42\x0f\n\r_at_least_seq\"n\n\x14GetDocumentsResponse\x12%\n\tdocuments\x18\x01 \x03(\x0b\x32\x12.plait.v1.Document\x12\x0b\n\x03seq\x18\x02 \x01(\x04\x12\x15\n\x08\x61nswered\x18\x03 \x01(\rH\x00\x88\x01\x01\x42\x0b\n\t_answered\"\x96\x01\n\x14ListDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x16\n\tpage_size\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x03 \x01(\t\x12%\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x10.plait.v1.FilterH\x01\x88\x01\x01\x42\x0c\n\n_page_sizeB\t\n\x07_filter\"W\n\x15ListDocumentsResponse\x12%\n\tdocuments\x18\x01 \x03(\x0b\x32\x12.plait.v1.Document\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"]\n\x15\x43ountDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12%\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x10.plait.v1.FilterH\x00\x88\x01\x01\x42\t\n\x07_filter\"4\n\x16\x43ountDocumentsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\x12\x0b\n\x03seq\x18\x02 \x01(\x04\"\x88\x01\n\x14UpdatePayloadRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12&\n\x05patch\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12(\n\ndurability\x18\x04 \x01(\x0e\x32\x14.plait.v1.Durability\"$\n\x15UpdatePayloadResponse\x12\x0b\n\x03seq\x18\x01 \x01(\x04*P\n\nDurability\x12\x1a\n\x16\x44URABILITY_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44URABILITY_SYNC\x10\x01\x12\x11\n\rDURABILITY_OS\x10\x02\x32\x8f\x05\n\x0f\x44ocumentService\x12\\\n\x0fUpsertDocuments\x12 .plait.v1.UpsertDocumentsRequest\x1a!.plait.v1.UpsertDocumentsResponse\"\x04\xc8\xdb\x18\x02\x12`\n\x0fIngestDocuments\x12 .plait.v1.IngestDocumentsRequest\x1a!.plait.v1.IngestDocumentsResponse\"\x04\xc8\xdb\x18\x02(\x01\x30\x01\x12\\\n\x0f\x44\x65leteDocuments\x12 .plait.v1.DeleteDocumentsRequest\x1a!.plait.v1.DeleteDocumentsResponse\"\x04\xc8\xdb\x18\x02\x12S\n\x0cGetDocuments\x12\x1d.plait.v1.GetDocumentsRequest\x1a\x1e.plait.v1.GetDocumentsResponse\"\x04\xc8\xdb\x18\x01\x12V\n\rListDocuments\x12\x1e.plait.v1.ListDocumentsRequest\x1a\x1f.plait.v1.ListDocumentsResponse\"\x04\xc8\xdb\x18\x01\x12Y\n\x0e\x43ountDocuments\x12\x1f.plait.v1.CountDocumentsRequest\x1a .plait.v1.CountDocumentsResponse\"\x04\xc8\xdb\x18\x01\x12V\n\rUpdatePayload\x12\x1e.plait.v1.UpdatePayloadRequest\x1a\x1f.plait.v1.UpdatePayloadResponse\"\x04\xc8\xdb\x18\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,8 +49,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DOCUMENTSERVICE'].methods_by_name['CountDocuments']._serialized_options = b'\310\333\030\001'
   _globals['_DOCUMENTSERVICE'].methods_by_name['UpdatePayload']._loaded_options = None
   _globals['_DOCUMENTSERVICE'].methods_by_name['UpdatePayload']._serialized_options = b'\310\333\030\002'
-  _globals['_DURABILITY']._serialized_start=1710
-  _globals['_DURABILITY']._serialized_end=1790
+  _globals['_DURABILITY']._serialized_start=1763
+  _globals['_DURABILITY']._serialized_end=1843
   _globals['_DOCUMENT']._serialized_start=139
   _globals['_DOCUMENT']._serialized_end=309
   _globals['_UPSERTDOCUMENTSREQUEST']._serialized_start=312
@@ -68,21 +68,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETEDOCUMENTSRESPONSE']._serialized_start=911
   _globals['_DELETEDOCUMENTSRESPONSE']._serialized_end=964
   _globals['_GETDOCUMENTSREQUEST']._serialized_start=966
-  _globals['_GETDOCUMENTSREQUEST']._serialized_end=1064
-  _globals['_GETDOCUMENTSRESPONSE']._serialized_start=1066
-  _globals['_GETDOCUMENTSRESPONSE']._serialized_end=1140
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=1143
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=1293
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=1295
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=1382
-  _globals['_COUNTDOCUMENTSREQUEST']._serialized_start=1384
-  _globals['_COUNTDOCUMENTSREQUEST']._serialized_end=1477
-  _globals['_COUNTDOCUMENTSRESPONSE']._serialized_start=1479
-  _globals['_COUNTDOCUMENTSRESPONSE']._serialized_end=1531
-  _globals['_UPDATEPAYLOADREQUEST']._serialized_start=1534
-  _globals['_UPDATEPAYLOADREQUEST']._serialized_end=1670
-  _globals['_UPDATEPAYLOADRESPONSE']._serialized_start=1672
-  _globals['_UPDATEPAYLOADRESPONSE']._serialized_end=1708
-  _globals['_DOCUMENTSERVICE']._serialized_start=1793
-  _globals['_DOCUMENTSERVICE']._serialized_end=2448
+  _globals['_GETDOCUMENTSREQUEST']._serialized_end=1081
+  _globals['_GETDOCUMENTSRESPONSE']._serialized_start=1083
+  _globals['_GETDOCUMENTSRESPONSE']._serialized_end=1193
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=1196
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=1346
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=1348
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=1435
+  _globals['_COUNTDOCUMENTSREQUEST']._serialized_start=1437
+  _globals['_COUNTDOCUMENTSREQUEST']._serialized_end=1530
+  _globals['_COUNTDOCUMENTSRESPONSE']._serialized_start=1532
+  _globals['_COUNTDOCUMENTSRESPONSE']._serialized_end=1584
+  _globals['_UPDATEPAYLOADREQUEST']._serialized_start=1587
+  _globals['_UPDATEPAYLOADREQUEST']._serialized_end=1723
+  _globals['_UPDATEPAYLOADRESPONSE']._serialized_start=1725
+  _globals['_UPDATEPAYLOADRESPONSE']._serialized_end=1761
+  _globals['_DOCUMENTSERVICE']._serialized_start=1846
+  _globals['_DOCUMENTSERVICE']._serialized_end=2501
 # @@protoc_insertion_point(module_scope)
