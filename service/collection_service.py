@@ -9,6 +9,7 @@ from ..index.calibration import DEPTHS
 from ..index.checkup import check_collection
 from ..index.errors import FailedPrecondition, PlaitError
 from ..retrieval.encoder import EMBEDDED, EncoderOptions
+from .brief import brief
 from .calls import Call
 from .collections import Collections, NoCollection, Opened
 from .limits import BadField
@@ -70,7 +71,7 @@ class CollectionMethods:
             except NoCollection:
                 continue  # deleted meanwhile
             except PlaitError as error:
-                described = wire.Collection(name=name, problem=str(error))
+                described = wire.Collection(name=name, problem=brief(str(error)))
             response.collections.append(described)
         return response
 

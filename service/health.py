@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2 as wire
+from grpc_health.v1 import health_pb2
 
 from ..index.errors import NotFound
 from .calls import Call, Gate
@@ -28,6 +28,8 @@ from .read_timeout import ReadTimeout
 from .settings import Settings
 from .wire import access_pb2
 
+wire: Any = health_pb2
+"""As `Any`: the stubs lack List."""
 _SERVICE = wire.DESCRIPTOR.services_by_name["Health"]
 NAME = _SERVICE.full_name
 WRITING = frozenset(path.split("/")[1] for path, scope in SCOPES.items() if scope == access_pb2.SCOPE_WRITE)
@@ -51,7 +53,7 @@ class Health:
         """While less than one message (`limits.message_bytes`) is free where the collections lie, writing is NOT_SERVING."""
         self._collections, self._reserve, self._told = collections, settings.limits.message_bytes, ""
         names = ["", *(service.full_name for service in SERVICES.values())]
-        self._states: dict[str, int] = dict.fromkeys(names, _States.SERVING)
+        self._states: dict[str, Any] = dict.fromkeys(names, _States.SERVING)
         self._watches = Watches(self._state, settings.watches, settings.peer_watches)
         read = ReadTimeout(min(_READ_S, settings.deadline_s), "health", "send it when the call begins", _SILENT)
         way = Way(Gate(PLACES, 0, 0), read, settings.deadline_s, settings.limits.message_bytes)
@@ -60,13 +62,13 @@ class Health:
         self._thread = threading.Thread(target=self._look, name="plait-health", daemon=True)
         self._thread.start()
 
-    def check(self, request: wire.HealthCheckRequest, call: Call) -> wire.HealthCheckResponse:
+    def check(self, request: Any, call: Call) -> Any:
         if request.service not in self._states:
             raise NotFound(f"no service is called {request.service!r}; List has their names")
-        return _States(status=self._states[request.service])  # type: ignore[arg-type]
+        return _States(status=self._states[request.service])
 
-    def list(self, request: wire.HealthListRequest, call: Call) -> wire.HealthListResponse:
-        states = {name: _States(status=state) for name, state in self._states.items()}  # type: ignore[arg-type]
+    def list(self, request: Any, call: Call) -> Any:
+        states = {name: _States(status=state) for name, state in self._states.items()}
         return wire.HealthListResponse(statuses=states)
 
     def drain(self) -> None:
@@ -100,7 +102,7 @@ class Health:
             "Watch": grpc.stream_stream_rpc_method_handler(watch),
         }
 
-    def _state(self, name: str) -> int:
+    def _state(self, name: str) -> Any:
         return self._states.get(name, _States.SERVICE_UNKNOWN)
 
     def _look(self) -> None:

@@ -9,14 +9,14 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from .calls import Call
 
-REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
+REFLECTION: Any = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
 
 
 class ReflectionMethods:
     """Tells the descriptors of services by their full names, and of its own."""
 
     def __init__(self, names: Sequence[str]):
-        self._servicer = reflection.ReflectionServicer([*names, REFLECTION.full_name])
+        self._servicer: Any = reflection.ReflectionServicer([*names, REFLECTION.full_name])
 
     def server_reflection_info(self, requests: Iterator[Any], call: Call) -> Iterator[Any]:
         return self._servicer.ServerReflectionInfo(requests, None)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import grpc
 
@@ -30,11 +33,12 @@ from .system_service import SystemMethods
 _SPARE = 8
 """Threads that refuse, answer health checks and the like, while all others work or wait."""
 _LEAVE_S = 5.0
-"""For calls that were cancelled at the end of the grace to notice it."""
+"""For calls that were cancelled at the end of the grace to notice it, for operations to end, and for collections to be closed."""
 LINE = 1_024
 """Calls, of which nothing was read, that may wait for such a thread; gRPC refuses one more, without saying when to try again."""
 WINDOW = 64 << 10
 """Bytes that a client may send before its message is asked for."""
+_LOG = logging.getLogger("plait.service")
 
 
 @dataclass(frozen=True)
@@ -54,15 +58,19 @@ class Service:
     ready: threading.Event = field(default_factory=threading.Event)
     """Set while requests are let in."""
 
-    def stop(self, grace_s: float) -> None:
-        """Takes no new requests, lets those under way end, and closes every collection."""
+    def stop(self, grace_s: float) -> bool:
+        """Takes no new requests, lets those under way end, and closes every collection.
+
+        Returns whether all of it has ended, within a few seconds after the grace. False: some step goes on that cannot be
+        stopped, and nothing is closed under it; the process must be left (`leave`).
+        """
         self.ready.clear()
         self.health.drain()
-        self.grpc.stop(grace_s).wait()
+        self.grpc.stop(grace_s).wait(grace_s + _LEAVE_S)
         self.health.close()
         self.threads.shutdown(timeout_s=_LEAVE_S)
-        self.operations.close()
-        self.collections.close()
+        ended = self.operations.close(_LEAVE_S) and not self.threads.busy
+        return ended and _within(_LEAVE_S, self.collections.close)
 
 
 def build_server(
@@ -122,13 +130,32 @@ def build_server(
     return Service(server, port, collections, operations, health, settings, gate, threads, writer is None)
 
 
-def run(service: Service, told: threading.Event, began: Callable[[], None]) -> None:
-    """Serves until told to end, then drains. `began` is called when requests are let in."""
+def run(service: Service, told: threading.Event, began: Callable[[], None]) -> bool:
+    """Serves until told to end, then drains. `began` is called when requests are let in. Returns: `Service.stop`."""
     service.grpc.start()
     service.ready.set()
     began()
     told.wait()
-    service.stop(service.settings.grace_s)
+    return service.stop(service.settings.grace_s)
+
+
+def leave() -> NoReturn:
+    """Ends this process with 0, as it was told to, in the middle of a step that cannot be stopped.
+
+    What was acknowledged is on the disk; what was not is undone by the next start, as after a crash.
+    """
+    _LOG.warning("the server ends in the middle of a step that could not be stopped; nothing that was answered is lost")
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)
+
+
+def _within(seconds: float, work: Callable[[], None]) -> bool:
+    """Whether this work ended in time."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
 
 
 def told_by_signals(numbers: Sequence[int] = (signal.SIGTERM, signal.SIGINT)) -> threading.Event:

@@ -90,7 +90,7 @@ def serve(
 def _alone(settings: Settings) -> None:
     from .edge import Edge, watch
     from .process import settle
-    from .server import build_server, run, told_by_signals
+    from .server import build_server, leave, run, told_by_signals
 
     settle(settings)
     edge = Edge(settings)
@@ -98,9 +98,11 @@ def _alone(settings: Settings) -> None:
         service = build_server(settings, edge.interceptors, edge.credentials, edge.offer)
         watch(edge.metrics, service)
         address = edge.open_admin(service.ready.is_set)
-        run(service, told_by_signals(), partial(_say, settings, address, service.port))
+        ended = run(service, told_by_signals(), partial(_say, settings, address, service.port))
     finally:
         edge.close()
+    if not ended:
+        leave()
 
 
 def _several(settings: Settings) -> None:
