@@ -105,7 +105,7 @@ def build_server(
             *_transport(settings.keepalive_s),
             # A client that begins calls and drops them at once fills no more than its connection's share of gRPC's line; without
             # this bound one connection alone filled it, and calls of others were dropped.
-            ("grpc.max_concurrent_streams", settings.connection_calls or threads.most),
+            ("grpc.max_concurrent_streams", max(settings.connection_calls, 4 * threads.most)),
             # Otherwise two servers on one port would share its requests without a word.
             ("grpc.so_reuseport", int(writer is not None)),
         ],

@@ -93,9 +93,10 @@ class Settings(BaseSettings):
     """Health/Watch streams open at once, which need no key; one more is refused. Each takes some 20 KB."""
     peer_watches: int = Field(default=16, ge=1, le=100_000)
     """Those of one address among them."""
-    connection_calls: int | None = Field(default=None, ge=1, le=100_000)
-    """Calls open at once on one connection; its client lets others wait. None: as many as the server lets in. Larger: a client that
-    drops its calls as fast as it begins them keeps others waiting longer."""
+    connection_calls: int = Field(default=1_000, ge=1, le=100_000)
+    """Calls open at once on one connection, never fewer than four times those that the server lets in; gRPC counts one that has ended
+    for a moment longer, and refuses what is too many with UNAVAILABLE. Smaller: a client that drops its calls as fast as it
+    begins them makes others wait less."""
     stream_idle_s: float = Field(default=300, gt=0, le=86_400)
     """The longest that a stream may wait for its client's next message, after which it ends with DEADLINE_EXCEEDED. Larger:
     slower clients keep theirs, and one that stalls keeps others out for longer."""
