@@ -23,6 +23,8 @@ MAX_FIELD = 128
 """Characters of a field, quotes and dots included."""
 MAX_KEYS = 32
 """Keys of a field; each joins a table, and SQLite joins at most 64."""
+MAX_INDEXED = 64
+"""Payload fields with an index; each makes every write dearer."""
 ID = "$id"
 
 Bound: TypeAlias = str | int | float

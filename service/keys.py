@@ -118,16 +118,28 @@ def create(
     return key, f"plait_{id}_{secret}"
 
 
-def revoke(path: Path, id: str) -> Key:
-    """Marks a key as revoked, for ever. NotFound: the file has no such key."""
+def revoke(path: Path, name: str) -> Key:
+    """Marks a key as revoked, for ever.
+
+    Args:
+        name: its id, or its name if no other key has that.
+
+    Raises:
+        NotFound: the file has no such key. InvalidArgument: several keys that are not revoked have this name.
+    """
     with _changing(path) as file:
-        for at, key in enumerate(file.keys):
-            if key.id == id:
-                file.keys[at] = key.model_copy(
-                    update={"revoked": key.revoked or datetime.now(UTC).replace(microsecond=0)}
-                )
-                return file.keys[at]
-    raise NotFound(f"{path} has no key {id!r}; plait keys list shows their ids")
+        found = [at for at, key in enumerate(file.keys) if key.id == name]
+        if not found:
+            called = [at for at, key in enumerate(file.keys) if key.name == name]
+            found = [at for at in called if file.keys[at].revoked is None] or called[-1:]
+        if len(found) > 1:
+            ids = ", ".join(file.keys[at].id for at in found)
+            raise InvalidArgument(f"{len(found)} keys are called {name!r}; revoke them by their ids: {ids}")
+        for at in found:
+            now = datetime.now(UTC).replace(microsecond=0)
+            file.keys[at] = file.keys[at].model_copy(update={"revoked": file.keys[at].revoked or now})
+            return file.keys[at]
+    raise NotFound(f"{path} has no key {name!r}; plait keys list shows their names and ids")
 
 
 def read(path: Path) -> list[Key]:

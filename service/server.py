@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ from .search_service import Probe, SearchMethods
 from .settings import Settings
 from .snapshot_service import SnapshotMethods
 from .system_service import SystemMethods
+from .tls import split_address
 
 _SPARE = 8
 """Threads that refuse, answer health checks and the like, while all others work or wait."""
@@ -117,7 +119,7 @@ def build_server(
         "DocumentService": DocumentMethods(collections, settings.limits),
         "OperationService": OperationMethods(operations),
         "SearchService": SearchMethods(collections, settings.limits, probe),
-        "SnapshotService": SnapshotMethods(collections, operations, settings.snapshots or settings.root / ".snapshots"),
+        "SnapshotService": SnapshotMethods(collections, operations, settings),
         "SystemService": SystemMethods(settings),
     }
     if writer is not None:
@@ -128,18 +130,29 @@ def build_server(
         names = [descriptor.full_name for descriptor in SERVICES.values()]
         served.append((REFLECTION, ReflectionMethods([*names, NAME])))
     server.add_generic_rpc_handlers(handlers(served, gate, settings))
-    port = _bind(server, settings.listen, credentials)
+    port = _bind(server, settings.listen, credentials, writer is not None)
     health = Health(server, collections, settings)
     return Service(server, port, collections, operations, health, settings, gate, threads, writer is None)
 
 
 def run(service: Service, told: threading.Event, began: Callable[[], None]) -> bool:
-    """Serves until told to end, then drains. `began` is called when requests are let in. Returns: `Service.stop`."""
+    """Serves until told to end, then drains. Returns: `Service.stop`.
+
+    Args:
+        began: called when requests are let in and nothing is left to load for the first of them.
+    """
     service.grpc.start()
-    service.ready.set()
-    began()
+
+    def begin() -> None:
+        service.collections.warm()
+        if not told.is_set():
+            service.ready.set()
+            began()
+
+    beginning = threading.Thread(target=begin, name="plait-begin", daemon=True)
+    beginning.start()
     told.wait()
-    return service.stop(service.settings.grace_s)
+    return service.stop(service.settings.grace_s) and not beginning.is_alive()
 
 
 def leave() -> NoReturn:
@@ -183,11 +196,23 @@ def _transport(keepalive_s: float) -> list[tuple[str, int]]:
     ]
 
 
-def _bind(server: grpc.Server, listen: str, credentials: grpc.ServerCredentials | None) -> int:
+def _bind(server: grpc.Server, listen: str, credentials: grpc.ServerCredentials | None, shared: bool) -> int:
     try:
+        if not shared:
+            _try(listen)
         port = server.add_secure_port(listen, credentials) if credentials else server.add_insecure_port(listen)
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         raise Unavailable(f"{listen} cannot be bound ({error}); is another server running there?") from None
     if not port:
         raise Unavailable(f"{listen} cannot be bound; is another server running there?")
     return port
+
+
+def _try(listen: str) -> None:
+    """OSError: the port is taken. gRPC would say so on stderr as well, in lines of its own."""
+    if listen.startswith("unix:"):
+        return
+    family, kind, _, _, address = socket.getaddrinfo(*split_address(listen), type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tried.bind(address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -68,7 +69,8 @@ def serve(
     Flags win over the environment (PLAIT_LISTEN, PLAIT_LIMITS__K), and that over --config.
     """
     try:
-        from .configuration import load, shown
+        from .collections import unserved
+        from .configuration import load, shown, unknown_variables
         from .logs import to_stderr
     except ImportError as error:
         raise FailedPrecondition(f"serving needs {error.name}: pip install 'plait[service]'") from None
@@ -84,6 +86,15 @@ def serve(
     if print_config:
         return
     to_stderr(settings.log)
+    for name in unknown_variables(os.environ):
+        err.print(
+            f"{name} is no setting, and is ignored; --print-config shows all there are", soft_wrap=True, markup=False
+        )
+    if not settings.root.exists():
+        err.print(f"{settings.root} is made: there was no such folder", soft_wrap=True, markup=False)
+    if left_out := unserved(settings.root):
+        allowed = "names are 1 to 64 ASCII letters, digits, _ and -, the first a letter or digit"
+        err.print(f"not served: {', '.join(map(repr, left_out))}; {allowed}", soft_wrap=True, markup=False)
     (_alone if settings.processes == 1 else _several)(settings)
 
 

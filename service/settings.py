@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import BaseModel, Field, SecretStr, model_validator
+from pydantic import BaseModel, Field, SecretStr, field_serializer, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .limits import STRICT, Limits, PerKey
@@ -57,6 +58,17 @@ class Tracing(BaseModel):
     """Where to, such as http://127.0.0.1:4318/v1/traces; empty: no traces."""
     headers: dict[str, SecretStr] = {}
     """HTTP headers for the collector, such as its key."""
+
+    @field_serializer("endpoint", when_used="json")
+    def _shown(self, endpoint: str) -> str:
+        """Without the name, the password and the query that it may hold: settings are printed."""
+        parts = urlsplit(endpoint)
+        host = parts.netloc.rpartition("@")[2]
+        masked = parts._replace(
+            netloc=f"***@{host}" if "@" in parts.netloc else host, query="***" if parts.query else ""
+        )
+        return urlunsplit(masked)
+
     share: float = Field(default=1, ge=0, le=1)
     """The share of traces begun here that is kept; a caller's own choice is followed."""
 

@@ -87,8 +87,12 @@ def _field(error: errors.InvalidArgument) -> str:
     return f"options.{named[1]}" if named and named[1] in _OPTIONS else named[1] if named and named[1] == "k" else ""
 
 
-def from_rpc_error(error: grpc.RpcError) -> errors.PlaitError:
-    """The error that the same call would have raised without a wire between."""
+def from_rpc_error(error: grpc.RpcError, unreached: str = "") -> errors.PlaitError:
+    """The error that the same call would have raised without a wire between.
+
+    Args:
+        unreached: what may be wrong when there was no connection.
+    """
     code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
     message = (error.details() if isinstance(error, grpc.Call) else None) or str(error)
     kinds = {number: kind for kind, (number, _) in _CODES.items()}
@@ -100,4 +104,9 @@ def from_rpc_error(error: grpc.RpcError) -> errors.PlaitError:
         return errors.Unavailable(f"{message}; the call was ended from outside, perhaps as the server stops: try again")
     if number == code_pb2.DEADLINE_EXCEEDED:
         return errors.Unavailable(f"{message}; give the call more time, or ask for less")
+    if number == code_pb2.UNAVAILABLE and unreached and "connect" in message:
+        return errors.Unavailable(f"{message}; {unreached}")
+    if number == code_pb2.RESOURCE_EXHAUSTED and "larger than max" in message:
+        # Said by gRPC itself, before plait has seen the message.
+        return errors.InvalidArgument(f"{message} (limits.message_bytes); send less at a time")
     return kinds.get(number, errors.PlaitError)(message)

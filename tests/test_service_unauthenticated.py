@@ -89,7 +89,7 @@ def test_health_answers_while_all_places_are_taken(guarded: Any) -> None:
 
 
 def test_watches_have_a_bound_in_all_and_for_each_address(guarded: Any) -> None:
-    root, arguments, metadata = guarded
+    root, arguments, _ = guarded
     with serving(root, *arguments, watches=100, peer_watches=4) as server:
         health = stub(server)
         held = [health.Watch(named("")) for _ in range(4)]
