@@ -122,21 +122,17 @@ def revoke(path: Path, name: str) -> Key:
     """Marks a key as revoked, for ever.
 
     Args:
-        name: its id, or its name if no other key has that.
+        name: its id; or its name: then the one that counts is meant, otherwise the newest of this name.
 
     Raises:
-        NotFound: the file has no such key. InvalidArgument: several keys that are not revoked have this name.
+        NotFound: the file has no such key.
     """
+    now = datetime.now(UTC).replace(microsecond=0)
     with _changing(path) as file:
-        found = [at for at, key in enumerate(file.keys) if key.id == name]
-        if not found:
-            called = [at for at, key in enumerate(file.keys) if key.name == name]
-            found = [at for at in called if file.keys[at].revoked is None] or called[-1:]
-        if len(found) > 1:
-            ids = ", ".join(file.keys[at].id for at in found)
-            raise InvalidArgument(f"{len(found)} keys are called {name!r}; revoke them by their ids: {ids}")
-        for at in found:
-            now = datetime.now(UTC).replace(microsecond=0)
+        meant = [at for at, key in enumerate(file.keys) if name in (key.id, key.name)]
+        meant.sort(key=lambda at: (file.keys[at].id == name, file.keys[at].state(now) == "valid", at))
+        if meant:
+            at = meant[-1]
             file.keys[at] = file.keys[at].model_copy(update={"revoked": file.keys[at].revoked or now})
             return file.keys[at]
     raise NotFound(f"{path} has no key {name!r}; plait keys list shows their names and ids")
