@@ -101,5 +101,6 @@ class PerKey(BaseModel):
     """Calls a minute in the long run; 0: no limit. Each message of a stream counts."""
     burst: int = Field(default=100, ge=1, le=1_000_000)
     """Calls at once after a pause."""
-    concurrent: int = Field(default=0, ge=0, le=10_000)
-    """Calls under way at the same time; 0: no limit but the server's workers and queue."""
+    concurrent: int | None = Field(default=None, ge=0, le=10_000)
+    """Calls under way at the same time; 0: no limit but the server's workers and queue. None: with keys, half of `workers`, `queue`
+    and `streams` together, so that no key alone keeps all others out; without keys, no limit."""

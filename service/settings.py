@@ -140,3 +140,11 @@ class Settings(BaseSettings):
     tls: Tls = Tls()
     admin: Admin = Admin()
     tracing: Tracing = Tracing()
+
+    @property
+    def key_share(self) -> PerKey:
+        """`per_key`, with a number for what it leaves to the server."""
+        if self.per_key.concurrent is not None:
+            return self.per_key
+        half = max(1, (self.workers + self.queue + self.streams) // 2)
+        return self.per_key.model_copy(update={"concurrent": half if self.keys else 0})

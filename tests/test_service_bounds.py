@@ -14,7 +14,7 @@ import plait
 
 pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
 from plait.index.conditions import MAX_INDEXED
-from plait.index.errors import InvalidArgument, Unavailable
+from plait.index.errors import InvalidArgument, NotFound, Unavailable
 from plait.index.faiss_params import FaissParams
 from plait.index.representations import MAX_TERM_FIELDS
 from plait.retrieval.recipe import MAX_STEPS
@@ -224,3 +224,16 @@ def test_warming_encodes_a_query_of_every_collection(tmp_path: Path) -> None:
     collections.warm()
     assert sorted(encoded) == ["given", "words"]
     collections.close()
+
+
+def test_one_key_alone_keeps_nobody_out(tmp_path: Path) -> None:
+    """With keys, a key has half of the places unless it is told otherwise; without, there is nobody to keep out."""
+    places = {"workers": 3, "queue": 4, "streams": 5}
+    for given, wanted in (
+        ({}, 0),
+        ({"keys": tmp_path / "k"}, 6),
+        ({"keys": tmp_path / "k", "per_key": {"concurrent": 0}}, 0),
+    ):
+        settings = Settings(**places, **given)  # type: ignore[arg-type]
+        assert settings.key_share.concurrent == wanted
+    assert Settings(per_key={"concurrent": 7}).key_share.concurrent == 7  # type: ignore[arg-type]
