@@ -16,6 +16,7 @@ from .candidates import term_scores, vector_scores
 from .errors import InvalidArgument
 from .hits import Hits, best
 from .search import Part
+from .stopping import steps
 from .term_query import ready
 from .term_rows import TermRows
 from .term_search import search_terms
@@ -29,7 +30,7 @@ def search(parts: list[Part], field: str, terms: TermRows, vectors: np.ndarray, 
         raise InvalidArgument(f"k is {k}; ask for at least 1 document")
     if len(terms) != len(vectors):
         raise InvalidArgument(f"{len(terms)} queries of terms and {len(vectors)} of vectors; the counts must agree")
-    return [_one(parts, field, terms.take([q]), vector, k) for q, vector in enumerate(vectors)]
+    return [_one(parts, field, terms.take([q]), vector, k) for q, vector in steps(enumerate(vectors))]
 
 
 def score(parts: list[Part], field: str, terms: TermRows, vector: np.ndarray, docs: np.ndarray) -> np.ndarray:

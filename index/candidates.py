@@ -10,6 +10,7 @@ from . import dense, same_id
 from .codecs import score
 from .errors import NotFound
 from .search import Part
+from .stopping import steps
 from .term_kernels import sparse_maxsim
 from .term_rows import TermRows
 from .term_store import Counts, weighed
@@ -60,7 +61,7 @@ def _spread(parts: list[Part], docs: np.ndarray) -> Iterator[tuple[Part, np.ndar
     """
     order = np.argsort(docs, kind="stable")
     waiting = np.ones(len(docs), bool)
-    for part in parts:
+    for part in steps(parts):
         numbers = part.segment.documents
         if not len(numbers):
             continue

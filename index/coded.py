@@ -18,6 +18,7 @@ from .hits import Hits
 from .lists import Lists, Postings
 from .scoring import SearchParams
 from .segment import Segment
+from .stopping import steps
 from .tokens import Tokens
 
 CODEBOOK, CODES, CENTROIDS, BOUNDS, OWNERS = "codebook", "codes", "centroids", "bounds", "owners"
@@ -60,7 +61,7 @@ def open_flat(segment: Segment, threads: int) -> CodedStore:
 
     def plan(queries: Tokens, k: int, params: SearchParams, allowed: np.ndarray | None) -> list[Hits]:
         candidates = max(params.candidates, 4 * k)
-        return [flat.search(query, k, candidates, allowed=allowed, threads=threads) for query in each(queries)]
+        return [flat.search(query, k, candidates, allowed=allowed, threads=threads) for query in steps(each(queries))]
 
     return CodedStore(ExactStore(segment), plan, probes=False, threads=threads)
 
@@ -80,7 +81,7 @@ def open_lists(segment: Segment, threads: int) -> CodedStore:
     def plan(queries: Tokens, k: int, params: SearchParams, allowed: np.ndarray | None) -> list[Hits]:
         candidates, nprobe = max(params.candidates, 4 * k), min(params.nprobe, len(inverted.centroids))
         search = partial(inverted.search, k=k, candidates=candidates, nprobe=nprobe, allowed=allowed, threads=threads)
-        return [search(query) for query in each(queries)]
+        return [search(query) for query in steps(each(queries))]
 
     return CodedStore(ExactStore(segment), plan, probes=True, threads=threads)
 

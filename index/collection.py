@@ -20,7 +20,7 @@ from .codecs import DEFAULT, codec
 from .collection_stats import collection_stats
 from .disk import absolute, undone_on_error
 from .errors import DataLoss, FailedPrecondition, InvalidArgument, Unavailable
-from .filters import check_declared, index_sql, unindex_sql
+from .filters import check_indexed, index_sql, unindex_sql
 from .frontier import DEPTHS
 from .live import LiveWriter
 from .lock import WriterLock
@@ -116,8 +116,7 @@ class Collection:
         check_store(store, dim)
         if not dim and store not in ("auto", "exact"):
             raise InvalidArgument(f"store is {store!r}, for token vectors, and dim is 0; leave the store out")
-        for field in fields:
-            check_declared(field)
+        check_indexed(fields)
         if precision != DEFAULT and (not dim or needs_ids(store)):
             raise InvalidArgument(
                 f"precision is {precision!r}, for token vectors that are reranked; with dim {dim} and store {store!r} leave it out"
@@ -297,8 +296,7 @@ class Collection:
         Raises:
             InvalidArgument: a field occurs twice, or its name cannot be declared (keys joined by dots).
         """
-        if len(set(fields)) < len(fields):
-            raise InvalidArgument(f"fields are {[*fields]}; one occurs twice")
+        check_indexed(fields)
         self._lock.keep()
         with self._lock.held(), self.catalog.writing() as view:
             before = view.declared

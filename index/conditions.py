@@ -17,10 +17,14 @@ MAX_DEPTH = 32
 """Nodes from the root to a leaf, both included."""
 MAX_VALUES = 1000
 """Values of one In."""
+MAX_ALL_VALUES = 10_000
+"""Values of all conditions of a filter together."""
 MAX_FIELD = 128
 """Characters of a field, quotes and dots included."""
 MAX_KEYS = 32
 """Keys of a field; each joins a table, and SQLite joins at most 64."""
+MAX_INDEXED = 64
+"""Payload fields with an index; each makes every write dearer."""
 ID = "$id"
 
 Bound: TypeAlias = str | int | float
@@ -174,9 +178,11 @@ def size(filter: Filter) -> int:
     return 1 + sum(map(size, parts(filter)))
 
 
-def check_size(filter: Filter, most: int = MAX_NODES, deepest: int = MAX_DEPTH) -> None:
-    """InvalidArgument: the filter has more than `most` nodes, is nested deeper than allowed, or holds what is no condition."""
-    nodes, waiting = 0, [(filter, 1)]
+def check_size(
+    filter: Filter, most: int = MAX_NODES, deepest: int = MAX_DEPTH, most_values: int = MAX_ALL_VALUES
+) -> None:
+    """InvalidArgument: the filter has more nodes or values than it may, is nested too deep, or holds what is no condition."""
+    nodes, values, waiting = 0, 0, [(filter, 1)]
     while waiting:
         node, depth = waiting.pop()
         if not isinstance(node, Filter):
@@ -185,6 +191,11 @@ def check_size(filter: Filter, most: int = MAX_NODES, deepest: int = MAX_DEPTH) 
         check_depth(depth, deepest)
         if nodes > most:
             raise InvalidArgument(f"the filter has {nodes} nodes or more; at most {most} are taken")
+        values += len(node.values) if isinstance(node, In) else 0
+        if values > most_values:
+            raise InvalidArgument(
+                f"the lists of the filter hold {values:,} values or more; at most {most_values:,} are taken together"
+            )
         waiting += [(part, depth + 1) for part in parts(node)]
 
 

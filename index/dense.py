@@ -17,6 +17,7 @@ from .byte_rows import byte_query, scale_of, to_bytes
 from .errors import InvalidArgument
 from .hits import Hits, best
 from .kernels import among_best, widen
+from .stopping import steps
 
 if TYPE_CHECKING:
     from .search import Part
@@ -61,7 +62,7 @@ def search(parts: list[Part], queries: np.ndarray, k: int) -> list[Hits]:
     """The k best documents of each query, (q, width) float32."""
     if k < 1:
         raise InvalidArgument(f"k is {k}; ask for at least 1 document")
-    return [exact.merge([_best(part, query, k) for part in parts], k) for query in queries]
+    return [exact.merge([_best(part, query, k) for part in steps(parts)], k) for query in queries]
 
 
 def products(vectors: np.ndarray | None, positions: np.ndarray, query: np.ndarray) -> np.ndarray:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from .errors import InvalidArgument
 
 _FACTORY = re.compile(r"IVF(?P<lists>[1-9]\d*)?,(?P<codec>SQfp16|SQ8|PQ(?P<m>[1-9]\d*)(x4fs)?)")
+MAX_FACTORY, MAX_LISTS = 64, 1 << 24
+"""Characters of a factory string, and lists that it may ask for."""
 PER_LIST = 39
 """FAISS's least number of training vectors per centroid."""
 
@@ -72,7 +74,9 @@ def code_bytes(params: FaissParams, dim: int) -> int:
 
 def fields(factory: str) -> tuple[str | None, str, str | None]:
     """K, codec and M, as written."""
-    match = _FACTORY.fullmatch(factory)
+    match = _FACTORY.fullmatch(factory) if len(factory) <= MAX_FACTORY else None
+    if match and int(match["lists"] or 1) > MAX_LISTS:
+        raise InvalidArgument(f"FAISS factory {factory!r} has {match['lists']} lists; at most {MAX_LISTS:,} are taken")
     if not match:
         remedy = "; rotations are not supported, drop the prefix" if factory.startswith("OPQ") else ""
         forms = ", ".join(f"IVF[K],{codec}" for codec in ("SQfp16", "SQ8", "PQ{M}", "PQ{M}x4fs"))

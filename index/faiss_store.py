@@ -30,6 +30,7 @@ import numpy as np
 from .errors import DataLoss, FailedPrecondition, InvalidArgument
 from .faiss_params import PER_LIST, FaissParams, fields, list_count, parse, sample_size
 from .hits import Hits, best
+from .stopping import steps
 
 FILE = "tokens.faiss"
 """The index file's name in a segment."""
@@ -254,7 +255,7 @@ class FaissStore:
         # among ties at the k-th place.
         step = max(1, _PAIRS // max(1, self.tokens * nprobe // self.lists))
         wanted = k if rows is None else min(k, int(rows.sum()))
-        for first in range(0, len(queries), step):
+        for first in steps(range(0, len(queries), step)):
             part = queries[first : first + step]
             bounds, scores, labels = self._index.range_search(part, -np.inf, params=self._probe(nprobe, rows))
             for i, (start, end) in enumerate(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)):

@@ -21,6 +21,7 @@ from .conditions import (
     ID,
     MAX_DEPTH,
     MAX_FIELD,
+    MAX_INDEXED,
     MAX_KEYS,
     MAX_NODES,
     MAX_VALUES,
@@ -55,7 +56,9 @@ __all__ = [
     "Or",
     "Range",
     "check_declared",
+    "check_indexed",
     "compile",
+    "condition",
     "index_sql",
     "parse",
     "to_json",
@@ -113,6 +116,11 @@ def compile(filter: Filter, declared: Collection[str] = ()) -> tuple[str, list[s
     return _compile(filter, declared)
 
 
+def condition(filter: Filter | None, declared: Collection[str] = ()) -> tuple[str, list[str]]:
+    """As `compile`; without a filter: what holds for every row."""
+    return ("1", []) if filter is None else compile(filter, declared)
+
+
 def check_declared(field: str) -> None:
     """InvalidArgument: the field cannot be declared. Its name becomes SQL text, hence the narrow form."""
     keys(field)
@@ -121,6 +129,18 @@ def check_declared(field: str) -> None:
             f"the field {field!r} cannot be declared; join keys of ASCII letters, digits and _ that do not start with "
             "a digit by dots"
         )
+
+
+def check_indexed(fields: Collection[str]) -> None:
+    """InvalidArgument: too many fields for indexes, one twice, or one that cannot be declared."""
+    if len(fields) > MAX_INDEXED:
+        raise InvalidArgument(
+            f"fields are {len(fields):,}; at most {MAX_INDEXED} have an index, and others can be filtered too"
+        )
+    if len(set(fields)) < len(fields):
+        raise InvalidArgument(f"fields are {[*fields]}; one occurs twice")
+    for field in fields:
+        check_declared(field)
 
 
 def index_sql(field: str) -> str:

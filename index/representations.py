@@ -22,6 +22,8 @@ from .view import View
 
 _LOST = "lost"
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+MAX_TERM_FIELDS = 16
+"""Term fields of a collection; each has files of its own in every segment."""
 _LANES = ("tokens", "vector", "sum", "hybrid", "rerank")
 _SINCE = {"terms": TERMS_FORMAT, "vector": FULL_FORMAT, "precision": FULL_FORMAT}
 """The catalog format from which on each is written down, be it that there are none."""
@@ -48,6 +50,8 @@ class TermField:
 def term_fields(given: bool | TermField | Mapping[str, TermField] | None) -> dict[str, TermField]:
     """Term fields by name, in their order. InvalidArgument: a name that files or searches could not tell apart."""
     fields = {TERMS: TermField()} if given is True else {TERMS: given} if isinstance(given, TermField) else given or {}
+    if len(fields) > MAX_TERM_FIELDS:
+        raise InvalidArgument(f"there are {len(fields)} term fields; at most {MAX_TERM_FIELDS} are taken")
     for name in fields:
         if not _NAME.fullmatch(name) or name in _LANES:
             raise InvalidArgument(

@@ -22,6 +22,7 @@ from .hits import Hits, best
 from .kernels import among_best, widen
 from .search import Alignment, Part, locate
 from .segment import Segment
+from .stopping import steps
 from .term_kernels import same_id_scores
 from .tokens import Tokens, ragged_rows
 
@@ -62,7 +63,7 @@ def search(parts: list[Part], queries: list[Query], k: int) -> list[Hits]:
     """The k best documents of each query."""
     if k < 1:
         raise InvalidArgument(f"k is {k}; ask for at least 1 document")
-    return [exact.merge([_best(part, query, k) for part in parts], k) for query in queries]
+    return [exact.merge([_best(part, query, k) for part in steps(parts)], k) for query in queries]
 
 
 def score(segment: Segment, positions: np.ndarray, query: Query) -> np.ndarray:

@@ -17,6 +17,7 @@ from .hits import Hits, best
 from .kernels import widen
 from .scoring import Cells, Scoring, SearchParams, cells, contributions, totals
 from .segment import Segment
+from .stopping import steps
 from .tally import tallied
 from .term_store import TermStore
 from .tokens import Tokens, from_matrices
@@ -117,7 +118,7 @@ def search(parts: list[Part], queries: Tokens, k: int, scoring: Scoring, params:
     if (queries.lengths == 0).any():
         raise InvalidArgument(f"query {int(np.argmin(queries.lengths))} has no tokens")
     if scoring.tokens == "all" and all(_by_document(p.store) for p in parts):
-        found = [p.store.search_documents(queries, k, params, p.allowed) for p in parts if _by_document(p.store)]
+        found = [p.store.search_documents(queries, k, params, p.allowed) for p in steps(parts) if _by_document(p.store)]
         return [exact.merge([hits[q] for hits in found], k) for q in range(len(queries))]
     tables = enumerate(retrieve(parts, queries, params))
     if scoring.tokens == "retrieved":
@@ -132,7 +133,7 @@ def retrieve(parts: list[Part], queries: Tokens, params: SearchParams) -> Iterat
     k' is cut after the segments are merged, so the answer does not depend on how documents are spread over segments.
     """
     vectors, offsets = widen(queries.vectors), queries.offsets
-    for first, last in passes(queries.lengths * max(params.k_token, _MATCHES // _ROWS), _MATCHES):
+    for first, last in steps(passes(queries.lengths * max(params.k_token, _MATCHES // _ROWS), _MATCHES)):
         found = _tokens(parts, vectors[offsets[first] : offsets[last]], params)
         for q in range(first, last):
             mine = slice(offsets[q] - offsets[first], offsets[q + 1] - offsets[first])
@@ -152,7 +153,7 @@ def passes(costs: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
 def _tokens(parts: list[Part], vectors: np.ndarray, params: SearchParams) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The k' best tokens for each row (q, dim) float32: (q, k') scores, document numbers and rows of their segments."""
     scores, docs, rows = [], [], []
-    for part in parts:
+    for part in steps(parts):
         s, r = part.store.search(vectors, params.k_token, params.nprobe, rows=part.rows)
         scores.append(s)
         rows.append(r)
@@ -214,7 +215,7 @@ def _refine(parts: list[Part], query: np.ndarray, table: Cells, k: int, params: 
     estimate = totals(contributions(table, "kth"))
     chosen = np.sort(best(table.docs, estimate, max(params.candidates, 4 * k)).docs)
     found = []
-    for part in parts:
+    for part in steps(parts):
         numbers = part.segment.documents
         mine = chosen[np.isin(chosen, numbers, assume_unique=True)]
         if len(mine):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -324,6 +324,10 @@ class Snapshot:
     def documents(self, numbers: Sequence[int] | np.ndarray) -> list[Document]:
         """Ids and payloads of the documents with these numbers, in this order."""
         return self.view.by_number(numbers)
+
+    def each_document(self, numbers: Sequence[int] | np.ndarray) -> Iterator[Document]:
+        """As `documents`, in any order and only one at a time in memory."""
+        return self.view.each_number(numbers)
 
     def _vectors(self, queries: Tokens) -> Tokens:
         self._schema.need_tokens()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
 
 Check = Callable[[], None]
 """Returns when the work may go on, and raises the error that ends it. Called often: it must be cheap."""
+
+T = TypeVar("T")
 
 _check: ContextVar[Check | None] = ContextVar("plait_stopping", default=None)
 
@@ -32,3 +35,10 @@ def look() -> None:
     check = _check.get()
     if check is not None:
         check()
+
+
+def steps(items: Iterable[T]) -> Iterator[T]:
+    """The items, with a look before each: for loops whose rounds take long, or are many."""
+    for item in items:
+        look()
+        yield item

@@ -12,6 +12,7 @@ from .exact import merge
 from .hits import Hits
 from .scoring import TermParams
 from .search import Part, locate
+from .stopping import steps
 from .term_kernels import sparse_maxsim
 from .term_query import TermQuery, ready
 from .term_rows import TermRows
@@ -57,7 +58,9 @@ def search_terms(
     if k < 1:
         raise InvalidArgument(f"k is {k}; ask for at least 1 document")
     stores = [(p.terms[field], p.allowed) for p in parts]
-    return [merge([store.search(query, k, allowed, counts) for store, allowed in stores], k) for query in queries]
+    return [
+        merge([store.search(query, k, allowed, counts) for store, allowed in steps(stores)], k) for query in queries
+    ]
 
 
 def ready_queries(parts: list[Part], field: str, queries: TermRows, params: TermParams) -> list[TermQuery]:
@@ -114,7 +117,7 @@ def term_statistics(parts: list[Part], field: str, keys: np.ndarray) -> TermStat
     """Summed over segments, the dead left out."""
     wanted, back = np.unique(keys, return_inverse=True)
     frequencies, documents, weight = np.zeros(len(wanted), np.int64), 0, 0.0
-    for part in parts:
+    for part in steps(parts):
         documents += len(part.segment.documents) if part.allowed is None else int(part.allowed.sum())
         frequencies += part.terms[field].frequencies(wanted, part.allowed)
         weight += part.terms[field].weight(part.allowed)

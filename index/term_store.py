@@ -16,6 +16,7 @@ import numpy as np
 from .bm25 import Bm25
 from .errors import InvalidArgument
 from .hits import Hits, best
+from .stopping import steps
 from .term_kernels import sparse_maxsim
 from .term_query import TermQuery
 from .term_rows import TermRows
@@ -103,7 +104,7 @@ def matches(rows: TermRows, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if (np.diff(keys.astype(np.int64)) <= 0).any():
         raise InvalidArgument("keys must rise, each of them once")
     entries, places = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for start in range(0, len(rows.keys) if len(keys) else 0, _BLOCK):
+    for start in steps(range(0, len(rows.keys) if len(keys) else 0, _BLOCK)):
         block = rows.keys[start : start + _BLOCK]
         at = np.minimum(np.searchsorted(keys, block), len(keys) - 1)
         hit = np.flatnonzero(keys[at] == block)

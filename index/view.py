@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from .database import Connection, told
 from .errors import DataLoss, NotFound
 from .payload import check_ids
+from .stopping import steps
 
 COUNTERS = {"seq": 0, "next": 0, "visible": 0, "sealed": -1, "segment": 0}
 REQUIRED = {"format", "dim", "store", *COUNTERS}
@@ -106,25 +107,42 @@ class View:
 
     def page(self, after: str, limit: int, where: str = "1", values: Sequence[Any] = ()) -> list[Document]:
         """Documents by rising id, from the first whose id is greater than `after`."""
+        return list(self.each_after(after, limit, where, values))
+
+    def each_after(self, after: str, limit: int, where: str = "1", values: Sequence[Any] = ()) -> Iterator[Document]:
+        """As `page`, but only one document at a time is in memory."""
         check_ids([after])
         sql = f"SELECT * FROM documents WHERE id > ? AND number < ? AND ({where}) ORDER BY id LIMIT ?"
-        return [self._document(row) for row in self.db.execute(sql, (after, self.meta("visible"), *values, limit))]
+        yield from map(self._document, self.db.execute(sql, (after, self.meta("visible"), *values, limit)))
 
     def by_number(self, numbers: Sequence[int] | np.ndarray) -> list[Document]:
         """The documents with these numbers, in this order. DataLoss: a segment names one that the catalog lacks."""
+        found = {d.number: d for d in self.each_number(numbers)}
+        return [found[int(n)] for n in numbers]
+
+    def each_number(self, numbers: Sequence[int] | np.ndarray) -> Iterator[Document]:
+        """As `by_number`, each document once and in any order, so that only one at a time is in memory."""
         wanted = [int(n) for n in numbers]
-        found = {d.number: d for d in self._where("number", wanted)}
-        lost = [n for n in wanted if n not in found]
+        lost = set(wanted)
+        for document in self._where("number", wanted):
+            lost.discard(document.number)
+            yield document
         if lost:
             raise DataLoss(
-                f"{self.path} has no document number {lost[0]}, which a segment holds; restore it from a copy"
+                f"{self.path} has no document number {min(lost)}, which a segment holds; restore it from a copy"
             )
-        return [found[n] for n in wanted]
 
     def by_ids(self, ids: Sequence[str]) -> dict[str, Document]:
         """Those of the documents that are there, by id."""
         visible = self.meta("visible")
         return {d.id: d for d in self._where("id", check_ids(ids)) if d.number < visible}
+
+    def each_id(self, ids: Iterable[str]) -> Iterator[Document | None]:
+        """The document of each id, in this order, so that only one at a time is in memory; None: there is none."""
+        visible = self.meta("visible")
+        for id in steps(ids):
+            found = next(self._where("id", [id]), None)
+            yield found if found and found.number < visible else None
 
     def by_id(self, id: str) -> Document:
         """NotFound: no document has this id."""
@@ -180,7 +198,7 @@ class View:
             raise told(self.path, error) from error
 
     def _where(self, column: str, values: list[Any]) -> Iterator[Document]:
-        for start in range(0, len(values), 500):
+        for start in steps(range(0, len(values), 500)):
             some = values[start : start + 500]
             marks = ",".join("?" * len(some))
             for row in self.db.execute(f"SELECT * FROM documents WHERE {column} IN ({marks})", some):

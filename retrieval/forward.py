@@ -11,6 +11,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from ..index.stopping import steps
 from ..index.terms import Terms
 from .forked import claim_torch
 
@@ -69,7 +70,7 @@ class Loaded:
 
 def batches(model: Model, lines: Sequence[Sequence[int]]) -> Iterator[Batch]:
     """Runs lines of ids by rising length, so that little is padded; a batch stays within the model's budget."""
-    for numbers in by_length([len(line) for line in lines], model.budget):
+    for numbers in steps(by_length([len(line) for line in lines], model.budget)):
         yield _run(model, lines, numbers)
 
 

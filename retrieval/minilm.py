@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from ..index.errors import DataLoss, FailedPrecondition, InvalidArgument
+from ..index.stopping import steps
 from ..index.tokens import Role, Tokens
 from .encoder import EMBEDDED, EncoderOptions, EncoderSpec
+from .shortening import shortened
 from .vocabulary import bert_uncased
 
 _SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
@@ -78,8 +80,9 @@ class MiniLM:
     def _prepare(self, texts: Sequence[str], length: int) -> Tokens:
         """Ids, spans and roles; vectors of dimension 0."""
         with self._cutting:  # the length is the tokenizer's: queries and documents must not be cut at the same time
+            short = shortened(self._tokenizer, texts, length)
             self._tokenizer.enable_truncation(length)
-            encodings = self._tokenizer.encode_batch(list(texts))
+            encodings = self._tokenizer.encode_batch(short)
         ids = [np.array(e.ids, np.uint32) for e in encodings]
         offsets = np.concatenate([[0], np.cumsum([len(i) for i in ids])]).astype(np.int64)
         flat = np.concatenate(ids) if ids else np.zeros(0, np.uint32)
@@ -103,7 +106,7 @@ class MiniLM:
             means[document] = hidden.mean(axis=0)
 
         if self._threads == 1:
-            for document in range(len(tokens)):
+            for document in steps(range(len(tokens))):
                 run(document)
         else:
             with ThreadPoolExecutor(self._threads) as pool:

@@ -14,11 +14,13 @@ import torch
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from torch.nn.functional import normalize
 
+from ..index.stopping import steps
 from ..index.tokens import Role, Tokens, concatenate
 from .encoder import EncoderOptions, EncoderSpec
 from .forked import claim_torch
 from .forward import by_length, moved
 from .layout import open_model, prompt_of, settle
+from .shortening import shortened
 
 # Padded tokens of one batch. Larger: fewer calls; memory grows with it.
 _BATCH = 8192
@@ -68,9 +70,11 @@ class CheckpointEncoder:
         sizes = np.clip([len(text) + 4 for text in texts], shortest, longest)
         budget = _BATCH_WITH_ATTENTION if self._listens else _BATCH
         batches, parts = list(by_length(sizes, budget)), []
-        for batch in batches:
+        for batch in steps(batches):
             with self._lock:
-                parts.append(self._batch([texts[i] for i in batch], task, run=run))
+                # The prompt only leaves a text fewer tokens.
+                short = shortened(self._model.tokenizer.backend_tokenizer, [texts[i] for i in batch], longest)
+                parts.append(self._batch(short, task, run=run))
         return concatenate(parts).take(np.argsort(np.concatenate(batches)))
 
     def _batch(self, texts: list[str], task: str, *, run: bool) -> Tokens:

@@ -24,6 +24,8 @@ from ..index.errors import FailedPrecondition, InvalidArgument
 from ..index.tokens import Role, Tokens
 from . import pooling, pruning
 
+MAX_STEPS = 16
+"""Steps of a recipe."""
 FORMS = (
     "pool:N",
     "pool:kmeans:N",
@@ -94,6 +96,8 @@ def parse(steps: Sequence[str]) -> tuple[Step, ...]:
     """Steps from their strings; case and spaces do not matter. InvalidArgument: a string is none of `FORMS`."""
     if isinstance(steps, str):
         raise InvalidArgument(f"a recipe is a list of steps, got the string {steps!r}; write [{steps!r}]")
+    if len(steps) > MAX_STEPS:
+        raise InvalidArgument(f"the recipe has {len(steps):,} steps; at most {MAX_STEPS} are taken")
     return tuple(_step(step) for step in steps)
 
 

@@ -18,13 +18,12 @@ from ..index.calibration import DEPTHS, Calibration
 from ..index.collection import Collection
 from ..index.disk import absolute, undone_on_error
 from ..index.errors import InvalidArgument, Unavailable
-from ..index.filters import compile
+from ..index.filters import condition
 from ..index.live import Written
 from ..index.maintenance import Policy
 from ..index.payload import check_ids
 from ..index.stores import Progress
 from ..index.tokens import Tokens
-from ..index.view import View
 from . import given
 from .creation import encoding_of, prepare
 from .description import described
@@ -254,21 +253,23 @@ class Retriever:
         return self.collection.live.update_payload(id, patch, durable)
 
     def get(self, ids: str | Sequence[str]) -> list[dict[str, Any]]:
-        """The documents with these ids as they were written, in this order, those that are there. A text is one id."""
+        """The documents with these ids as they were written, in this order, each once, those that are there. A text is one id."""
         ids = check_ids([ids] if isinstance(ids, str) else ids)
         with self.collection.catalog.reading() as view:
             found = view.by_ids(ids)
-        return [{"id": id, **found[id].payload} for id in ids if id in found]
+        return [{"id": id, **found[id].payload} for id in dict.fromkeys(ids) if id in found]
 
     def list_documents(self, limit: int = 100, after: str = "", filter: Any = None) -> list[dict[str, Any]]:
         """Documents by rising id. For the next page give the last id as `after`."""
         with self.collection.catalog.reading() as view:
-            return [{"id": d.id, **d.payload} for d in view.page(after, limit, *_condition(view, filter))]
+            return [
+                {"id": d.id, **d.payload} for d in view.page(after, limit, *condition(as_filter(filter), view.declared))
+            ]
 
     def count(self, filter: Any = None) -> int:
         """Documents that are there, or those that satisfy a filter."""
         with self.collection.catalog.reading() as view:
-            return view.count(*_condition(view, filter))
+            return view.count(*condition(as_filter(filter), view.declared))
 
     @property
     def seq(self) -> int:
@@ -314,12 +315,12 @@ class Retriever:
             **search: `mode`: `tokens`, `terms`, `vector`, `sum`, `hybrid` or `rerank`, with `depth`, `fusion`, `weights`, `lanes`, `field`,
                 `scorer` (see `Route`);
                 `k_token`, `nprobe`, `candidates` (see `SearchParams`), `term_candidates` and others (`TermParams`),
-                `missing` (see `Scoring`), or `exact=True`: compare with every stored token, whatever the store. `target_recall=0.99`: the cheapest parameters that
+                `missing` (see `Scoring`), `payloads=False` (hits have empty payloads), or `exact=True`: compare with every stored token, whatever the store. `target_recall=0.99`: the cheapest parameters that
                 found this share of the exact top k when the collection was calibrated (without a filter); exact search
                 where none did. `filter`: a condition on payload fields, such as `{"year": 2020}` or
                 `{"range": {"year": {"gte": 2000}}}` (index/filters.py), applied before scoring.
         """
-        k = given.depth(k)
+        k, payloads = given.depth(k), search.pop("payloads", True)
         route = self.route(search, k)
         texts = None if isinstance(query, Tokens | Queries) else given.texts(query)
         queries = self.queries(route, query if texts is None else texts)  # type: ignore[arg-type]
@@ -327,11 +328,9 @@ class Retriever:
         with self.collection.snapshot() as snapshot:
             for i, hits in enumerate(find(snapshot, route, queries, k)):
                 one = texts[i] if texts is not None else queries.one(i)
-                pairs, origin = (
-                    zip(snapshot.documents(hits.docs), hits.scores, strict=True),
-                    Origin(self, one, k, search),
-                )
-                found.append([Hit(d.id, float(s), d.payload, origin) for d, s in pairs])
+                origin = Origin(self, one, k, search)
+                pairs = zip(snapshot.documents(hits.docs), hits.scores, strict=True)
+                found.append([Hit(d.id, float(s), d.payload if payloads else {}, origin) for d, s in pairs])
         return found[0] if isinstance(query, str) else found
 
     def explain(self, query: str | Tokens | Queries, id: str, k: int | None = None, **search: Any) -> Explanation:
@@ -393,7 +392,3 @@ class Retriever:
         scorer = route.field if route.scorer == "tokens" and not self.has_tokens else route.scorer
         side = self.term_sides.get(scorer) if scorer in self.collection.schema.terms else None
         return replace(route, scorer=scorer, embed=side.embed) if side and side.embed else route
-
-
-def _condition(view: View, filter: Any) -> tuple[str, Sequence[Any]]:
-    return ("1", ()) if filter is None else compile(as_filter(filter), view.declared)

@@ -17,6 +17,7 @@ from ..index.hits import Hits, best
 from ..index.representations import Schema
 from ..index.scoring import Scoring, SearchParams, TermParams
 from ..index.snapshot import Snapshot
+from ..index.stopping import steps
 from ..index.terms import TERMS, Terms
 from ..index.tokens import Tokens
 from .beta import Embed, late_scores
@@ -223,11 +224,11 @@ def find(snapshot: Snapshot, route: Route, queries: Queries, k: int) -> list[Hit
     check_named(route, queries)
     if route.mode == "hybrid":
         found = [by_lane(snapshot, route, lane, queries, max(k, route.depth)) for lane in route.lanes]
-        joined = [fused(snapshot, route, rankings).hits for rankings in zip(*found, strict=True)]
+        joined = [fused(snapshot, route, rankings).hits for rankings in steps(zip(*found, strict=True))]
         return [Hits(hits.docs[:k], hits.scores[:k]) for hits in joined]
     if route.mode == "rerank":
         found = by_lane(snapshot, route, route.field, queries, max(k, route.depth))
-        scored = (rescored(snapshot, route, queries.one(q), hits.docs) for q, hits in enumerate(found))
+        scored = (rescored(snapshot, route, queries.one(q), hits.docs) for q, hits in steps(enumerate(found)))
         return [best(hits.docs, scores, k) for hits, scores in zip(found, scored, strict=True)]
     (lane,) = route.finding
     return by_lane(snapshot, route, lane, queries, k)

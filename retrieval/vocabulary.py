@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..index.errors import FailedPrecondition, InvalidArgument
+from .shortening import shortened
 
 BERT_UNCASED = Path(__file__).with_name("minilm_vocab.txt")
 """BERT's uncased vocabulary, 30522 pieces."""
@@ -39,8 +40,9 @@ class Vocabulary:
     def encode(self, texts: Sequence[str], length: int) -> list[Any]:
         """`tokenizers.Encoding` of every text, cut to `length` tokens; both frame tokens stay."""
         with self._lock:
+            short = shortened(self._tokenizer, texts, length)
             self._tokenizer.enable_truncation(length)
-            return self._tokenizer.encode_batch(list(texts))
+            return self._tokenizer.encode_batch(short)
 
     def ids(self, texts: Sequence[str], length: int) -> list[list[int]]:
         """Ids of every text, at most `length` with both frame tokens."""

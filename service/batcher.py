@@ -7,6 +7,8 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from ..index.stopping import stopping
+
 _TOGETHER = 64
 """Texts of one batch. Larger: more throughput where an encoder gains by batches; the first of them waits longer."""
 
@@ -50,10 +52,16 @@ class Batcher:
                 taken = {id(entry) for entry in batch}
                 self._waiting = [entry for entry in self._waiting if id(entry) not in taken]
             try:
-                results = self._encode(key, [text for _, text, _ in batch])
+                # The leader's deadline is not that of the others in the batch.
+                with stopping(_goes_on):
+                    results = self._encode(key, [text for _, text, _ in batch])
             except BaseException as error:
                 for _, _, future in batch:
                     future.set_exception(error)
             else:
                 for (_, _, future), result in zip(batch, results, strict=True):
                     future.set_result(result)
+
+
+def _goes_on() -> None:
+    """Never stops anything."""

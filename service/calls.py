@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 
 from ..index.errors import Overloaded
+from ..index.stopping import stopping
 from .concerns import current, stage_ended
 from .status import Expired
 
@@ -130,12 +131,13 @@ class Call:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """The right to work. Errors: `Gate.enter`, `check`."""
+        """The right to work, which ends at the deadline, and when the caller has gone. Errors: `Gate.enter`, `check`."""
         asked = time.monotonic()
         self._gate.enter(self.left())
         try:
             stage_ended("queue", time.monotonic() - asked)
             self.check()
-            yield
+            with stopping(self.check):
+                yield
         finally:
             self._gate.leave()

@@ -157,6 +157,7 @@ def search_command(
     exact: Exact = False,
     filter: Filter = None,
     encoder: Elsewhere = None,
+    payloads: Annotated[bool, typer.Option(help="Fetch what the documents hold, or ids and scores alone.")] = True,
     server: OnServer = None,
     device: Device = "cpu",
     device_memory: DeviceMemory = None,
@@ -171,7 +172,7 @@ def search_command(
     )
     if filter:
         choices["filter"] = read_filter(filter)
-    hits = retriever.search(query, k, **choices)
+    hits = retriever.search(query, k, payloads=payloads, **choices)
     why = [hit.explain() for hit in (hits if as_json else hits[:1])] if explain else []
     if as_json:
         rows = [hit.as_json() for hit in hits]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,7 +17,6 @@ try:
 except ModuleNotFoundError as error:
     raise FailedPrecondition(f"connecting needs {error.name}: pip install 'plait[service]'") from None
 
-from .limits import Limits
 from .payloads import read_payload
 from .protocol import SCOPES
 from .remote import Remote
@@ -35,6 +35,9 @@ _RETRY = {
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
 
+_PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
+"""What gRPC looks at, in this order."""
+
 Progress = Callable[[int, int], None]
 """Called as progress(done, total)."""
 
@@ -42,22 +45,25 @@ Progress = Callable[[int, int], None]
 class Channel:
     """Calls with the key, a time limit, and plait's own errors."""
 
-    def __init__(self, channel: grpc.Channel, metadata: Sequence[tuple[str, str]], timeout_s: float):
-        self.grpc, self.metadata, self.timeout_s = channel, metadata, timeout_s
+    def __init__(
+        self, channel: grpc.Channel, metadata: Sequence[tuple[str, str]], timeout_s: float, unreached: str = ""
+    ):
+        """`unreached`: what may be wrong when the server cannot be reached."""
+        self.grpc, self.metadata, self.timeout_s, self._unreached = channel, metadata, timeout_s, unreached
         self._operations = OperationServiceStub(channel)
 
     def call(self, method: Callable[..., Any], request: Any, timeout_s: float | None = None) -> Any:
         try:
             return method(request, timeout=timeout_s or self.timeout_s, metadata=self.metadata)
         except grpc.RpcError as error:
-            raise from_rpc_error(error) from None
+            raise from_rpc_error(error, self._unreached) from None
 
     def stream(self, method: Callable[..., Any], request: Any) -> Iterator[Any]:
         """The answers of a streaming call; it may last as long as it gives some."""
         try:
             yield from method(request, metadata=self.metadata)
         except grpc.RpcError as error:
-            raise from_rpc_error(error) from None
+            raise from_rpc_error(error, self._unreached) from None
 
     def finished(self, operation: operations_pb2.Operation, progress: Progress | None = None) -> dict[str, Any]:
         """What came of an operation, once it is over, however long that takes. PlaitError: it failed or was cancelled."""
@@ -98,19 +104,23 @@ class Server:
             timeout_s: the longest that one call may take. Reads are tried again when the server cannot be reached, writes not.
         """
         metadata = [("authorization", f"Bearer {api_key}")] if api_key else []
-        tls = not insecure and (ca is not None or certificate is not None or not _loopback(target))
+        here = _loopback(target)
+        tls = not insecure and (ca is not None or certificate is not None or not here)
         options = [
-            ("grpc.max_receive_message_length", Limits().message_bytes),
-            ("grpc.max_send_message_length", Limits().message_bytes),
+            # What a message may weigh is the server's to say.
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
             ("grpc.service_config", _service_config()),
             # Its own connection, not one shared with others here: with luck another process of the server answers it.
             ("grpc.use_local_subchannel_pool", 1),
+            # A proxy would look for the server on its own machine.
+            ("grpc.enable_http_proxy", int(not here)),
         ]
         if tls:
             made = grpc.secure_channel(target, _credentials(ca, certificate), options)
         else:
             made = grpc.insecure_channel(target, options)
-        self._channel = Channel(made, metadata, timeout_s)
+        self._channel = Channel(made, metadata, timeout_s, _unreached(tls, here))
         self._collections = CollectionServiceStub(made)
         self._snapshots = SnapshotServiceStub(made)
         self._system = SystemServiceStub(made)
@@ -222,6 +232,19 @@ class Server:
 def _credentials(ca: str | Path | None, certificate: tuple[str | Path, str | Path] | None) -> grpc.ChannelCredentials:
     chain, key = (None, None) if certificate is None else (Path(p).read_bytes() for p in certificate)
     return grpc.ssl_channel_credentials(None if ca is None else Path(ca).read_bytes(), key, chain)
+
+
+def _unreached(tls: bool, here: bool) -> str:
+    """What may be wrong when a server cannot be reached."""
+    said = (
+        "the client asked for TLS; if the server has none, say insecure=True (only on a trusted network)"
+        if tls
+        else "the client asked for no TLS; if the server has a certificate, give its authority as ca (PLAIT_CA)"
+    )
+    proxy = next((name for name in _PROXIES if os.environ.get(name)), None)
+    if proxy and not here:
+        said += f"; {proxy} sends the connection by a proxy: name the server in no_proxy if that is wrong"
+    return said
 
 
 def _loopback(target: str) -> bool:

@@ -9,6 +9,7 @@ from ..index.calibration import DEPTHS
 from ..index.checkup import check_collection
 from ..index.errors import FailedPrecondition, PlaitError
 from ..retrieval.encoder import EMBEDDED, EncoderOptions
+from .brief import brief
 from .calls import Call
 from .collections import Collections, NoCollection, Opened
 from .limits import BadField
@@ -38,6 +39,12 @@ class CollectionMethods:
             given["terms"] = self._fields(request)
         for terms in [f.terms for f in request.term_fields] or ([request.terms] if "terms" in given else []):
             self._known("bm25" if terms.startswith("bm25:") else terms, "terms", ("bm25", "binary"))
+        for limit, values, field in (
+            ("indexed_fields", request.fields, "fields"),
+            ("reduce_steps", request.reduce, "reduce"),
+            ("term_fields", request.term_fields, "term_fields"),
+        ):
+            self._limits.check(limit, len(values), f"the number of {field}")
         if "dim" in given:
             self._limits.check("dim", given["dim"], "dim", least=1)
         if request.WhichOneof("vector") == "vector_dim":
@@ -70,7 +77,7 @@ class CollectionMethods:
             except NoCollection:
                 continue  # deleted meanwhile
             except PlaitError as error:
-                described = wire.Collection(name=name, problem=str(error))
+                described = wire.Collection(name=name, problem=brief(str(error)))
             response.collections.append(described)
         return response
 
@@ -83,6 +90,7 @@ class CollectionMethods:
         if fixed := sorted(set(asked) - {"fields"}):
             why = f"{', '.join(fixed)} cannot be changed once a collection is made"
             raise FailedPrecondition(f"{why}; make another one, and let an alias stand for it")
+        self._limits.check("indexed_fields", len(request.fields), "the number of fields")
         with self._collections.use(request.collection) as opened:
             opened.retriever.collection.index_fields(request.fields)
         return wire.UpdateCollectionResponse(collection=self._described(request.collection))
@@ -130,6 +138,7 @@ class CollectionMethods:
         if request.texts and request.tokens:
             raise BadField("texts", "give texts or tokens, not both")
         self._limits.check("batch_queries", len(request.texts) + len(request.tokens), "texts")
+        self._limits.check("depths", len(request.depths), "the number of depths")
         for k in request.depths:
             self._limits.check("k", k, "depths", least=1)
         tokens = read_tokens(request.tokens, self._limits, "query_tokens", "tokens") if request.tokens else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..index.disk import absolute, is_free, make_folder, sync
-from ..index.errors import AlreadyExists, NotFound, PlaitError, Unavailable
+from ..index.errors import AlreadyExists, FailedPrecondition, NotFound, PlaitError, Unavailable
 from ..retrieval.retriever import Retriever
 from ..retrieval.routes import Queries
 from .batcher import Batcher
@@ -25,6 +26,7 @@ from .settings import Settings
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _ALIASES = "aliases.json"
 _LEAVE_S = 30.0
+_LOG = logging.getLogger("plait.service")
 
 
 def checked_name(name: str, field: str = "collection") -> str:
@@ -45,6 +47,21 @@ class CollectionThere(AlreadyExists):
     def __init__(self, name: str, what: str = "collection"):
         super().__init__(f"a {what} is called {name!r} already; choose another name, or delete that one first")
         self.collection = name
+
+
+def full(what: str, there: int, settings: Settings) -> None:
+    """FailedPrecondition: there are as many as the limit of this name allows."""
+    most = getattr(settings.limits, what)
+    if there >= most:
+        raise FailedPrecondition(
+            f"there are {there:,} {what} here, and the limit ({what}) is {most:,}; delete one first"
+        )
+
+
+def unserved(root: Path) -> list[str]:
+    """The folders with a collection whose names the protocol does not allow."""
+    names = (path.parent.name for path in root.glob("*/catalog.db"))
+    return sorted(name for name in names if not _NAME.fullmatch(name) and not name.startswith("."))
 
 
 @dataclass(frozen=True)
@@ -129,6 +146,7 @@ class Collections:
         with self._lock:
             if not is_free(self.root / name) or name in self._aliases or name in self._busy:
                 raise CollectionThere(name, "alias" if name in self._aliases else "collection")
+            full("collections", len(self.names()) + len(self._busy), self._settings)
             self._busy.add(name)
         try:
             yield self.root / name
@@ -167,6 +185,8 @@ class Collections:
                 raise NoCollection(name)
             before = self._aliases.get(alias)
             others = {a: c for a, c in self._aliases.items() if a != alias}
+            if name is not None:
+                full("aliases", len(others), self._settings)
             self._write_aliases(others if name is None else {**others, alias: name})
             return before
 
@@ -176,6 +196,21 @@ class Collections:
             opened = [o for o in self._open.values() if isinstance(o, Opened)]
         found = {o.name: o.retriever.collection.failure for o in opened}
         return {name: why for name, why in found.items() if why}
+
+    def warm(self) -> None:
+        """Loads what the collections encode queries with, so that the first search does not wait for it."""
+        with self._lock:
+            opened = [o for o in self._open.values() if isinstance(o, Opened)]
+        for one in opened:
+            try:
+                one.encode(one.retriever.route({}, None).asking, "a")
+            except PlaitError:
+                pass  # it takes no texts, or says what is wrong to whoever sends one
+            except Exception as error:
+                _LOG.warning(
+                    "a query cannot be encoded",
+                    extra={"fields": {"collection": one.name, "error": type(error).__name__}},
+                )
 
     def recover(self) -> None:
         """Lets those write again where what made writes fail is gone."""

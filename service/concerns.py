@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
+from .brief import brief
 from .keys import Key
 
 _LOG = logging.getLogger("plait.service")
@@ -168,6 +169,6 @@ def refuse(context: grpc.ServicerContext, code: grpc.StatusCode, message: str, *
     packed = [any_pb2.Any() for _ in details]
     for one, detail in zip(packed, details, strict=True):
         one.Pack(detail)
-    status = status_pb2.Status(code=code.value[0], message=message, details=packed)
+    status = status_pb2.Status(code=code.value[0], message=brief(message), details=packed)
     context.abort_with_status(rpc_status.to_status(status))
     raise AssertionError("abort_with_status raises")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,13 @@ from ..index.errors import InvalidArgument, NotFound
 from .settings import Settings
 
 _ABSENT = object()
+SECTIONS: dict[str, type[BaseModel]] = {
+    name: field.annotation
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+}
+_OTHER = ("PLAIT_API_KEY", "PLAIT_CA", "PLAIT_SIMD", "PLAIT_CHECKPOINTS", "PLAIT_COLLECTIONS")
+"""Variables that say something to the client, or to the whole of plait."""
 
 
 def load(config: Path | None = None, flags: Mapping[str, Any] | None = None) -> tuple[Settings, dict[str, str]]:
@@ -65,8 +73,26 @@ def load(config: Path | None = None, flags: Mapping[str, Any] | None = None) -> 
 def _complaint(error: Any, sources: Mapping[str, Any]) -> str:
     """Names the setting, its value (unless secret), where it came from, and what is wrong with it."""
     keys = [str(part) for part in error["loc"]]
+    if error["type"] == "extra_forbidden":
+        return f"there is no setting {'.'.join(keys)} ({_origin(keys, sources)}); {_known(keys)}"
     value = "" if "headers" in keys or isinstance(error["input"], Mapping) else f" is {error['input']!r}"
     return f"{'.'.join(keys)}{value} ({_origin(keys, sources)}): {error['msg']}"
+
+
+def _known(keys: Sequence[str]) -> str:
+    """What could have been meant: the settings nearest to this name, or all of its section."""
+    section, names = "", list(Settings.model_fields)
+    if len(keys) > 1 and keys[0] in SECTIONS:
+        section, names = f"{keys[0]}.", list(SECTIONS[keys[0]].model_fields)
+    near = get_close_matches(keys[len(section) > 0], names)
+    what = "did you mean" if near else "there are"
+    return f"{what} {', '.join(section + name for name in near or names)}{'?' if near else ''}"
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Variables of the environment that begin as plait's do and set nothing."""
+    known = {*_OTHER, *(f"PLAIT_{name.upper()}" for name in Settings.model_fields)}
+    return sorted(name for name in environment if name.startswith("PLAIT_") and name.split("__")[0] not in known)
 
 
 def _origin(keys: Sequence[str], sources: Mapping[str, Any]) -> str:

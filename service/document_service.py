@@ -9,11 +9,13 @@ from typing import Any
 
 from ..index.builder import WRITE, refuse_unfinished
 from ..index.errors import AlreadyExists
+from ..index.filters import condition
 from ..index.live import Written
 from ..index.payload import check_payload
 from ..index.tokens import Tokens, check, from_vectors
 from ..retrieval.given import checked, no_vector
 from ..retrieval.retriever import Retriever
+from .answers import AnswerTooLarge, Room, once
 from .calls import Call
 from .collections import Collections, Opened
 from .consistency import wait_for_state
@@ -26,7 +28,7 @@ from .wire_filters import read_filter
 
 _PAGE = 100
 _PAGE_BYTES = 8 << 20
-"""A page ends early when its documents weigh so much."""
+"""A page ends early when its documents weigh so much, or limits.message_bytes if that is less."""
 
 
 class DocumentMethods:
@@ -141,28 +143,51 @@ class DocumentMethods:
         with self._collections.use(request.collection) as opened:
             wait_for_state(opened.retriever, request, call)
             with opened.retriever.collection.catalog.reading() as view:
-                found, seq = view.by_ids(request.ids), view.meta("seq")
-        response = wire.GetDocumentsResponse(seq=seq)
-        for id in request.ids:
-            if id in found:
-                document = response.documents.add(id=id)
-                write_payload(found[id].payload, document.payload, document.integers)
+                response = wire.GetDocumentsResponse(seq=view.meta("seq"), answered=len(request.ids))
+                room = Room(self._limits, "ids", "ask for fewer ids at a time, or say `partial`")
+                ids = once(request.ids)
+                for id, found in zip(ids, view.each_id(ids), strict=True):
+                    if found is None:
+                        continue
+                    document = response.documents.add(id=id)
+                    write_payload(found.payload, document.payload, document.integers)
+                    try:
+                        room.take(document)
+                    except AnswerTooLarge:
+                        if not request.partial or len(response.documents) == 1:
+                            raise
+                        del response.documents[-1]
+                        response.answered = list(request.ids).index(id)
+                        break
         return response
 
     def list_documents(self, request: wire.ListDocumentsRequest, call: Call) -> wire.ListDocumentsResponse:
         size = request.page_size if request.HasField("page_size") else min(_PAGE, self._limits.page_size)
         self._limits.check("page_size", size, "page_size", least=1)
         filter = read_filter(request.filter, self._limits) if request.HasField("filter") else None
-        response, weight = wire.ListDocumentsResponse(), 0
-        with self._collections.use(request.collection) as opened:
-            found = opened.retriever.list_documents(size, request.page_token, filter)
-        for fields in found:
-            document = response.documents.add(id=fields.pop("id"))
-            write_payload(fields, document.payload, document.integers)
-            weight += document.ByteSize()
-            if weight > _PAGE_BYTES or len(response.documents) == size:
-                response.next_page_token = document.id
-                break
+        response = wire.ListDocumentsResponse()
+        room = Room(
+            self._limits, "page_size", "a single document does not fit; raise the limit where the server is started"
+        )
+        spare = max(0, room.left - _PAGE_BYTES)
+        with (
+            self._collections.use(request.collection) as opened,
+            opened.retriever.collection.catalog.reading() as view,
+        ):
+            for found in view.each_after(request.page_token, size, *condition(filter, view.declared)):
+                document = response.documents.add(id=found.id)
+                write_payload(found.payload, document.payload, document.integers)
+                try:
+                    room.take(document)
+                except AnswerTooLarge:
+                    if len(response.documents) == 1:
+                        raise
+                    del response.documents[-1]
+                    response.next_page_token = response.documents[-1].id
+                    break
+                if room.left < spare or len(response.documents) == size:
+                    response.next_page_token = found.id
+                    break
         return response
 
     def count_documents(self, request: wire.CountDocumentsRequest, call: Call) -> wire.CountDocumentsResponse:

@@ -47,7 +47,7 @@ class Edge:
         # What sees a call stands before what may refuse it, so that refusals are seen as well.
         seeing: list[Concern] = [identified, logged, self.metrics.timed]
         tracing = [self._tracer.traced] if self._tracer else []
-        refusing = [guarded(allowed, ring), throttled(settings.per_key, Throttle(settings.per_key))]
+        refusing = [guarded(allowed, ring), throttled(settings.key_share, Throttle(settings.key_share))]
         self.interceptors = [Interceptor([*seeing, *tracing, audited(allowed), *refusing], untouched=HEALTH)]
 
     @property

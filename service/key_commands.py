@@ -64,10 +64,12 @@ def list_keys(file: File, as_json: Json = False) -> None:
 
 @keys.command("revoke")
 def revoke(
-    file: File, id: Annotated[str, typer.Argument(help="Its id: keys list shows it.")], as_json: Json = False
+    file: File,
+    name: Annotated[str, typer.Argument(help="Its name or id: keys list shows both.")],
+    as_json: Json = False,
 ) -> None:
     """Revoke a key for ever. A running server refuses it within a second."""
-    key = _keys().revoke(file, id)
+    key = _keys().revoke(file, name)
     if as_json:
         print_json(_public(key))
     else:

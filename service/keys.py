@@ -118,16 +118,24 @@ def create(
     return key, f"plait_{id}_{secret}"
 
 
-def revoke(path: Path, id: str) -> Key:
-    """Marks a key as revoked, for ever. NotFound: the file has no such key."""
+def revoke(path: Path, name: str) -> Key:
+    """Marks a key as revoked, for ever.
+
+    Args:
+        name: its id; or its name: then the one that counts is meant, otherwise the newest of this name.
+
+    Raises:
+        NotFound: the file has no such key.
+    """
+    now = datetime.now(UTC).replace(microsecond=0)
     with _changing(path) as file:
-        for at, key in enumerate(file.keys):
-            if key.id == id:
-                file.keys[at] = key.model_copy(
-                    update={"revoked": key.revoked or datetime.now(UTC).replace(microsecond=0)}
-                )
-                return file.keys[at]
-    raise NotFound(f"{path} has no key {id!r}; plait keys list shows their ids")
+        meant = [at for at, key in enumerate(file.keys) if name in (key.id, key.name)]
+        meant.sort(key=lambda at: (file.keys[at].id == name, file.keys[at].state(now) == "valid", at))
+        if meant:
+            at = meant[-1]
+            file.keys[at] = file.keys[at].model_copy(update={"revoked": file.keys[at].revoked or now})
+            return file.keys[at]
+    raise NotFound(f"{path} has no key {name!r}; plait keys list shows their names and ids")
 
 
 def read(path: Path) -> list[Key]:

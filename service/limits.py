@@ -5,9 +5,11 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..index.collection import MAX_DIM
-from ..index.conditions import MAX_DEPTH, MAX_NODES, MAX_VALUES
+from ..index.conditions import MAX_ALL_VALUES, MAX_DEPTH, MAX_INDEXED, MAX_NODES, MAX_VALUES
 from ..index.errors import InvalidArgument
 from ..index.payload import MAX_ID
+from ..index.representations import MAX_TERM_FIELDS
+from ..retrieval.recipe import MAX_STEPS
 
 
 class BadField(InvalidArgument):
@@ -66,6 +68,22 @@ class Limits(BaseModel):
     """How deep the conditions of a filter may nest."""
     filter_values: int = Field(default=MAX_VALUES, ge=1, le=MAX_VALUES)
     """Values of one `one_of`."""
+    filter_all_values: int = Field(default=MAX_ALL_VALUES, ge=1, le=MAX_ALL_VALUES)
+    """Values of all `one_of` of a filter together."""
+    collections: int = Field(default=1_000, ge=1, le=100_000)
+    """Collections of this server; it has all of them open."""
+    aliases: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Names that stand for collections."""
+    snapshots: int = Field(default=1_000, ge=1, le=100_000)
+    """Snapshots that this server keeps."""
+    indexed_fields: int = Field(default=MAX_INDEXED, ge=1, le=MAX_INDEXED)
+    """Payload fields of a collection that have an index."""
+    reduce_steps: int = Field(default=MAX_STEPS, ge=1, le=MAX_STEPS)
+    """Steps of a collection's recipe."""
+    term_fields: int = Field(default=MAX_TERM_FIELDS, ge=1, le=MAX_TERM_FIELDS)
+    """Term fields of a collection."""
+    depths: int = Field(default=32, ge=1, le=1_000)
+    """Values of k that one calibration measures."""
 
     def check(self, limit: str, value: int, field: str, least: int = 0) -> int:
         """The value. BadField: it lies above the limit of this name, or below the least."""
@@ -84,5 +102,6 @@ class PerKey(BaseModel):
     """Calls a minute in the long run; 0: no limit. Each message of a stream counts."""
     burst: int = Field(default=100, ge=1, le=1_000_000)
     """Calls at once after a pause."""
-    concurrent: int = Field(default=0, ge=0, le=10_000)
-    """Calls under way at the same time; 0: no limit but the server's workers and queue."""
+    concurrent: int | None = Field(default=None, ge=0, le=10_000)
+    """Calls under way at the same time; 0: no limit but the server's workers and queue. None: with keys, half of `workers`, `queue`
+    and `streams` together, so that no key alone keeps all others out; without keys, no limit."""

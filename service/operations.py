@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..index.errors import NotFound, Overloaded, PlaitError
+from ..index.stopping import stopping
+from .brief import brief
 from .calls import Call
 from .collections import Collections, Opened
 from .payloads import write_payload
@@ -72,6 +74,7 @@ class Operations:
     def __init__(self) -> None:
         self._known: OrderedDict[str, Operation] = OrderedDict()
         self._stopping: set[str] = set()
+        self._running: str | None = None
         self._changed = threading.Condition()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="plait-operation")
 
@@ -128,20 +131,26 @@ class Operations:
                 yield now
             seen = now
 
-    def close(self) -> None:
-        """Cancels everything and waits for the step under way."""
+    def close(self, within_s: float) -> bool:
+        """Cancels everything and waits for the step under way. Returns whether it ended in time."""
         with self._changed:
             self._stopping.update(self._known)
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._changed:
+            return self._changed.wait_for(lambda: self._running is None, within_s)
 
     def _run(self, id: str, work: Callable[[Report], dict[str, Any]], held: ExitStack) -> None:
-        def report(done: int, total: int) -> None:
+        def go_on() -> None:
             if id in self._stopping:
                 raise Cancelled
+
+        def report(done: int, total: int) -> None:
+            go_on()
             self._change(id, done=done, total=total)
 
+        self._running = id
         try:
-            with held:
+            with held, stopping(go_on):
                 report(0, 0)
                 self._change(id, state=wire.STATE_RUNNING)
                 result = work(report)
@@ -149,10 +158,14 @@ class Operations:
         except Cancelled:
             self._change(id, state=wire.STATE_CANCELLED, ended=time.time())
         except PlaitError as error:
-            self._change(id, state=wire.STATE_FAILED, error=str(error), ended=time.time())
+            self._change(id, state=wire.STATE_FAILED, error=brief(str(error)), ended=time.time())
         except Exception as error:
             self._change(id, state=wire.STATE_FAILED, error=type(error).__name__, ended=time.time())
             raise
+        finally:
+            with self._changed:
+                self._running = None
+                self._changed.notify_all()
 
     def _change(self, id: str, **changes: Any) -> None:
         with self._changed:

@@ -66,6 +66,11 @@ class Threads(Executor):
         for thread in self._threads if wait else ():
             thread.join(None if ends is None else max(0.0, ends - time.monotonic()))
 
+    @property
+    def busy(self) -> bool:
+        """Whether some thread is still there: after `shutdown`, one that works on."""
+        return any(thread.is_alive() for thread in self._threads)
+
     def _work(self, first: _Task) -> None:
         box: SimpleQueue[_Task | None] = SimpleQueue()
         box.put(first)

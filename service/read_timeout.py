@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from threading import Thread
 
 import grpc
@@ -13,6 +13,8 @@ import grpc
 from .status import Expired
 
 _LOG = logging.getLogger("plait.service")
+_Wait = tuple[float, grpc.ServicerContext, str]
+"""When a wait is due, the call that it is for, and what that is told when it does not end in time."""
 
 
 class ReadTimeout:
@@ -21,22 +23,27 @@ class ReadTimeout:
     One thread looks after all reads, so that one costs its thread two changes of a dict. It ends with the process.
     """
 
-    def __init__(self, seconds: float, setting: str, remedy: str):
-        self._seconds = seconds
+    def __init__(self, seconds: float, setting: str, remedy: str, most: int | None = None):
+        """
+        Args:
+            setting: the name of what sets `seconds`.
+            most: waits at the same time; one more ends the oldest of them. None: any number.
+        """
+        self._seconds, self._most = seconds, most
         self._why = f"no whole message came within {seconds:g} s, the limit ({setting}); {remedy}"
-        self._reads: dict[tuple[float, grpc.ServicerContext], bool] = {}
+        self._not_taken = f"the client took no message within {seconds:g} s, the limit ({setting}); read what comes"
+        self._reads: dict[_Wait, bool] = {}
         """When each is due, in this order. Whoever takes a read out, its own thread or the one that looks, decides how it ended."""
         Thread(target=self._look, name=f"plait-{setting}", daemon=True).start()
 
     def next(self, given: Iterator[bytes], context: grpc.ServicerContext) -> bytes | None:
         """The next message; None: no more come. Expired: it did not come in time, or the caller has gone."""
-        read = time.monotonic() + self._seconds, context
-        self._reads[read] = True
+        wait = self._began(context, self._why)
         try:
             data, gone = next(given, None), False
         except grpc.RpcError:
             data, gone = None, True
-        if not self._reads.pop(read, False):
+        if not self._reads.pop(wait, False):
             raise Expired(False, self._why)
         if gone:
             raise Expired(True, "the caller has gone")
@@ -47,17 +54,35 @@ class ReadTimeout:
         while (data := self.next(given, context)) is not None:
             yield data
 
+    @contextmanager
+    def within(self, context: grpc.ServicerContext) -> Iterator[None]:
+        """A block that waits for a client to take a message. Its call ends when that takes too long."""
+        wait = self._began(context, self._not_taken)
+        try:
+            yield
+        finally:
+            self._reads.pop(wait, False)
+
+    def _began(self, context: grpc.ServicerContext, why: str) -> _Wait:
+        wait = time.monotonic() + self._seconds, context, why
+        self._reads[wait] = True
+        if self._most is not None and len(self._reads) > self._most:
+            oldest = next(iter(self._reads.copy()), None)
+            if oldest and self._reads.pop(oldest, False):
+                _end(*oldest[1:])
+        return wait
+
     def _look(self) -> None:
         while True:
             # What begins during the pause is due after it.
             now, pause = time.monotonic(), self._seconds
-            for read in self._reads.copy():
-                due, context = read
+            for wait in self._reads.copy():
+                due, context, why = wait
                 if due > now:
                     pause = due - now
                     break
-                if self._reads.pop(read, False):
-                    _end(context, self._why)
+                if self._reads.pop(wait, False):
+                    _end(context, why)
             time.sleep(pause)
 
 

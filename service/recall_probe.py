@@ -9,12 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
+from ..index.errors import Unavailable
+from ..index.stopping import stopping
 from .metrics import Metrics
 
 WINDOW = 100
 """Probes that the gauge is the mean of. Larger: a steadier value, slower to change."""
 _MOST = 1_000
 """Collections remembered, those probed last."""
+_LEAVE_S = 5.0
 _LOG = logging.getLogger("plait.service")
 
 
@@ -62,7 +65,11 @@ class RecallProbe:
         self._stopped.set()
         with self._changed:
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(_LEAVE_S)
+
+    def _go_on(self) -> None:
+        if self._stopped.is_set():
+            raise Unavailable("the server ends")
 
     def _run(self) -> None:
         while True:
@@ -73,7 +80,9 @@ class RecallProbe:
                 return
             started = perf_counter()
             try:
-                if (exact := probe.exactly()) is not None:
+                with stopping(self._go_on):
+                    exact = probe.exactly()
+                if exact is not None:
                     self._note(probe.collection, recall(probe.found, exact))
             except Exception as error:  # whatever it is, searches go on; the collection may be gone by now
                 _LOG.warning(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -38,6 +38,8 @@ _MESSAGE = 4 << 20
 """Bytes of documents or queries sent in one message."""
 _TOGETHER = 256
 """Documents, or queries, sent in one message."""
+_IDS = 1_000
+"""Ids that one call asks for."""
 
 Documents = Iterable[documents_pb2.Document]
 
@@ -74,34 +76,40 @@ class Remote:
     def search(
         self, query: str | Sequence[str] | Tokens | Queries, k: int = 10, **search: Any
     ) -> list[Hit] | list[list[Hit]]:
-        """As `Retriever.search`; `at_least_seq` waits for the state that a write has returned."""
+        """As `Retriever.search`; `at_least_seq` waits for the state that a write has returned.
+
+        InvalidArgument: the hits of one query are larger than a message of the server may be. Ask for fewer, or without payloads.
+        """
         k = given.depth(k)
-        at_least, options = search.pop("at_least_seq", None), write_options(search)
+        at_least, payloads = search.pop("at_least_seq", None), search.pop("payloads", True)
+        options = write_options(search)
+        same = {"collection": self.name, "k": k, "options": options, "at_least_seq": at_least}
         asked = _queries(query)
         found: list[list[Hit]] = []
         for batch in _split(asked, lambda pair: pair[1].ByteSize()):
-            found += self._searched(batch, k, options, at_least, search)
+            while batch:
+                answers = self._answers([query for _, query in batch], same, payloads)
+                for (one, _), hits in zip(batch, answers, strict=False):
+                    origin = Origin(self, one, k, search)
+                    found.append([Hit(id, score, payload, origin) for id, score, payload in hits])
+                batch = batch[len(answers) :]
         return found[0] if isinstance(query, str) else found
 
-    def _searched(
-        self, batch: Sequence[Any], k: int, options: Any, at_least: int | None, search: dict[str, Any]
-    ) -> Iterator[list[Hit]]:
-        same = {"collection": self.name, "k": k, "options": options, "at_least_seq": at_least}
-        if len(batch) == 1:
-            ((one, query),) = batch
-            answer = self._channel.call(self._search.Search, search_pb2.SearchRequest(query=query, **same))
-            origin = Origin(self, one, k, search)
-            yield [Hit(h.id, h.score, read_payload(h.payload, h.integers), origin) for h in answer.hits]
-            return
-        request = search_pb2.BatchSearchRequest(queries=[query for _, query in batch], payload=True, **same)
+    def _answers(
+        self, queries: Sequence[search_pb2.Query], same: dict[str, Any], payloads: bool
+    ) -> list[list[tuple[str, float, dict[str, Any]]]]:
+        """Ids, scores and payloads of the first queries, at least of one, as far as they fit into one answer."""
+        if len(queries) == 1:
+            request = search_pb2.SearchRequest(query=queries[0], payload=None if payloads else False, **same)
+            answer = self._channel.call(self._search.Search, request)
+            return [[(hit.id, hit.score, read_payload(hit.payload, hit.integers)) for hit in answer.hits]]
+        request = search_pb2.BatchSearchRequest(queries=queries, payload=payloads, partial=True, **same)
         answer = self._channel.call(self._search.BatchSearch, request)
         integers = answer.integers
-        payloads = [read_payload(p, integers.get(i)) for i, p in enumerate(answer.payloads)]
-        rows = zip(answer.ids, np.frombuffer(answer.scores, "<f4").tolist(), payloads, strict=True)
-        for (one, _), count in zip(batch, answer.counts, strict=True):
-            some = [next(rows) for _ in range(count)]
-            origin = Origin(self, one, k, search)
-            yield [Hit(id, score, payload, origin) for id, score, payload in some]
+        read = (read_payload(payload, integers.get(i)) for i, payload in enumerate(answer.payloads))
+        held = read if payloads else repeat({}, len(answer.ids))
+        rows = zip(answer.ids, np.frombuffer(answer.scores, "<f4").tolist(), held, strict=True)
+        return [list(islice(rows, count)) for count in answer.counts]
 
     def explain(self, query: str | Tokens | Queries, id: str, k: int | None = None, **search: Any) -> Explanation:
         check_ids([id])
@@ -190,9 +198,13 @@ class Remote:
 
     def get(self, ids: str | Sequence[str]) -> list[dict[str, Any]]:
         """As `Retriever.get`: a text is one id."""
-        asked = check_ids([ids] if isinstance(ids, str) else ids)
-        request = documents_pb2.GetDocumentsRequest(collection=self.name, ids=asked)
-        return _read(self._channel.call(self._documents.GetDocuments, request).documents)
+        found, wanted = [], list(dict.fromkeys(check_ids([ids] if isinstance(ids, str) else ids)))
+        while wanted:
+            request = documents_pb2.GetDocumentsRequest(collection=self.name, ids=wanted[:_IDS], partial=True)
+            answer = self._channel.call(self._documents.GetDocuments, request)
+            found += _read(answer.documents)
+            wanted = wanted[answer.answered if answer.HasField("answered") else len(request.ids) :]
+        return found
 
     def list_documents(self, limit: int = 100, after: str = "", filter: Any = None) -> list[dict[str, Any]]:
         check_ids([after])

@@ -10,28 +10,28 @@ from typing import Any
 
 import numpy as np
 
-from ..index.hits import Hits, best
+from ..index.hits import best
 from ..index.scoring import TermParams
-from ..index.snapshot import Snapshot
+from ..index.stopping import steps
 from ..index.tally import Tally, tally
 from ..index.terms import Terms
 from ..index.tokens import concatenate
 from ..retrieval.routes import Queries, Route, find, rescored
+from .answers import AnswerTooLarge, Room, put_columns, put_hits
 from .calls import Call
 from .collections import Collections, Opened
 from .concerns import stage_ended
 from .consistency import wait_for_state
 from .explanations import write_explanation
 from .limits import BadField, Limits
-from .payloads import write_payload
 from .queries import read_queries, write_query
 from .search_options import read_options
 from .wire import search_pb2 as wire
-from .wire.documents_pb2 import Integers
 
 _DEPTH = 10
 _TOGETHER = 16
 """Queries of a batch searched between two looks at the deadline."""
+_LESS = "ask for fewer documents (k), or leave their payloads out (payload: false)"
 
 
 Probe = Callable[[str, Sequence[str], Callable[[], Sequence[str] | None]], None]
@@ -59,7 +59,7 @@ class SearchMethods:
                 clock.lap("search_ms", scored)
                 call.check()
                 response = wire.SearchResponse(seq=snapshot.state.seq)
-                _put_hits(snapshot, hits, payload, response.hits)
+                put_hits(snapshot, hits, payload, response.hits, Room(self._limits, "k", _LESS))
             leaves_out = route.mode != "terms" or route.term_params != TermParams()
             if self._probe and not route.exact and leaves_out:
                 exact = replace(route, exact=True, term_params=TermParams())
@@ -73,12 +73,15 @@ class SearchMethods:
         k = self._limits.check("k", request.k if request.HasField("k") else _DEPTH, "k", least=1)
         self._limits.check("batch_queries", len(request.queries), "queries", least=1)
         response, scores, clock = wire.BatchSearchResponse(), [], Clock()
+        room = Room(self._limits, "k", f"{_LESS}, or send fewer queries at a time")
         with self._collections.use(request.collection) as opened:
             wait_for_state(opened.retriever, request, call)
             route = opened.retriever.route(read_options(request.options, self._limits), k)
             with opened.retriever.collection.snapshot() as snapshot:
                 response.seq = snapshot.state.seq
                 for first in range(0, len(request.queries), _TOGETHER):
+                    if len(response.counts) < first:
+                        break
                     call.check()
                     some = request.queries[first : first + _TOGETHER]
                     queries = self._queries(opened, route, some, "queries", first)
@@ -87,13 +90,19 @@ class SearchMethods:
                     with tally() as scored:
                         found = find(snapshot, route, queries, k)
                     clock.lap("search_ms", scored)
-                    for hits in found:
+                    for hits in steps(found):
+                        there = len(response.ids)
+                        try:
+                            put_columns(snapshot, hits, request.payload, response, room)
+                        except AnswerTooLarge:
+                            if not request.partial or not response.counts:
+                                raise
+                            del response.ids[there:], response.payloads[there:]
+                            for place in [place for place in response.integers if place >= there]:
+                                del response.integers[place]
+                            break
                         response.counts.append(len(hits))
                         scores.append(hits.scores)
-                        for document in snapshot.documents(hits.docs):
-                            response.ids.append(document.id)
-                            if request.payload:
-                                _put_payload(document.payload, response)
                     clock.lap("fetch_ms")
         response.scores = np.concatenate(scores).astype("<f4").tobytes()
         response.timing.MergeFrom(clock.timing)
@@ -116,7 +125,8 @@ class SearchMethods:
                 hits = best(docs, rescored(snapshot, route, queries, docs), k)
                 call.check()
                 response = wire.RerankResponse(seq=snapshot.state.seq)
-                _put_hits(snapshot, hits, not request.HasField("payload") or request.payload, response.hits)
+                payload = not request.HasField("payload") or request.payload
+                put_hits(snapshot, hits, payload, response.hits, Room(self._limits, "k", _LESS))
         return response
 
     def explain(self, request: wire.ExplainRequest, call: Call) -> wire.ExplainResponse:
@@ -138,11 +148,12 @@ class SearchMethods:
         self._limits.check("batch_queries", len(request.texts), "texts", least=1)
         with self._collections.use(request.collection) as opened:
             route = opened.retriever.route(read_options(request.options, self._limits), None)
-            response = wire.EncodeResponse()
-            for i, text in enumerate(request.texts):
-                call.check()
+            response, room = wire.EncodeResponse(), Room(self._limits, "texts", "send fewer texts at a time")
+            for i, text in steps(enumerate(request.texts)):
                 self._limits.check("text_characters", len(text), f"texts[{i}]")
-                response.queries.append(write_query(opened.encode(route.asking, text)))
+                made = write_query(opened.encode(route.asking, text))
+                room.take(made)
+                response.queries.append(made)
         return response
 
     def _exactly(self, name: str, route: Route, queries: Queries, k: int, seq: int) -> list[str] | None:
@@ -162,7 +173,7 @@ class SearchMethods:
         if "text" in kinds:
             for i, query in enumerate(given, first):
                 self._limits.check("text_characters", len(query.text), f"{field}[{i}].text")
-            return _joined([opened.encode(route.asking, query.text) for query in given])
+            return _joined([opened.encode(route.asking, query.text) for query in steps(given)])
         return read_queries([query.encoded for query in given], self._limits, f"{field}.encoded")
 
 
@@ -199,17 +210,3 @@ def _stacked(terms: Sequence[Terms]) -> Terms:
     if terms[0].offsets is None:
         return Terms(rows)
     return Terms(rows, np.cumsum([0, *(t.rows.shape[0] for t in terms)]).astype(np.int64))
-
-
-def _put_payload(payload: dict[str, Any], response: wire.BatchSearchResponse) -> None:
-    integers = Integers()
-    write_payload(payload, response.payloads.add(), integers)
-    if integers.at:
-        response.integers[len(response.payloads) - 1].CopyFrom(integers)
-
-
-def _put_hits(snapshot: Snapshot, hits: Hits, payload: bool, into: Any) -> None:
-    for document, score in zip(snapshot.documents(hits.docs), hits.scores.tolist(), strict=True):
-        hit = into.add(id=document.id, score=score)
-        if payload:
-            write_payload(document.payload, hit.payload, hit.integers)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import signal
+import socket
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import grpc
-from grpc_reflection.v1alpha import reflection
 
 from ..index.errors import Unavailable
 from .calls import Gate
@@ -18,23 +21,26 @@ from .collections import Collections
 from .document_service import DocumentMethods
 from .forward import Forwarding, to_writer
 from .handlers import handlers
-from .health import NAME, Health
+from .health import NAME, PLACES, Health
 from .operations import OperationMethods, Operations
 from .pool import Threads
 from .protocol import SERVICES
+from .reflection import REFLECTION, ReflectionMethods
 from .search_service import Probe, SearchMethods
 from .settings import Settings
 from .snapshot_service import SnapshotMethods
 from .system_service import SystemMethods
+from .tls import split_address
 
 _SPARE = 8
 """Threads that refuse, answer health checks and the like, while all others work or wait."""
 _LEAVE_S = 5.0
-"""For calls that were cancelled at the end of the grace to notice it."""
+"""For calls that were cancelled at the end of the grace to notice it, for operations to end, and for collections to be closed."""
 LINE = 1_024
 """Calls, of which nothing was read, that may wait for such a thread; gRPC refuses one more, without saying when to try again."""
 WINDOW = 64 << 10
 """Bytes that a client may send before its message is asked for."""
+_LOG = logging.getLogger("plait.service")
 
 
 @dataclass(frozen=True)
@@ -54,15 +60,19 @@ class Service:
     ready: threading.Event = field(default_factory=threading.Event)
     """Set while requests are let in."""
 
-    def stop(self, grace_s: float) -> None:
-        """Takes no new requests, lets those under way end, and closes every collection."""
+    def stop(self, grace_s: float) -> bool:
+        """Takes no new requests, lets those under way end, and closes every collection.
+
+        Returns whether all of it has ended, within a few seconds after the grace. False: some step goes on that cannot be
+        stopped, and nothing is closed under it; the process must be left (`leave`).
+        """
         self.ready.clear()
         self.health.drain()
-        self.grpc.stop(grace_s).wait()
+        self.grpc.stop(grace_s).wait(grace_s + _LEAVE_S)
         self.health.close()
         self.threads.shutdown(timeout_s=_LEAVE_S)
-        self.operations.close()
-        self.collections.close()
+        ended = self.operations.close(_LEAVE_S) and not self.threads.busy
+        return ended and _within(_LEAVE_S, self.collections.close)
 
 
 def build_server(
@@ -85,16 +95,19 @@ def build_server(
         Unavailable: the port cannot be bound.
     """
     collections = Collections(settings, follows=writer is not None)
-    threads = Threads(settings.workers + settings.queue + settings.streams + _SPARE, "plait")
+    threads = Threads(settings.workers + settings.queue + settings.streams + PLACES + _SPARE, "plait")
     size = settings.limits.message_bytes
     server = grpc.server(
         cast(Any, threads),  # typed as the one executor that gRPC's own examples use
         interceptors=[*interceptors],
-        maximum_concurrent_rpcs=threads.most + LINE,
+        maximum_concurrent_rpcs=threads.most + settings.watches + LINE,
         options=[
             ("grpc.max_receive_message_length", size),
             ("grpc.max_send_message_length", size),
             *_transport(settings.keepalive_s),
+            # A client that begins calls and drops them at once fills no more than its connection's share of gRPC's line; without
+            # this bound one connection alone filled it, and calls of others were dropped.
+            ("grpc.max_concurrent_streams", max(settings.connection_calls, 4 * threads.most)),
             # Otherwise two servers on one port would share its requests without a word.
             ("grpc.so_reuseport", int(writer is not None)),
         ],
@@ -106,28 +119,59 @@ def build_server(
         "DocumentService": DocumentMethods(collections, settings.limits),
         "OperationService": OperationMethods(operations),
         "SearchService": SearchMethods(collections, settings.limits, probe),
-        "SnapshotService": SnapshotMethods(collections, operations, settings.snapshots or settings.root / ".snapshots"),
+        "SnapshotService": SnapshotMethods(collections, operations, settings),
         "SystemService": SystemMethods(settings),
     }
     if writer is not None:
         channel = to_writer(writer)
         methods = {name: Forwarding(d, methods[name], channel) for name, d in SERVICES.items()}
-    server.add_generic_rpc_handlers(handlers([(d, methods[name]) for name, d in SERVICES.items()], gate, settings))
-    names = [descriptor.full_name for descriptor in SERVICES.values()]
+    served = [(descriptor, methods[name]) for name, descriptor in SERVICES.items()]
     if settings.reflection:
-        reflection.enable_server_reflection([*names, NAME, reflection.SERVICE_NAME], server)
-    port = _bind(server, settings.listen, credentials)
-    health = Health(server, collections, reserve=size)
+        names = [descriptor.full_name for descriptor in SERVICES.values()]
+        served.append((REFLECTION, ReflectionMethods([*names, NAME])))
+    server.add_generic_rpc_handlers(handlers(served, gate, settings))
+    port = _bind(server, settings.listen, credentials, writer is not None)
+    health = Health(server, collections, settings)
     return Service(server, port, collections, operations, health, settings, gate, threads, writer is None)
 
 
-def run(service: Service, told: threading.Event, began: Callable[[], None]) -> None:
-    """Serves until told to end, then drains. `began` is called when requests are let in."""
+def run(service: Service, told: threading.Event, began: Callable[[], None]) -> bool:
+    """Serves until told to end, then drains. Returns: `Service.stop`.
+
+    Args:
+        began: called when requests are let in and nothing is left to load for the first of them.
+    """
     service.grpc.start()
-    service.ready.set()
-    began()
+
+    def begin() -> None:
+        service.collections.warm()
+        if not told.is_set():
+            service.ready.set()
+            began()
+
+    beginning = threading.Thread(target=begin, name="plait-begin", daemon=True)
+    beginning.start()
     told.wait()
-    service.stop(service.settings.grace_s)
+    return service.stop(service.settings.grace_s) and not beginning.is_alive()
+
+
+def leave() -> NoReturn:
+    """Ends this process with 0, as it was told to, in the middle of a step that cannot be stopped.
+
+    What was acknowledged is on the disk; what was not is undone by the next start, as after a crash.
+    """
+    _LOG.warning("the server ends in the middle of a step that could not be stopped; nothing that was answered is lost")
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)
+
+
+def _within(seconds: float, work: Callable[[], None]) -> bool:
+    """Whether this work ended in time."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
 
 
 def told_by_signals(numbers: Sequence[int] = (signal.SIGTERM, signal.SIGINT)) -> threading.Event:
@@ -152,11 +196,23 @@ def _transport(keepalive_s: float) -> list[tuple[str, int]]:
     ]
 
 
-def _bind(server: grpc.Server, listen: str, credentials: grpc.ServerCredentials | None) -> int:
+def _bind(server: grpc.Server, listen: str, credentials: grpc.ServerCredentials | None, shared: bool) -> int:
     try:
+        if not shared:
+            _try(listen)
         port = server.add_secure_port(listen, credentials) if credentials else server.add_insecure_port(listen)
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         raise Unavailable(f"{listen} cannot be bound ({error}); is another server running there?") from None
     if not port:
         raise Unavailable(f"{listen} cannot be bound; is another server running there?")
     return port
+
+
+def _try(listen: str) -> None:
+    """OSError: the port is taken. gRPC would say so on stderr as well, in lines of its own."""
+    if listen.startswith("unix:"):
+        return
+    family, kind, _, _, address = socket.getaddrinfo(*split_address(listen), type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tried.bind(address)

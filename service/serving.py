@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -68,7 +69,8 @@ def serve(
     Flags win over the environment (PLAIT_LISTEN, PLAIT_LIMITS__K), and that over --config.
     """
     try:
-        from .configuration import load, shown
+        from .collections import unserved
+        from .configuration import load, shown, unknown_variables
         from .logs import to_stderr
     except ImportError as error:
         raise FailedPrecondition(f"serving needs {error.name}: pip install 'plait[service]'") from None
@@ -84,13 +86,22 @@ def serve(
     if print_config:
         return
     to_stderr(settings.log)
+    for name in unknown_variables(os.environ):
+        err.print(
+            f"{name} is no setting, and is ignored; --print-config shows all there are", soft_wrap=True, markup=False
+        )
+    if not settings.root.exists():
+        err.print(f"{settings.root} is made: there was no such folder", soft_wrap=True, markup=False)
+    if left_out := unserved(settings.root):
+        allowed = "names are 1 to 64 ASCII letters, digits, _ and -, the first a letter or digit"
+        err.print(f"not served: {', '.join(map(repr, left_out))}; {allowed}", soft_wrap=True, markup=False)
     (_alone if settings.processes == 1 else _several)(settings)
 
 
 def _alone(settings: Settings) -> None:
     from .edge import Edge, watch
     from .process import settle
-    from .server import build_server, run, told_by_signals
+    from .server import build_server, leave, run, told_by_signals
 
     settle(settings)
     edge = Edge(settings)
@@ -98,9 +109,11 @@ def _alone(settings: Settings) -> None:
         service = build_server(settings, edge.interceptors, edge.credentials, edge.offer)
         watch(edge.metrics, service)
         address = edge.open_admin(service.ready.is_set)
-        run(service, told_by_signals(), partial(_say, settings, address, service.port))
+        ended = run(service, told_by_signals(), partial(_say, settings, address, service.port))
     finally:
         edge.close()
+    if not ended:
+        leave()
 
 
 def _several(settings: Settings) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import BaseModel, Field, SecretStr, model_validator
+from pydantic import BaseModel, Field, SecretStr, field_serializer, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .limits import STRICT, Limits, PerKey
@@ -57,6 +58,17 @@ class Tracing(BaseModel):
     """Where to, such as http://127.0.0.1:4318/v1/traces; empty: no traces."""
     headers: dict[str, SecretStr] = {}
     """HTTP headers for the collector, such as its key."""
+
+    @field_serializer("endpoint", when_used="json")
+    def _shown(self, endpoint: str) -> str:
+        """Without the name, the password and the query that it may hold: settings are printed."""
+        parts = urlsplit(endpoint)
+        host = parts.netloc.rpartition("@")[2]
+        masked = parts._replace(
+            netloc=f"***@{host}" if "@" in parts.netloc else host, query="***" if parts.query else ""
+        )
+        return urlunsplit(masked)
+
     share: float = Field(default=1, ge=0, le=1)
     """The share of traces begun here that is kept; a caller's own choice is followed."""
 
@@ -89,6 +101,14 @@ class Settings(BaseSettings):
     """Requests that wait for a worker; one more is refused. Larger: fewer refusals and longer waits."""
     streams: int = Field(default=16, ge=1, le=1_024)
     """Streams open at once (ingest, watch)."""
+    watches: int = Field(default=1_024, ge=1, le=100_000)
+    """Health/Watch streams open at once, which need no key; one more is refused. Each takes some 20 KB."""
+    peer_watches: int = Field(default=16, ge=1, le=100_000)
+    """Those of one address among them."""
+    connection_calls: int = Field(default=1_000, ge=1, le=100_000)
+    """Calls open at once on one connection, never fewer than four times those that the server lets in; gRPC counts one that has ended
+    for a moment longer, and refuses what is too many with UNAVAILABLE. Smaller: a client that drops its calls as fast as it
+    begins them makes others wait less."""
     stream_idle_s: float = Field(default=300, gt=0, le=86_400)
     """The longest that a stream may wait for its client's next message, after which it ends with DEADLINE_EXCEEDED. Larger:
     slower clients keep theirs, and one that stalls keeps others out for longer."""
@@ -123,3 +143,11 @@ class Settings(BaseSettings):
     tls: Tls = Tls()
     admin: Admin = Admin()
     tracing: Tracing = Tracing()
+
+    @property
+    def key_share(self) -> PerKey:
+        """`per_key`, with a number for what it leaves to the server."""
+        if self.per_key.concurrent is not None:
+            return self.per_key
+        half = max(1, (self.workers + self.queue + self.streams) // 2)
+        return self.per_key.model_copy(update={"concurrent": half if self.keys else 0})

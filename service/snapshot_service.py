@@ -14,15 +14,17 @@ from ..index import backup
 from ..index.catalog import FILE
 from ..index.errors import NotFound
 from .calls import Call
-from .collections import Collections, CollectionThere, Opened, checked_name
+from .collections import Collections, CollectionThere, Opened, checked_name, full
 from .limits import BadField
 from .operations import Operations, Report, start_on
+from .settings import Settings
 from .wire import snapshots_pb2 as wire
 
 
 class SnapshotMethods:
-    def __init__(self, collections: Collections, operations: Operations, folder: Path):
-        self._collections, self._operations, self._folder = collections, operations, folder
+    def __init__(self, collections: Collections, operations: Operations, settings: Settings):
+        self._collections, self._operations, self._settings = collections, operations, settings
+        self._folder = settings.snapshots or settings.root / ".snapshots"
         self._start = partial(start_on, operations, collections)
         self._making: set[str] = set()
         self._lock = threading.Lock()
@@ -66,6 +68,8 @@ class SnapshotMethods:
         with self._lock:
             if target.exists() or name in self._making:
                 raise CollectionThere(name, "snapshot")
+            there = sum(1 for _ in self._folder.glob(f"*/{FILE}"))
+            full("snapshots", there + len(self._making), self._settings)
             self._making.add(name)
         try:
             yield target

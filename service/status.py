@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from ..index import errors
+from .brief import NAME, brief
 from .limits import BadField
 from .wire import search_pb2
 
@@ -52,25 +53,27 @@ def to_status(error: Exception, request: Any, request_id: str) -> status_pb2.Sta
     code, reason = next((c for kind, c in _CODES.items() if isinstance(error, kind)), (code_pb2.INTERNAL, "INTERNAL"))
     if isinstance(error, Expired):
         code, reason = error.code, code_pb2.Code.Name(error.code)
-    message = str(error)
+    message = brief(str(error))
     if code == code_pb2.INTERNAL:
         _log.error("request %s failed", request_id, exc_info=error)
         message = f"an error inside of the server; its log has it as request {request_id}"
     status = status_pb2.Status(code=code, message=message)
     info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata={"request_id": request_id})
-    for detail in (info, *_details(error, request)):
+    for detail in (info, *_details(error, request, message)):
         status.details.add().Pack(detail)
     return status
 
 
-def _details(error: Exception, request: Any) -> list[Any]:
+def _details(error: Exception, request: Any, message: str) -> list[Any]:
     if isinstance(error, errors.InvalidArgument):
-        violation = error_details_pb2.BadRequest.FieldViolation(field=_field(error), description=str(error))
+        violation = error_details_pb2.BadRequest.FieldViolation(field=brief(_field(error), NAME), description=message)
         return [error_details_pb2.BadRequest(field_violations=[violation])]
     if isinstance(error, errors.NotFound | errors.AlreadyExists):
         kind = "collection" if getattr(error, "collection", None) else "document"
         name = getattr(error, "collection", None) or getattr(request, "id", "")
-        return [error_details_pb2.ResourceInfo(resource_type=kind, resource_name=name, description=str(error))]
+        return [
+            error_details_pb2.ResourceInfo(resource_type=kind, resource_name=brief(name, NAME), description=message)
+        ]
     if isinstance(error, errors.Overloaded):
         return [error_details_pb2.RetryInfo(retry_delay=Duration(seconds=_RETRY_S))]
     return []
@@ -84,8 +87,12 @@ def _field(error: errors.InvalidArgument) -> str:
     return f"options.{named[1]}" if named and named[1] in _OPTIONS else named[1] if named and named[1] == "k" else ""
 
 
-def from_rpc_error(error: grpc.RpcError) -> errors.PlaitError:
-    """The error that the same call would have raised without a wire between."""
+def from_rpc_error(error: grpc.RpcError, unreached: str = "") -> errors.PlaitError:
+    """The error that the same call would have raised without a wire between.
+
+    Args:
+        unreached: what may be wrong when there was no connection.
+    """
     code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
     message = (error.details() if isinstance(error, grpc.Call) else None) or str(error)
     kinds = {number: kind for kind, (number, _) in _CODES.items()}
@@ -97,4 +104,9 @@ def from_rpc_error(error: grpc.RpcError) -> errors.PlaitError:
         return errors.Unavailable(f"{message}; the call was ended from outside, perhaps as the server stops: try again")
     if number == code_pb2.DEADLINE_EXCEEDED:
         return errors.Unavailable(f"{message}; give the call more time, or ask for less")
+    if number == code_pb2.UNAVAILABLE and unreached and "connect" in message:
+        return errors.Unavailable(f"{message}; {unreached}")
+    if number == code_pb2.RESOURCE_EXHAUSTED and "larger than max" in message:
+        # Said by gRPC itself, before plait has seen the message.
+        return errors.InvalidArgument(f"{message} (limits.message_bytes); send less at a time")
     return kinds.get(number, errors.PlaitError)(message)

@@ -26,7 +26,7 @@ from .edge import Edge, watch
 from .logs import identified, to_stderr
 from .metrics import Metrics, exposed
 from .process import settle
-from .server import Service, build_server, run, told_by_signals
+from .server import Service, build_server, leave, run, told_by_signals
 from .settings import Settings
 from .tls import split_address
 from .tracing import tracer
@@ -37,7 +37,8 @@ _SPAWN = multiprocessing.get_context("spawn")
 _PAUSES_S = 0.1, 5.0
 """Before a process is started again: first, and at most when it keeps dying."""
 _LIVED_S = 30.0
-_SLACK_S = 10.0
+_SLACK_S = 30.0
+"""After the grace, for a process to close what it has open, before it is killed."""
 _ANSWER_S = 2.0
 
 
@@ -194,8 +195,10 @@ def _work(name: str, settings: Settings, writer: str, pipe: Connection) -> None:
         return
     watch(metrics, service)
     threading.Thread(target=_tell_metrics, args=(pipe, metrics, told), daemon=True).start()
-    run(service, told, lambda: pipe.send(None))
+    ended = run(service, told, lambda: pipe.send(None))
     close()
+    if not ended:
+        leave()
 
 
 def _reader(settings: Settings, writer: str) -> tuple[Service, Metrics, Callable[[], None]]:

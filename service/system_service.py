@@ -21,7 +21,7 @@ class SystemMethods:
         return wire.GetServerInfoResponse(
             version=version("plait"),
             format=FORMAT,
-            limits={**vars(s.limits), **{f"per_key.{name}": most for name, most in vars(s.per_key).items()}},
+            limits={**vars(s.limits), **{f"per_key.{name}": most for name, most in vars(s.key_share).items()}},
             workers=s.workers,
             queue=s.queue,
             streams=s.streams,

@@ -14,7 +14,7 @@ def read_filter(filter: wire.Filter, limits: Limits, field: str = "filter") -> i
     """BadField names the place of what is no condition, of too many of them, or of those too deep."""
     try:
         read = _read(filter, 1, limits)
-        index.check_size(read, limits.filter_nodes, limits.filter_depth)
+        index.check_size(read, limits.filter_nodes, limits.filter_depth, limits.filter_all_values)
     except InvalidArgument as error:
         raise BadField(field, f"{field}: {error}") from None
     return read

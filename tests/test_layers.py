@@ -64,14 +64,24 @@ ADAPTERS = {
     "grpc": {
         *(
             f"service/{name}.py"
-            for name in ("calls", "client", "forward", "handlers", "health", "read_timeout", "server", "status")
+            for name in (
+                "calls",
+                "client",
+                "forward",
+                "handlers",
+                "health",
+                "health_watches",
+                "read_timeout",
+                "server",
+                "status",
+            )
         ),
         # Around the handlers: interceptors, and the credentials of the port.
         *(f"service/{name}.py" for name in ("access", "concerns", "logs", "metrics", "throttle", "tls", "tracing")),
     },
     "grpc_status": {"service/concerns.py", "service/forward.py", "service/handlers.py"},
-    "grpc_health": {"service/health.py"},
-    "grpc_reflection": {"service/server.py"},
+    "grpc_health": {"service/health.py", "service/health_watches.py"},
+    "grpc_reflection": {"service/reflection.py"},
     "pydantic": {f"service/{name}.py" for name in ("configuration", "keys", "limits", "settings")},
     "pydantic_settings": {"service/configuration.py", "service/settings.py"},
     "prometheus_client": {"service/admin.py", "service/metrics.py"},

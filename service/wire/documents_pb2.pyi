@@ -120,22 +120,26 @@ class DeleteDocumentsResponse(_message.Message):
     def __init__(self, seq: _Optional[int] = ..., count: _Optional[int] = ...) -> None: ...
 
 class GetDocumentsRequest(_message.Message):
-    __slots__ = ("collection", "ids", "at_least_seq")
+    __slots__ = ("collection", "ids", "at_least_seq", "partial")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     IDS_FIELD_NUMBER: _ClassVar[int]
     AT_LEAST_SEQ_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_FIELD_NUMBER: _ClassVar[int]
     collection: str
     ids: _containers.RepeatedScalarFieldContainer[str]
     at_least_seq: int
-    def __init__(self, collection: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., at_least_seq: _Optional[int] = ...) -> None: ...
+    partial: bool
+    def __init__(self, collection: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., at_least_seq: _Optional[int] = ..., partial: _Optional[bool] = ...) -> None: ...
 
 class GetDocumentsResponse(_message.Message):
-    __slots__ = ("documents", "seq")
+    __slots__ = ("documents", "seq", "answered")
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     SEQ_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_FIELD_NUMBER: _ClassVar[int]
     documents: _containers.RepeatedCompositeFieldContainer[Document]
     seq: int
-    def __init__(self, documents: _Optional[_Iterable[_Union[Document, _Mapping]]] = ..., seq: _Optional[int] = ...) -> None: ...
+    answered: int
+    def __init__(self, documents: _Optional[_Iterable[_Union[Document, _Mapping]]] = ..., seq: _Optional[int] = ..., answered: _Optional[int] = ...) -> None: ...
 
 class ListDocumentsRequest(_message.Message):
     __slots__ = ("collection", "page_size", "page_token", "filter")

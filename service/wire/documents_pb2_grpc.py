@@ -98,14 +98,14 @@ class DocumentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetDocuments(self, request, context):
-        """Documents by id.
+        """Documents by id. One answer holds limits.message_bytes at most.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListDocuments(self, request, context):
-        """Documents by rising id.
+        """Documents by rising id. A page ends early where it would be too large for a message.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
