@@ -14,7 +14,7 @@ from .catalog import Catalog, allocate, next_segment, put_documents, put_meta, p
 from .errors import DataLoss, FailedPrecondition, InvalidArgument
 from .representations import Representations, Schema
 from .segment import SegmentWriter, seal, segment_folder, tidy
-from .stores import Progress, build_codes, build_store, build_terms, store_files
+from .stores import Progress, build_codes, build_store, build_terms, check_store, store_files
 from .terms import Terms
 from .tokens import Tokens
 from .view import Document, View
@@ -39,6 +39,7 @@ class Builder:
         device: str = "cpu",
         threads: int | None = None,
     ):
+        check_store(store, schema.dim)  # before a document is encoded that could not be sealed
         self._path, self._catalog, self._schema, self._store = path, catalog, schema, store
         self._device, self._threads = device, threads
         self._segment: SegmentWriter | None = None

@@ -12,6 +12,7 @@ from scipy import sparse
 from torch import Tensor
 
 from ..index.terms import Terms
+from .encoded import encoded
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +71,7 @@ def batches(model: Model, lines: Sequence[Sequence[int]]) -> Iterator[Batch]:
     """Runs lines of ids by rising length, so that little is padded; a batch stays within the model's budget."""
     for numbers in by_length([len(line) for line in lines], model.budget):
         yield _run(model, lines, numbers)
+        encoded(len(numbers))
 
 
 def by_length(sizes: Sequence[int] | np.ndarray, budget: int) -> Iterator[list[int]]:

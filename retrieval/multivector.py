@@ -15,6 +15,7 @@ from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from torch.nn.functional import normalize
 
 from ..index.tokens import Role, Tokens, concatenate
+from .encoded import encoded
 from .encoder import EncoderOptions, EncoderSpec
 from .forward import by_length, moved
 from .layout import open_model, prompt_of, settle
@@ -70,6 +71,8 @@ class CheckpointEncoder:
         for batch in batches:
             with self._lock:
                 parts.append(self._batch([texts[i] for i in batch], task, run=run))
+            if run:
+                encoded(len(batch))
         return concatenate(parts).take(np.argsort(np.concatenate(batches)))
 
     def _batch(self, texts: list[str], task: str, *, run: bool) -> Tokens:

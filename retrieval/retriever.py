@@ -15,25 +15,24 @@ from ..index.builder import Builder
 from ..index.calibration import DEPTHS, Calibration
 from ..index.collection import Collection
 from ..index.errors import FailedPrecondition, InvalidArgument, Unavailable
-from ..index.filters import compile
 from ..index.live import Written
 from ..index.maintenance import Policy
 from ..index.stores import Progress
 from ..index.tokens import Tokens
-from ..index.view import View
 from .corpus import checked, document_text
-from .creation import prepare
+from .creation import check_machine, prepare
 from .description import described
 from .encoder import EMBEDDED, EncoderOptions, load_encoder
 from .encoding import SAMPLE, Encoding
 from .explanation import Explanation, explained
 from .freshness import Pending, at_once
 from .hit import Hit
+from .idle import warn_idle
 from .recipe import parse as parse_recipe
-from .routes import Queries, Route, as_filter, find, route_of, terms_of
+from .routes import Queries, Route, as_filter, compiled, find, route_of, terms_of
 from .sides import Batch, batches, of_queries
 from .systems import System, system_named
-from .term_side import TermSide, model_free, restored, stored_fields
+from .term_side import TermSide, by_own_names, model_free, restored, stored_fields
 
 
 class Retriever:
@@ -110,6 +109,7 @@ class Retriever:
             fields: payload fields with an index, so that filters on them are fast; any field can be filtered.
             **machine: as for opening.
         """
+        check_machine(machine)
         place = {"device": machine.get("device", "cpu"), "threads": machine.get("threads")}
         made = prepare(system, encoder, options, reduce, dim, terms, vector, store, place)
         kept = {"terms": made.terms, "precision": precision, "vector": made.vector}
@@ -258,12 +258,12 @@ class Retriever:
     def list_documents(self, limit: int = 100, after: str = "", filter: Any = None) -> list[dict[str, Any]]:
         """Documents by rising id. For the next page give the last id as `after`."""
         with self.collection.catalog.reading() as view:
-            return [{"id": d.id, **d.payload} for d in view.page(after, limit, *_condition(view, filter))]
+            return [{"id": d.id, **d.payload} for d in view.page(after, limit, *compiled(view, filter))]
 
     def count(self, filter: Any = None) -> int:
         """Documents that are there, or those that satisfy a filter."""
         with self.collection.catalog.reading() as view:
-            return view.count(*_condition(view, filter))
+            return view.count(*compiled(view, filter))
 
     @property
     def seq(self) -> int:
@@ -310,15 +310,16 @@ class Retriever:
         Args:
             query: a text, several texts, query vectors (`Tokens`, `from_vectors`), or what `encode` made of texts.
             k: documents wanted; fewer come back when fewer were retrieved.
-            **search: `mode`: `tokens`, `terms`, `vector`, `sum`, `hybrid` or `rerank`, with `depth`, `fusion`, `weights`, `lanes`, `field`,
-                `scorer` (see `Route`);
-                `k_token`, `nprobe`, `candidates` (see `SearchParams`), `term_candidates` and others (`TermParams`),
-                `missing` (see `Scoring`), or `exact=True`: compare with every stored token, whatever the store. `target_recall=0.99`: the cheapest parameters that
-                found this share of the exact top k when the collection was calibrated (without a filter); exact search
-                where none did. `filter`: a condition on payload fields, such as `{"year": 2020}` or
+            **search: `mode`: `tokens`, `terms`, `vector`, `sum`, `hybrid` or `rerank`, with `depth`, `fusion`, `weights`,
+                `lanes`, `field`, `scorer` (see `Route`); `k_token`, `nprobe`, `candidates` (see `SearchParams`),
+                `term_candidates` and others (`TermParams`), `missing` (see `Scoring`), or `exact=True`: compare with every
+                stored token. `target_recall=0.99`: the cheapest parameters that found this share of the exact top k when the
+                collection was calibrated; exact search where none did. An option that changes nothing is told by an
+                `IdleOption` warning. `filter`: a condition on payload fields, such as `{"year": 2020}` or
                 `{"range": {"year": {"gte": 2000}}}` (index/filters.py), applied before scoring.
         """
         route = self.route(search, k)
+        warn_idle(route.notes)
         texts = [query] if isinstance(query, str) else None if isinstance(query, Tokens | Queries) else [*query]
         queries = self.queries(route, query if texts is None else texts)  # type: ignore[arg-type]
         found = []
@@ -336,6 +337,7 @@ class Retriever:
             k: also tell the document's way through a search for the k best: its rank at each stage, and where it falls out.
         """
         route = self.route(search, k)
+        warn_idle(route.notes)
         shown = query if isinstance(query, str) else ""
         asked = self.queries(route, [query] if isinstance(query, str) else query)
         with self.collection.snapshot() as snapshot:
@@ -386,15 +388,12 @@ class Retriever:
         return of_queries(route, asked, self._encoded, self.term_sides, self.vector_source)
 
     def route(self, search: dict[str, Any], k: int | None) -> Route:
-        route = route_of(search, self.system, self.collection, k)
-        early = [field for field, stored in stored_fields(self.settings).items() if model_free(stored["name"])]
+        stored = stored_fields(self.settings)
+        route = route_of(by_own_names(search, stored), self.system, self.collection, k)
+        early = [field for field, one in stored.items() if model_free(one["name"])]
         route = replace(route, late=tuple(lane for lane in route.lanes if lane not in early))
         if route.mode != "rerank":
             return route
         scorer = route.field if route.scorer == "tokens" and not self.has_tokens else route.scorer
         side = self.term_sides.get(scorer) if scorer in self.collection.schema.terms else None
         return replace(route, scorer=scorer, embed=side.embed) if side and side.embed else route
-
-
-def _condition(view: View, filter: Any) -> tuple[str, Sequence[Any]]:
-    return ("1", ()) if filter is None else compile(as_filter(filter), view.declared)

@@ -16,6 +16,7 @@ from ..index.tokens import Tokens
 from ..retrieval.corpus import checked, given_vectors
 from ..retrieval.explanation import Explanation
 from ..retrieval.hit import Hit
+from ..retrieval.idle import warn_idle
 from ..retrieval.routes import Queries, as_filter
 from .explanations import read_explanation
 from .limits import Limits
@@ -87,10 +88,12 @@ class Remote:
         if len(batch) == 1:
             ((one, query),) = batch
             answer = self._channel.call(self._search.Search, search_pb2.SearchRequest(query=query, **same))
+            warn_idle(answer.notes)
             yield [Hit(h.id, h.score, read_payload(h.payload), self, one, search) for h in answer.hits]
             return
         request = search_pb2.BatchSearchRequest(queries=[query for _, query in batch], payload=True, **same)
         answer = self._channel.call(self._search.BatchSearch, request)
+        warn_idle(answer.notes)
         rows = zip(answer.ids, np.frombuffer(answer.scores, "<f4").tolist(), answer.payloads, strict=True)
         for (one, _), count in zip(batch, answer.counts, strict=True):
             some = [next(rows) for _ in range(count)]
@@ -102,7 +105,9 @@ class Remote:
         request = search_pb2.ExplainRequest(
             collection=self.name, query=asked, id=id, k=k, options=write_options(search), at_least_seq=at_least
         )
-        return read_explanation(self._channel.call(self._search.Explain, request).explanation)
+        answer = self._channel.call(self._search.Explain, request)
+        warn_idle(answer.notes)
+        return read_explanation(answer.explanation)
 
     def rerank(
         self, query: str | Tokens | Queries, ids: Sequence[str], k: int | None = None, scorer: str | None = None

@@ -10,19 +10,18 @@ from typing import Annotated, Any
 
 import typer
 
-from ..index.checkup import check_collection
 from ..index.errors import InvalidArgument
-from ..index.frontier import DEPTHS
-from ..retrieval.corpus import open_corpus
-from .console import err, out, print_json, progress, show_calibration, show_info
-from .opening import OnServer, connected, open_index
+from .console import err, out, print_json
+from .describing import show_calibration, show_info
+from .opening import OnServer, connected, connecting, open_index
 from .options import Defer, Device, Filter, Folder, Json, Quiet, Threads, read_filter
+from .progress import progress
 
 
 def register(app: typer.Typer) -> None:
     """Puts these commands on the command line."""
     for command in (add, encode, delete, fields, compact, calibrate, check, stats):
-        app.command(command.__name__)(command)
+        app.command(command.__name__)(connecting(command))
 
 
 def add(
@@ -36,9 +35,11 @@ def add(
     quiet: Quiet = False,
 ) -> None:
     """Add documents to a collection, replacing those that are there under the same id. Each batch is durable and visible."""
+    from ..retrieval.corpus import open_corpus
+
+    corpus = open_corpus(data)
+    total = sum(1 for _ in corpus)
     with open_index(collection, server, device=device, threads=threads) as retriever, progress(quiet) as report:
-        corpus = open_corpus(data)
-        total = sum(1 for _ in corpus)
 
         def counted() -> Iterator[dict[str, Any]]:
             for number, document in enumerate(corpus, 1):
@@ -142,7 +143,7 @@ def calibrate(
     queries: Annotated[
         Path | None, typer.Option(help="Queries like those that will be asked: a .jsonl with `text`, or one a line.")
     ] = None,
-    depths: Annotated[str, typer.Option("-k", help="Depths to measure.")] = ",".join(map(str, DEPTHS)),
+    depths: Annotated[str, typer.Option("-k", help="Depths to measure.")] = "10,100",
     server: OnServer = None,
     threads: Threads = None,
     as_json: Json = False,
@@ -160,6 +161,8 @@ def calibrate(
 
 def check(collection: Folder, server: OnServer = None, as_json: Json = False) -> None:
     """Compare every checksum and every invariant; name what is damaged. Exit code 1 when something is."""
+    from ..index.checkup import check_collection
+
     problems = connected(server).open(str(collection)).check() if server else check_collection(collection)
     if as_json:
         print_json({"ok": not problems, "problems": problems})

@@ -1,0 +1,25 @@
+"""What can be known before the work begins: a search's options, before there is anything to search."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..index.errors import InvalidArgument
+from .retriever import Retriever
+from .sides import check_texts
+
+
+def check_search(retriever: Retriever, k: int, search: dict[str, Any]) -> tuple[str, ...]:
+    """Checks the options of a search by text. Returns which of them change nothing, and why.
+
+    Raises:
+        InvalidArgument, FailedPrecondition: what the search itself would raise for its options.
+    """
+    route = retriever.route(search, k)
+    check_texts(route, bool(retriever.collection.schema.terms), retriever.vector_source)
+    if route.sides[0] and retriever.settings["encoder"] is None:
+        raise InvalidArgument(
+            f"{retriever.collection.path} holds token vectors that were given, and no encoder makes them of texts; search "
+            "it from Python, with vectors (`index.search(tokens)`)"
+        )
+    return route.notes
