@@ -12,8 +12,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..index import kernels
-
 FAISS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs", "faiss-gpu-cu12", "faiss-gpu-cu11", "faiss-cuda")
 """Distributions that install the module `faiss`."""
 PACKAGES = ("plait", "numpy", "torch", "triton", *FAISS, "onnxruntime", "sentence-transformers", "bm25s", "ir-measures")
@@ -51,6 +49,8 @@ class Problem:
 
 def examine() -> dict[str, Any]:
     """The facts, as JSON values. `crashed`: importing torch and FAISS ended the process, with this exit code."""
+    from ..index import kernels  # here, to keep the command line's start light
+
     child = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True)
     lines = child.stdout.splitlines()
     probed = json.loads(lines[-1]) if lines else {}

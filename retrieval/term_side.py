@@ -12,6 +12,7 @@ from ..index.errors import FailedPrecondition, InvalidArgument
 from ..index.representations import TermField
 from ..index.terms import TERMS, Terms
 from .analyzer import KEYS, Analyzer
+from .encoder import refuse_near
 from .sparse import BINARY, FAMILIES, SparseEncoder, SparseOptions, load_sparse_encoder
 
 if TYPE_CHECKING:
@@ -164,6 +165,8 @@ def load_terms(
         beta = load_beta(rest, options, device=device, threads=threads)
         return TermSide(name, beta, TermField(beta.spec.vocabulary), fingerprint=beta.spec.fingerprint)
     named = rest and kind in FAMILIES
+    if not named:
+        refuse_near(name, ("bm25", BINARY))
     options = replace(options, family=kind if named else None)
     encoder = load_sparse_encoder(rest if named else name, options, device=device, threads=threads)
     field = TermField(encoder.spec.vocabulary, per_token=encoder.spec.family == "slim")

@@ -33,7 +33,8 @@ def begun(folder: Path, making: Making, machine: dict[str, Any], restart: bool =
     there = (folder / FILE).exists()
     retriever = _resumed(folder, making, machine, restart) if there else None
     made = retriever is None
-    retriever = retriever or Retriever.create(folder, **settings, **machine)
+    if retriever is None:
+        retriever = Retriever.create(folder, **settings, **machine)
     try:
         yield retriever
     except BaseException:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from ..index.errors import InvalidArgument, NotFound
 from .settings import Settings
 
 _ABSENT = object()
+_NO_SETTINGS = ("PLAIT_API_KEY", "PLAIT_CA", "PLAIT_SIMD")
+"""Variables that others read."""
 
 
 def load(config: Path | None = None, flags: Mapping[str, Any] | None = None) -> tuple[Settings, dict[str, str]]:
@@ -65,8 +69,38 @@ def load(config: Path | None = None, flags: Mapping[str, Any] | None = None) -> 
 def _complaint(error: Any, sources: Mapping[str, Any]) -> str:
     """Names the setting, its value (unless secret), where it came from, and what is wrong with it."""
     keys = [str(part) for part in error["loc"]]
+    if error["type"] == "extra_forbidden":
+        return f"no setting is called {'.'.join(keys)} ({_origin(keys, sources)}){_meant('.'.join(keys))}"
     value = "" if "headers" in keys or isinstance(error["input"], Mapping) else f" is {error['input']!r}"
     return f"{'.'.join(keys)}{value} ({_origin(keys, sources)}): {error['msg']}"
+
+
+def _meant(name: str) -> str:
+    """What could have been meant by a name that no setting has."""
+    names = list(_known(Settings))
+    known = [*dict.fromkeys(part for one in names for part in (one.partition(".")[0], one))]
+    near = get_close_matches(name, known, 3)
+    return f"; did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(known)}"
+
+
+def _known(model: type[BaseModel], before: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _known(field.annotation, f"{before}{name}.")
+        else:
+            yield before + name
+
+
+def unknown_variables() -> list[str]:
+    """Variables of the environment that look like settings and are none, each with what could have been meant."""
+    known = {f"PLAIT_{name.upper().replace('.', '__')}": name for name in _known(Settings)}
+    found = []
+    for variable in sorted(os.environ):
+        if not variable.startswith("PLAIT_") or variable in known or variable in _NO_SETTINGS:
+            continue
+        if near := get_close_matches(variable, known, 1, cutoff=0.8):
+            found.append(f"{variable} in the environment is no setting and is ignored; did you mean {near[0]}?")
+    return found
 
 
 def _origin(keys: Sequence[str], sources: Mapping[str, Any]) -> str:

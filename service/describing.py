@@ -87,7 +87,12 @@ def _plain(value: Any) -> str:
 
 
 def _bytes(value: dict[str, int]) -> str:
-    parts = sorted(((n, b) for n, b in value.items() if n != "total"), key=lambda pair: -pair[1])
+    grouped: dict[str, float] = {}
+    for name, size in value.items():
+        # The files of one structure (`postings.keys`, `bm25.postings.keys`) count together.
+        kind = name.rpartition(".")[0] or name
+        grouped[kind] = grouped.get(kind, 0) + size
+    parts = sorted(((n, b) for n, b in grouped.items() if n != "total"), key=lambda pair: -pair[1])
     return f"{bytes_text(value['total'])}: " + ", ".join(f"{n} {bytes_text(b)}" for n, b in parts)
 
 

@@ -64,10 +64,12 @@ def list_keys(file: File, as_json: Json = False) -> None:
 
 @keys.command("revoke")
 def revoke(
-    file: File, id: Annotated[str, typer.Argument(help="Its id: keys list shows it.")], as_json: Json = False
+    file: File,
+    id: Annotated[str, typer.Argument(help="Its id, as keys list shows it, or its name where one key alone has it.")],
+    as_json: Json = False,
 ) -> None:
     """Revoke a key for ever. A running server refuses it within a second."""
-    key = _keys().revoke(file, id)
+    key = _keys().revoke(file, _id_of(file, id))
     if as_json:
         print_json(_public(key))
     else:
@@ -80,6 +82,17 @@ def _keys() -> Any:
         return import_module(".keys", __package__)
     except ImportError as error:
         raise FailedPrecondition(f"keys need {error.name}: pip install 'plait[service]'") from None
+
+
+def _id_of(file: Path, given: str) -> str:
+    """The id of the key that has this id or name; what is no key's stays as it is. InvalidArgument: several have the name."""
+    found = _keys().read(file)
+    named = [key.id for key in found if key.name == given and key.revoked is None]
+    if any(key.id == given for key in found) or not named:
+        return given
+    if len(named) > 1:
+        raise InvalidArgument(f"{len(named)} keys are called {given!r}; give the id of one: {', '.join(named)}")
+    return named[0]
 
 
 def _public(key: Key) -> dict[str, Any]:

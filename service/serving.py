@@ -68,7 +68,7 @@ def serve(
     Flags win over the environment (PLAIT_LISTEN, PLAIT_LIMITS__K), and that over --config.
     """
     try:
-        from .configuration import load, shown
+        from .configuration import load, shown, unknown_variables
         from .logs import to_stderr
     except ImportError as error:
         raise FailedPrecondition(f"serving needs {error.name}: pip install 'plait[service]'") from None
@@ -77,12 +77,16 @@ def serve(
     plain |= {"device_memory": device_memory, "processes": processes}
     given = {name: value for name, value in {**files, **plain}.items() if value is not None}
     settings, origins = load(config, {"root": root, **given, **_assignments(set or [])})
+    for note in unknown_variables():
+        err.print(f"plait: {note}", markup=False)
     if print_config and as_json:
         print_json({"settings": settings.model_dump(mode="json"), "origins": origins})
     elif print_config:
         out.print(shown(settings, origins), markup=False)
     if print_config:
         return
+    if not root.exists():
+        err.print(f"plait: there is no folder {root}; it is made, and nothing is in it to be served", markup=False)
     to_stderr(settings.log)
     (_alone if settings.processes == 1 else _several)(settings)
 

@@ -108,6 +108,9 @@ def fields(
     with open_index(collection, server, policy=None) as retriever:
         if names or none:
             retriever.collection.index_fields(names or [])
+            for name in names or []:
+                if not retriever.count({"exists": name}):
+                    err.print(f"plait: no document has the field {name!r} now", markup=False)
         found = retriever.collection.stats()["fields"]
     if as_json:
         print_json({"fields": found})
@@ -152,7 +155,13 @@ def calibrate(
     """Measure recall and time of search parameters against exact search, so that searches may ask for a recall."""
     texts = None if queries is None else _queries(queries)
     with open_index(collection, server, threads=threads, policy=None) as retriever, progress(quiet) as report:
+        before = _measured(retriever.info()["recall"])
         found = retriever.calibrate(texts, _depths(depths), partial(report, "measure"))
+    if gone := before - _measured(found.to_json()):
+        kept = ",".join(str(k) for k in sorted(before | set(_depths(depths))))
+        err.print(
+            f"plait: what was measured before for k = {', '.join(map(str, sorted(gone)))} is replaced; `-k {kept}` measures all"
+        )
     if as_json:
         print_json(found.to_json())
     else:
@@ -182,6 +191,12 @@ def stats(collection: Folder, server: OnServer = None, as_json: Json = False) ->
         print_json(found)
         return
     show_info(found)
+
+
+def _measured(recall: dict[str, Any] | None) -> set[int]:
+    """The depths of a calibration, as `info` has it."""
+    sides = (recall, recall.get("terms")) if recall else ()
+    return {int(point["k"]) for side in sides if side for point in side["points"]}
 
 
 def _queries(path: Path) -> list[str]:
