@@ -107,7 +107,7 @@ def check_meeting(met: Meeting, where: str, run: bool, skip_own: bool) -> list[s
 
 
 def _meeting(dataset: Dataset, ids: Iterable[str]) -> Meeting:
-    judged = {id for grades in dataset.qrels.values() for id in grades}
+    judged = dict.fromkeys(id for grades in dataset.qrels.values() for id in grades)
     documents = found = own = 0
     example = ""
     spaced = next((id for id in dataset.queries if _spaced(id)), None)

@@ -17,9 +17,14 @@ def check_search(retriever: Retriever, k: int, search: dict[str, Any]) -> tuple[
     """
     route = retriever.route(search, k)
     check_texts(route, bool(retriever.collection.schema.terms), retriever.vector_source)
+    if route.sides[0] and not retriever.has_tokens:
+        raise InvalidArgument(
+            f"mode is {route.mode!r}, and this collection holds no token vectors; build it with an encoder, or search by what "
+            "it holds"
+        )
     if route.sides[0] and retriever.settings["encoder"] is None:
         raise InvalidArgument(
-            f"{retriever.collection.path} holds token vectors that were given, and no encoder makes them of texts; search "
-            "it from Python, with vectors (`index.search(tokens)`)"
+            "this collection holds token vectors that were given, and no encoder makes them of texts; search it from Python, "
+            "with vectors (`index.search(tokens)`)"
         )
     return route.notes

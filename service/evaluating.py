@@ -282,7 +282,8 @@ def _show(report: Report, as_json: bool) -> None:
         return
     for name, value in report.mean.items():
         out.print(f"{name:>10}  {value:.4f}")
-    size = f", {report.tokens:,} tokens, {bytes_text(report.bytes)}" if report.bytes else ""
+    tokens = f", {report.tokens:,} tokens" if report.tokens else ""
+    size = f"{tokens}, {bytes_text(report.bytes)}" if report.bytes else ""
     out.print(
         f"{report.dataset}: {report.documents:,} documents, {report.queries:,} queries{size}, CPU s {report.cpu_s}"
     )
