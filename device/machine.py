@@ -62,6 +62,7 @@ class Problem:
 
 def examine() -> dict[str, Any]:
     """The facts, as JSON values. `crashed`: importing torch and FAISS ended the process, with this exit code."""
+
     child = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True)
     lines = child.stdout.splitlines()
     probed = json.loads(lines[-1]) if lines else {}

@@ -20,6 +20,7 @@ from ..index.search import TokenStore
 from ..index.segment import Segment
 from ..index.tokens import Tokens
 
+_DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 _SHARE = 0.8
 """Of the memory that is free when the first segment comes; the rest is for queries, scores and encoders."""
 
@@ -37,7 +38,7 @@ class Placement:
                 of what is free when the first segment comes. More: more segments are served from the device; a segment
                 whose rows do not fit keeps its codes there; one whose codes do not fit is served by the CPU.
         """
-        if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        if not _DEVICE.fullmatch(device):
             raise InvalidArgument(f"device is {device!r}; use cpu or cuda:N")
         if memory is not None and memory < 0:
             raise InvalidArgument(f"device memory is {memory} bytes; it must be at least 0, and 0 places nothing")
@@ -111,6 +112,7 @@ def placement(device: str, memory: int | None = None) -> Placement | None:
 
     None on the CPU, whose own plans are faster than torch there.
     """
+    check_device(device)
     if device == "cpu":
         return None
     with _one:
@@ -118,6 +120,19 @@ def placement(device: str, memory: int | None = None) -> Placement | None:
 
 
 _one, _shared = threading.Lock(), cache(Placement)
+
+
+def check_device(device: str) -> None:
+    """Before any work: whether this machine has the device.
+
+    Raises:
+        InvalidArgument: neither `cpu` nor `cuda[:N]`.
+        FailedPrecondition: torch is missing, or sees no such GPU.
+    """
+    if not _DEVICE.fullmatch(device):
+        raise InvalidArgument(f"device is {device!r}; use cpu or cuda:N")
+    if device != "cpu":
+        _torch(device)
 
 
 def _torch(device: str):

@@ -32,7 +32,7 @@ class Dataset:
     """What is customarily reported on this kind of collection."""
 
 
-def open_dataset(data: str | Path, split: str | None = None) -> Dataset:
+def open_dataset(data: str | Path, split: str | None = None, quoted: bool = True) -> Dataset:
     """Opens a BEIR folder, an MS MARCO passage folder, or an ir_datasets id that names a split (`beir/scifact/test`).
 
     BEIR: `queries.jsonl` and `qrels/{split}.tsv`, with three columns and a header or TREC's four columns.
@@ -40,6 +40,8 @@ def open_dataset(data: str | Path, split: str | None = None) -> Dataset:
 
     Args:
         split: None takes `test` where there is one, otherwise the only split there is. Not used with an ir_datasets id.
+        quoted: read cells of BEIR's qrels as its own reader does, which takes them for CSV: quotes around a cell go, two
+            inside stand for one. False: quotes are part of an id.
 
     Raises:
         NotFound: no such data or split, or a file is missing.
@@ -55,14 +57,17 @@ def open_dataset(data: str | Path, split: str | None = None) -> Dataset:
     msmarco = corpus.path is not None and corpus.path.name.startswith("collection.tsv")
     splits = _msmarco_splits(folder) if msmarco else _beir_splits(folder)
     queries_file, qrels_file = splits[_choose(folder, split, sorted(splits), msmarco)]
-    qrels = _judged(read_qrels(qrels_file), str(qrels_file))
+    qrels = _judged(read_qrels(qrels_file, quoted and not msmarco), str(qrels_file))
     rows = ((query["id"], query["text"]) for query in read_documents(queries_file))
     measures = MSMARCO_MEASURES if msmarco else MEASURES
     return _dataset(corpus, _texts(rows, qrels, str(queries_file)), qrels, measures)
 
 
-def read_qrels(path: Path) -> Qrels:
+def read_qrels(path: Path, quoted: bool = False) -> Qrels:
     """Grades of a qrels file: query, document, grade (perhaps under a header), or TREC's four columns.
+
+    Args:
+        quoted: a tab-separated cell in quotes is CSV, as BEIR writes and reads it.
 
     Raises:
         InvalidArgument: a malformed line, or two grades for one pair, by file and line number.
@@ -70,6 +75,8 @@ def read_qrels(path: Path) -> Qrels:
     qrels: Qrels = {}
     for number, line in read_lines(path):
         cells = line.split("\t") if "\t" in line else line.split()
+        if quoted and '"' in line:
+            cells = [_unquoted(cell) for cell in cells]
         if number == 1 and len(cells) in (3, 4) and cells[-1].isidentifier():
             continue
         if len(cells) not in (3, 4) or not _is_grade(cells[-1]):
@@ -84,6 +91,13 @@ def read_qrels(path: Path) -> Qrels:
                 f"{path}, line {number}: query {query}, document {doc} has grades {earlier} and {grade}"
             )
     return qrels
+
+
+def _unquoted(cell: str) -> str:
+    """A cell as CSV has it, where quotes enclose all of it; anything else as it stands."""
+    inner = cell[1:-1].replace('""', "")
+    enclosed = len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in inner
+    return cell[1:-1].replace('""', '"') if enclosed else cell
 
 
 def _is_grade(cell: str) -> bool:

@@ -19,8 +19,9 @@ from ..retrieval.corpus import document_text
 from ..retrieval.retriever import Retriever
 from ..retrieval.term_side import load_terms
 from . import bm25, lucene
+from .checking import depth_of
 from .dataset import Dataset
-from .measure import Run, evaluate, parse_measures, write_run
+from .measure import Run, evaluate, write_run
 
 _QUERIES = 64
 """Queries searched in one call."""
@@ -36,15 +37,23 @@ class Report:
     mean: dict[str, float]
     per_query: dict[str, dict[str, float]] = field(repr=False)
     documents: int
+    """Those that were searched."""
     queries: int
     tokens: int | None
     bytes: int | None
     cpu_s: dict[str, float]
     """CPU seconds of all threads: `open` (and verify), `encode` (the queries), `search`; `build` where it was built."""
     versions: dict[str, str]
+    run: Run = field(repr=False)
+    """Every query's results."""
 
     def as_json(self) -> dict[str, Any]:
-        return dict(vars(self))
+        """Everything but the results, which are a run file's."""
+        return {name: value for name, value in vars(self).items() if name != "run"}
+
+    def write_run(self, path: Path) -> None:
+        """Writes the results as a TREC run file. InvalidArgument: an id holds white space."""
+        write_run(path, self.run, f"plait-{self.system['system']}")
 
 
 def evaluate_retriever(
@@ -53,6 +62,9 @@ def evaluate_retriever(
     measures: Sequence[str] = (),
     run_file: Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    *,
+    results: int | None = None,
+    skip_own: bool = False,
     **search: Any,
 ) -> Report:
     """Searches the dataset's judged queries in a collection that holds its corpus.
@@ -60,10 +72,13 @@ def evaluate_retriever(
     Args:
         measures: ir-measures names; empty: the dataset's customary ones. The deepest cut-off is the depth searched.
         run_file: where to write the TREC run.
+        results: results for each query, where the measures' cut-offs shall not say it.
+        skip_own: leave a query's own document, that of its id, out of its results, as BEIR does.
         **search: search parameters as in `Retriever.search`.
     """
     names = list(measures) or list(dataset.measures)
-    depth = _depth(names)
+    depth = depth_of(names, results)
+    wanted = depth + skip_own
     ids, texts = list(dataset.queries), list(dataset.queries.values())
     run: dict[str, list[tuple[str, float]]] = {}
     start = time.process_time()
@@ -75,7 +90,7 @@ def evaluate_retriever(
         start = time.process_time()
         queries = retriever.encode(texts[some], **search)
         encoded = time.process_time()
-        found = retriever.search(queries, depth, **search)
+        found = retriever.search(queries, wanted, **search)
         cpu["encode"] += encoded - start
         cpu["search"] += time.process_time() - encoded
         run |= {q: [(h.id, h.score) for h in hits] for q, hits in zip(ids[some], found, strict=True)}
@@ -84,7 +99,10 @@ def evaluate_retriever(
     info = retriever.info()
     system = {k: info[k] for k in ("system", "store", "recipe", "dim", "encoder", "term_encoder")}
     system |= {"k": depth, **vars(retriever.system.params), **vars(retriever.system.scoring), **search}
-    return _report(dataset, names, run, run_file, system, cpu, info["tokens"], info["bytes"]["total"])
+    if skip_own:
+        run = _without_own(run, depth)
+    size = info["tokens"], info["bytes"]["total"]
+    return _report(dataset, names, run, run_file, system, cpu, len(retriever), *size)
 
 
 def evaluate_bm25(
@@ -94,23 +112,30 @@ def evaluate_bm25(
     k1: float = 1.2,
     b: float = 0.75,
     engine: str = "bm25",
+    *,
+    results: int | None = None,
+    skip_own: bool = False,
 ) -> Report:
     """The lexical baseline on the same dataset: by bm25s (`bm25`), or by Lucene over the same terms (`lucene-bm25`)."""
     names = list(measures) or list(dataset.measures)
-    depth = _depth(names)
+    depth = depth_of(names, results)
+    wanted = depth + skip_own
     texts, asked = [document_text(d) for d in dataset.corpus], list(dataset.queries.values())
     start = time.process_time()
     if engine == "bm25":
         index = bm25.build(texts, k1=k1, b=b)
         built = time.process_time()
-        hits = bm25.search(index, asked, depth)
+        hits = bm25.search(index, asked, wanted)
     else:
         terms = words(texts)
         built = time.process_time()
-        hits = lucene.bm25(terms, words(asked), depth, k1=k1, b=b)
+        hits = lucene.bm25(terms, words(asked), wanted, k1=k1, b=b)
     cpu = {"build": built - start, "search": time.process_time() - built}
     system = {"system": engine, "k1": k1, "b": b, "k": depth}
-    return _report(dataset, names, _named(dataset, hits), run_file, system, cpu, None, None)
+    run = _named(dataset, hits)
+    return _report(
+        dataset, names, _without_own(run, depth) if skip_own else run, run_file, system, cpu, len(texts), None, None
+    )
 
 
 def evaluate_lucene_impacts(
@@ -124,6 +149,8 @@ def evaluate_lucene_impacts(
     dtype: str | None = None,
     device: str = "cpu",
     threads: int | None = None,
+    results: int | None = None,
+    skip_own: bool = False,
 ) -> Report:
     """A sparse encoder's weights as impacts of eight bits, ranked by Lucene.
 
@@ -136,7 +163,7 @@ def evaluate_lucene_impacts(
         FailedPrecondition: as in `lucene.bm25`.
     """
     names = list(measures) or list(dataset.measures)
-    depth = _depth(names)
+    depth = depth_of(names, results)
     side = load_terms(terms, query_length, document_length, dtype, device=device, threads=threads)
     if side.bm25:
         raise InvalidArgument(f"{terms} counts words; --system lucene-bm25 ranks by it")
@@ -144,13 +171,17 @@ def evaluate_lucene_impacts(
     # Queries first: a row per token is refused before the corpus is encoded.
     queries = lucene.quantised(from_terms(side.queries(list(dataset.queries.values()))), each=True)
     encoded = time.process_time()
-    documents = lucene.quantised(from_terms(side.documents([document_text(d) for d in dataset.corpus])))
+    texts = [document_text(d) for d in dataset.corpus]
+    documents = lucene.quantised(from_terms(side.documents(texts)))
     built = time.process_time()
-    hits = lucene.impacts(documents, queries, depth)
+    hits = lucene.impacts(documents, queries, depth + skip_own)
     cpu = {"build": built - encoded, "encode": encoded - start, "search": time.process_time() - built}
     system = {"system": "lucene-impact", "term_encoder": terms, "levels": lucene.LEVELS, "k": depth}
     system |= {"query_length": query_length, "document_length": document_length}
-    return _report(dataset, names, _named(dataset, hits), run_file, system, cpu, None, None)
+    run = _named(dataset, hits)
+    return _report(
+        dataset, names, _without_own(run, depth) if skip_own else run, run_file, system, cpu, len(texts), None, None
+    )
 
 
 def _named(dataset: Dataset, hits: Iterable[Hits]) -> Run:
@@ -162,6 +193,11 @@ def _named(dataset: Dataset, hits: Iterable[Hits]) -> Run:
     }
 
 
+def _without_own(run: Run, depth: int) -> dict[str, list[tuple[str, float]]]:
+    """The same results without the document of each query's own id, cut at the depth."""
+    return {query: [one for one in found if one[0] != query][:depth] for query, found in run.items()}
+
+
 def _report(
     dataset: Dataset,
     names: Sequence[str],
@@ -169,22 +205,17 @@ def _report(
     run_file: Path | None,
     system: dict[str, Any],
     cpu: dict[str, float],
+    documents: int,
     tokens: int | None,
     size: int | None,
 ) -> Report:
-    if run_file:
-        write_run(run_file, run, f"plait-{system['system']}")
     measured = evaluate(run, dataset.qrels, names)
-    documents = sum(1 for _ in dataset.corpus)
     seconds = {k: round(v, 3) for k, v in cpu.items()}
-    return Report(
-        dataset.name, system, measured.mean, measured.per_query, documents, len(run), tokens, size, seconds, _versions()
-    )
-
-
-def _depth(names: Sequence[str]) -> int:
-    """The deepest cut-off asked for; 1,000 for a measure without one."""
-    return max(int(m.params.get("cutoff", 1000)) for m in parse_measures(names))
+    means = dataset.name, system, measured.mean, measured.per_query
+    report = Report(*means, documents, len(run), tokens, size, seconds, _versions(), run)
+    if run_file:
+        report.write_run(run_file)
+    return report
 
 
 def _versions() -> dict[str, str]:

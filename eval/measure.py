@@ -15,8 +15,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from scipy import stats
-
 from ..index.errors import FailedPrecondition, InvalidArgument
 from ..retrieval.corpus import read_lines
 
@@ -84,6 +82,8 @@ def paired_test(a: Mapping[str, float], b: Mapping[str, float]) -> tuple[float, 
     error = math.sqrt(sum((d - mean) ** 2 for d in differences) / (len(a) - 1) / len(a))
     if error == 0:
         return mean, 1.0 if mean == 0 else 0.0
+    from scipy import stats  # here, since importing it takes longer than all the rest of the command line
+
     return mean, float(2 * stats.t.sf(abs(mean) / error, len(a) - 1))
 
 

@@ -17,7 +17,7 @@ from .learned import put_originals, store_learned
 from .payload import check_id, check_ids
 from .representations import Representations, Schema
 from .segment import SegmentWriter, seal, segment_folder
-from .stores import Progress, build_codes, build_store, build_terms, store_files
+from .stores import Progress, build_codes, build_store, build_terms, check_store, store_files
 from .terms import Terms
 from .tokens import Tokens
 from .view import Document, View
@@ -48,6 +48,7 @@ class Builder:
         signed: str | None = None,
     ):
         """`signed`: who stages documents here, BUILD or WRITE."""
+        check_store(store, schema.dim)  # before a document is encoded that could not be sealed
         self._path, self._catalog, self._schema, self._store = path, catalog, schema, store
         self._device, self._threads, self._signed = device, threads, signed
         self._segment: SegmentWriter | None = None

@@ -92,7 +92,7 @@ def calibrate(
         queries: held-out ones, the best there is; None draws runs of 16 tokens from the documents, and leaves the document
             that a query came from out of both rankings.
         depths: values of k. Deeper ones take longer; a search uses the next depth that was measured.
-        progress: called as progress(settings done, settings).
+        progress: called as progress(done, steps): the exact search, then one step for each setting.
 
     Raises:
         InvalidArgument: no depths, or one below 1.
@@ -106,17 +106,20 @@ def calibrate(
     asked, owners = draw(snapshot) if queries is None else (queries, [-1] * len(queries))
     if not len(asked):
         return Calibration((), 0, source, documents, coded)
+    grid = [(k, params) for k in sorted(set(depths)) for params in _grid(snapshot, k)]
+    tell = progress or (lambda done, steps: None)
+    tell(0, len(grid) + 1)
     spare = 1 if source == "drawn" else 0
     truth = without(owners, snapshot.search(asked, max(depths) + spare, exact=True))
-    measured, grid = [], [(k, params) for k in sorted(set(depths)) for params in _grid(snapshot, k)]
-    for done, (k, params) in enumerate(grid):
+    tell(1, len(grid) + 1)
+    measured = []
+    for done, (k, params) in enumerate(grid, 2):
 
         def search(q: int, k: int = k, params: SearchParams = params):
             return snapshot.search(asked.take([q]), k + spare, Scoring(), params)[0]
 
         measured.append(Point(k, params.nprobe, params.candidates, **measure(search, truth, owners, k)))
-        if progress:
-            progress(done + 1, len(grid))
+        tell(done, len(grid) + 1)
     points = tuple(p for k in sorted(set(depths)) for p in frontier([m for m in measured if m.k == k]))
     return Calibration(points, len(asked), source, documents, coded)
 

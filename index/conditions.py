@@ -202,3 +202,9 @@ def check_size(
 def check_depth(depth: int, deepest: int = MAX_DEPTH) -> None:
     if depth > deepest:
         raise InvalidArgument(f"the filter is {depth} levels deep or more; at most {deepest} are taken")
+
+
+def fields_of(filter: Filter) -> list[str]:
+    """The payload fields that a filter names, each once, in their order; `$id` is none."""
+    named = [filter.field] if isinstance(filter, Eq | In | Range | Exists) and filter.field != ID else []
+    return list(dict.fromkeys([*named, *(name for part in parts(filter) for name in fields_of(part))]))

@@ -34,3 +34,7 @@ class Unavailable(PlaitError):
 
 class Overloaded(PlaitError):
     """Try again later, with less."""
+
+
+class IdleOption(UserWarning):
+    """A search option was given that changes nothing; the text says why. The search itself is right."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 
-from .errors import InvalidArgument
+from .errors import FailedPrecondition, InvalidArgument
+
+MISSING = "FAISS is not installed: pip install 'plait[faiss]'"
 
 _FACTORY = re.compile(r"IVF(?P<lists>[1-9]\d*)?,(?P<codec>SQfp16|SQ8|PQ(?P<m>[1-9]\d*)(x4fs)?)")
 MAX_FACTORY, MAX_LISTS = 64, 1 << 24
@@ -49,6 +52,12 @@ def parse(spec: str, dim: int) -> FaissParams:
         choices = ", ".join(map(str, sorted(near)))
         raise InvalidArgument(f"{spec}: M = {m} must divide the dimension {dim}; near it: {choices}")
     return params
+
+
+def check_installed() -> None:
+    """FailedPrecondition: FAISS is not installed. It is not imported: torch may have to come first."""
+    if find_spec("faiss") is None:
+        raise FailedPrecondition(MISSING)
 
 
 def list_count(params: FaissParams, tokens: int) -> int:

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DataLoss, FailedPrecondition, InvalidArgument
-from .faiss_params import PER_LIST, FaissParams, fields, list_count, parse, sample_size
+from .faiss_params import MISSING, PER_LIST, FaissParams, fields, list_count, parse, sample_size
 from .hits import Hits, best
 from .stopping import steps
 
@@ -314,7 +314,7 @@ def _faiss() -> Any:
     try:
         import faiss
     except ImportError:
-        raise FailedPrecondition("FAISS is not installed: pip install 'plait[faiss]'") from None
+        raise FailedPrecondition(MISSING) from None
     return faiss
 
 

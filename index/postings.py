@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from .errors import InvalidArgument
 from .term_rows import TermRows
@@ -180,6 +179,8 @@ def _by_term(rows: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
     """Documents, weights and term numbers of all entries that are not zero, by term and then document; the keys."""
     if rows.shape[1] > 1 << 32:
         raise InvalidArgument(f"the rows have {rows.shape[1]} keys; at most 2^32 can be stored")
+    from scipy import sparse  # here, since importing it takes half as long as all of plait.index
+
     weights = np.asarray(rows.data, np.float32)
     if not np.isfinite(weights).all():
         raise InvalidArgument("a weight is NaN or infinite; terms.check names its row")

@@ -46,10 +46,16 @@ def store_files(schema: Schema) -> tuple[str, ...]:
 
 
 def check_store(store: str, dim: int) -> None:
-    """InvalidArgument: none of the stores above, or its parameters do not fit the dimension."""
+    """Whether this store can be built here.
+
+    Raises:
+        InvalidArgument: none of the stores above, or its parameters do not fit the dimension.
+        FailedPrecondition: FAISS is not installed.
+    """
     kind, _, rest = store.partition(":")
     if kind == "faiss" and rest:
         faiss_params.parse(rest, dim)
+        faiss_params.check_installed()
     elif kind in _CODED:
         _code_bytes(store)
     elif store not in ("auto", "exact", "contextual"):

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy import sparse
 
 from ..index.errors import FailedPrecondition, InvalidArgument
 from ..index.terms import Terms
@@ -102,4 +101,6 @@ def counts(documents: Sequence[Sequence[str]]) -> Terms:
     indptr = np.concatenate([[0], np.cumsum([len(keys) for keys, _ in rows])]).astype(np.int64)
     keys = np.concatenate([np.zeros(0, np.int64), *(k for k, _ in rows)])
     values = np.concatenate([np.zeros(0, np.float32), *(c.astype(np.float32) for _, c in rows)])
+    from scipy import sparse  # here, to keep the command line's start light
+
     return Terms(sparse.csr_array((values, keys, indptr), shape=(len(rows), KEYS)))

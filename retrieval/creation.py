@@ -6,17 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ..device.placement import check_device
 from ..index.errors import FailedPrecondition, InvalidArgument, NotFound
 from ..index.representations import TermField
 from ..index.terms import TERMS
 from . import places
-from .encoder import Encoder, EncoderOptions, encoder_name, load_encoder
+from .encoder import EMBEDDED, Encoder, EncoderOptions, encoder_name, load_encoder
 from .encoding import Encoding
 from .recipe import Step, needs_attention
 from .recipe import parse as parse_recipe
 from .systems import system_named
 from .term_side import TermSide, load_terms, without_model
 
+MACHINE = ("device", "threads", "cache", "policy", "verify", "device_memory", "encode_pending")
+"""What is said of the machine when a collection is made or opened."""
 _MERGING = ("pool", "single")
 
 
@@ -50,6 +53,12 @@ def prepare(
     Raises:
         InvalidArgument: a setting out of its bounds, or two that contradict each other.
     """
+    check_device(place["device"])
+    if not isinstance(encoder, str | None):
+        raise InvalidArgument(
+            f"encoder is a {type(encoder).__name__}; give a name ({EMBEDDED!r}, a checkpoint folder, a hub id), or None "
+            "and token vectors of your own (add_tokens)"
+        )
     steps = parse_recipe(reduce)
     encoder = None if encoder is None else places.kept(encoder_name(encoder))
     named = {TERMS: terms} if isinstance(terms, str) and terms else dict(terms or {})
@@ -111,6 +120,13 @@ def encoding_of(settings: Mapping[str, Any], elsewhere: Mapping[str, str], place
             f"the encoder {name} is not the one that this collection was built with; restore that, or build anew"
         )
     return Encoding(encoder, parse_recipe(settings["recipe"]), settings["dim"])
+
+
+def check_machine(given: Mapping[str, Any]) -> None:
+    """InvalidArgument: a name that is neither a setting of a collection nor an option of opening it."""
+    if unknown := sorted(given.keys() - MACHINE):
+        hint = "; reducers go into reduce, as in reduce=['pool:2']" if {"pool", "prune"} & set(unknown) else ""
+        raise InvalidArgument(f"unknown setting {unknown[0]!r}{hint}; an index is opened with {', '.join(MACHINE)}")
 
 
 def _term_options(name: str, options: EncoderOptions) -> dict[str, Any]:

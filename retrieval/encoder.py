@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,6 +51,16 @@ def check_dtype(dtype: str | None) -> None:
     """InvalidArgument: neither None nor one of `DTYPES`."""
     if dtype not in (None, *DTYPES):
         raise InvalidArgument(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}")
+
+
+def refuse_near(name: str, known: Sequence[str]) -> None:
+    """InvalidArgument: a name that is nearly one that plait knows and no folder; nobody need ask the network for it."""
+    kind = name.partition(":")[0]
+    near = get_close_matches(kind, known, 1, cutoff=0.7)
+    if kind not in known and near and "/" not in name and not Path(name).exists():
+        raise InvalidArgument(
+            f"{name!r} is no encoder that plait knows; did you mean {near[0]!r}? A folder has a / in its name"
+        )
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,7 @@ def load_encoder(
         from .minilm import MiniLM
 
         return MiniLM(options, threads=threads)
+    refuse_near(name, (EMBEDDED, "none"))
     if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
         raise NotFound(f"no folder {name}; give a checkpoint folder, a hub id, or {EMBEDDED!r}")
     from .checkpoint import load_checkpoint

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..index.stopping import steps
 from ..index.terms import Terms
+from .encoded import encoded
 from .forked import claim_torch
 
 
@@ -72,6 +73,7 @@ def batches(model: Model, lines: Sequence[Sequence[int]]) -> Iterator[Batch]:
     """Runs lines of ids by rising length, so that little is padded; a batch stays within the model's budget."""
     for numbers in steps(by_length([len(line) for line in lines], model.budget)):
         yield _run(model, lines, numbers)
+        encoded(len(numbers))
 
 
 def by_length(sizes: Sequence[int] | np.ndarray, budget: int) -> Iterator[list[int]]:

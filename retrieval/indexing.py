@@ -5,22 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 from ..index.builder import BUILD, Builder
 from ..index.errors import AlreadyExists, FailedPrecondition, InvalidArgument
-from ..index.stores import Progress, token_bytes
+from ..index.stores import Progress, plan, token_bytes
 from .ahead import ahead
 from .corpus import Corpus, Survey, document_text, survey
+from .encoded import telling
 from .encoding import SAMPLE
 from .retriever import Retriever
+from .term_side import model_free, stored_fields
 
 _TERM_BYTES = 8
 """A key and its weight."""
 _VECTOR_BYTES = 3
 """A dimension of a global vector, in float16 and in a byte."""
+_PLAIN = ("exact", "contextual")
+"""Stores without a codebook."""
 _PROBE = 24
 """Documents encoded to foretell a build's size and time."""
 
@@ -38,12 +42,17 @@ class Estimate:
     """Encoding and reducing."""
     tokens_per_s: float
     """Tokens encoded per second, before the reducers; documents where there are terms alone."""
+    coded: bool = False
+    """Whether codes are learned and recall is measured when all is encoded: time that `seconds` leaves out."""
+    there: int = 0
+    """Documents that an interrupted build has added already; `seconds` is for the others."""
 
 
 def estimate(retriever: Retriever, surveyed: Survey, defer: bool = False) -> Estimate:
     """Encodes a few sampled documents and scales up by the characters; with `defer`, without what comes later."""
     texts = [document_text(d) for d in surveyed.sample]
     probe = surveyed.sample[:: max(1, len(texts) // _PROBE)]
+    next(retriever.batches(probe[:1], defer))  # loads what is loaded once: no cost of a document
     start = time.perf_counter()
     batch = next(retriever.batches(probe, defer))
     seconds = time.perf_counter() - start
@@ -64,7 +73,8 @@ def estimate(retriever: Retriever, surveyed: Survey, defer: bool = False) -> Est
     weights = sum(terms.rows.nnz for terms in batch[3].values())
     size += int(_TERM_BYTES * weights * surveyed.documents / max(1, len(probe)))
     size += _VECTOR_BYTES * retriever.collection.vector * surveyed.documents
-    return Estimate(surveyed.documents, count, size, seconds * scale, encoded / max(seconds, 1e-9))
+    coded = bool(count) and plan(retriever.collection.store, count, retriever.collection.dim) not in _PLAIN
+    return Estimate(surveyed.documents, count, size, seconds * scale, encoded / max(seconds, 1e-9), coded)
 
 
 def build(
@@ -100,7 +110,7 @@ def build(
             raise InvalidArgument(f"{corpus.name} holds no documents; nothing was built")
         if not defer:
             retriever.fit(builder, surveyed.sample)
-        expected = estimate(retriever, surveyed, defer)
+        expected = _left(estimate(retriever, surveyed, defer), len(builder.staged_ids))
         if announce:
             announce(expected)
         resumed = _stream(retriever, builder, corpus, surveyed.documents, progress, defer)
@@ -122,16 +132,49 @@ def _stream(
             raise FailedPrecondition(
                 f"the interrupted build has {id!r} where the corpus now has {found!r}; build with --restart"
             )
-    done, stage = len(behind), "add" if defer else "encode"
-    if progress:
-        progress(stage, done, total)
-    with closing(ahead(retriever.batches(documents, defer))) as batches:
+    way = _Way(len(behind), total, 0 if defer else _models(retriever), "add" if defer else "encode", progress)
+    with telling(way.encoded), closing(ahead(retriever.batches(documents, defer))) as batches:
         for batch in batches:
             builder.add(*batch, defer=defer)
-            done += len(batch[0])
-            if progress:
-                progress(stage, done, total)
+            way.added(len(batch[0]))
     return len(behind)
+
+
+class _Way:
+    """How far a build is: documents that are durable, or encoded and soon to be."""
+
+    def __init__(self, done: int, total: int, models: int, stage: str, progress: Progress | None):
+        self._done, self._total, self._models, self._stage, self._progress = done, total, models, stage, progress
+        self._texts = done * models
+        """Texts that the models have encoded; each model sees every document."""
+        self._tell()
+
+    def encoded(self, texts: int) -> None:
+        self._texts += texts
+        self._tell()
+
+    def added(self, documents: int) -> None:
+        self._done += documents
+        # What came out of a cache was told by no model.
+        self._texts = max(self._texts, self._done * self._models)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._progress:
+            seen = self._texts // self._models if self._models else self._done
+            self._progress(self._stage, min(max(seen, self._done), self._total), self._total)
+
+
+def _models(retriever: Retriever) -> int:
+    """Models that see every document of a build."""
+    sparse = [field for field in stored_fields(retriever.settings).values() if not model_free(field["name"])]
+    return len(sparse) + retriever.has_tokens
+
+
+def _left(expected: Estimate, there: int) -> Estimate:
+    """The estimate for what an interrupted build has not done yet."""
+    share = 1 - min(there, expected.documents) / max(1, expected.documents)
+    return replace(expected, seconds=expected.seconds * share, there=there)
 
 
 def _counted(corpus: Corpus, progress: Progress | None) -> Iterable[dict[str, Any]]:

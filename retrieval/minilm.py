@@ -18,6 +18,7 @@ import numpy as np
 from ..index.errors import DataLoss, FailedPrecondition, InvalidArgument
 from ..index.stopping import steps
 from ..index.tokens import Role, Tokens
+from .encoded import encoded
 from .encoder import EMBEDDED, EncoderOptions, EncoderSpec
 from .shortening import shortened
 from .vocabulary import bert_uncased
@@ -108,9 +109,15 @@ class MiniLM:
         if self._threads == 1:
             for document in steps(range(len(tokens))):
                 run(document)
+                encoded(1)
         else:
             with ThreadPoolExecutor(self._threads) as pool:
-                list(pool.map(run, range(len(tokens))))
+                try:
+                    for _ in pool.map(run, range(len(tokens))):
+                        encoded(1)
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
         means /= np.linalg.norm(means, axis=1, keepdims=True)
         return Tokens(vectors, tokens.offsets, tokens.ids, tokens.spans, roles=tokens.roles, globals_=means)
 

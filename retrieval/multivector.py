@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 
 from ..index.stopping import steps
 from ..index.tokens import Role, Tokens, concatenate
+from .encoded import encoded
 from .encoder import EncoderOptions, EncoderSpec
 from .forked import claim_torch
 from .forward import by_length, moved
@@ -75,6 +76,8 @@ class CheckpointEncoder:
                 # The prompt only leaves a text fewer tokens.
                 short = shortened(self._model.tokenizer.backend_tokenizer, [texts[i] for i in batch], longest)
                 parts.append(self._batch(short, task, run=run))
+            if run:
+                encoded(len(batch))
         return concatenate(parts).take(np.argsort(np.concatenate(batches)))
 
     def _batch(self, texts: list[str], task: str, *, run: bool) -> Tokens:

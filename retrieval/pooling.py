@@ -11,16 +11,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-from scipy.cluster import hierarchy
-from scipy.sparse import csr_array
-from scipy.spatial.distance import pdist, squareform
 
 from ..index import row_kernels
 from ..index.errors import FailedPrecondition, InvalidArgument
 from ..index.tokens import Role, Tokens, ragged_rows
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Method = Literal["hierarchical", "kmeans", "sequential"]
 Linkage = Literal["euclidean", "cosine", "profile"]
@@ -111,6 +111,9 @@ def _partition(method: Method, linkage: Linkage, seed: int) -> Partition:
 
 def _ward(linkage: Linkage, unit: np.ndarray, factor: int) -> np.ndarray:
     """Ward's minimum variance clustering (Murtagh and Legendre 2014), cut into at most m // factor clusters."""
+    from scipy.cluster import hierarchy  # here, to keep the command line's start light
+    from scipy.spatial.distance import pdist, squareform
+
     gaps = np.clip(1 - row_kernels.product(unit, unit.T).astype(np.float64), 0, 2)
     match linkage:
         case "euclidean":
@@ -195,6 +198,8 @@ def _merge(tokens: Tokens, leaders: np.ndarray, renormalise: bool) -> Tokens:
 
 def _sums(members: np.ndarray, bounds: np.ndarray) -> csr_array:
     """The (groups, n) matrix whose product with a column adds up the rows of each group."""
+    from scipy.sparse import csr_array  # here, to keep the command line's start light
+
     return csr_array((np.ones(len(members), np.float32), members, bounds), shape=(len(bounds) - 1, len(members)))
 
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from reprlib import repr as brief
 from typing import cast, get_args
 
 import numpy as np
@@ -42,6 +44,17 @@ FORMS = (
     f"keep:ROLE,... ({', '.join(role.name.lower() for role in Role)})",
 )
 """What a step may look like, N a whole number from 1 up, N% at most 100%."""
+
+_NEEDS = {
+    "pool": "pool needs a factor: pool:2, or a way and a factor: pool:kmeans:2",
+    "single": "single takes nothing: write single",
+    "first": "first needs a count or a share: first:50, first:70%",
+    "idf": "idf needs a count or a share: idf:50, idf:70%",
+    "attention": "attention needs a count or a share: attention:50, attention:50%",
+    "skip": "skip takes punctuation or stopwords: skip:punctuation, skip:stopwords",
+    "keep": f"keep needs roles: keep:cls,word, of {', '.join(role.name.lower() for role in Role)}",
+}
+"""What each reducer is to look like, said to whoever wrote it otherwise."""
 
 _FUNCTION_WORDS = """
 a about above after again against all also am an and any are as at be because been before being below between both but
@@ -180,12 +193,17 @@ def _step(text: str) -> Step:
             return Step("skip:stopwords", lambda tokens, known: pruning.drop_stopwords(tokens, _given(known).stop_ids))
         case ["keep", roles]:
             return _roles(text, roles)
-    raise _unreadable(text)
+    raise _unreadable(text, _NEEDS.get(name, _known(name)))
+
+
+def _known(name: str) -> str:
+    near = get_close_matches(name, _NEEDS, 1)
+    return f"no reducer is called {name!r}" + (f" (did you mean {near[0]}?)" if near else "")
 
 
 def _pool(text: str, method: str, factor: str) -> Step:
     if method not in get_args(pooling.Method):
-        raise _unreadable(text)
+        raise _unreadable(text, f"no way of pooling is called {method!r}; take {', '.join(get_args(pooling.Method))}")
     chosen, n = cast(pooling.Method, method), _number(text, factor)
     spec = f"pool:{n}" if method == "hierarchical" else f"pool:{method}:{n}"
     return Step(spec, lambda tokens, _: pooling.pool(tokens, n, chosen))
@@ -195,7 +213,7 @@ def _budgeted(text: str, name: str, amount: str) -> Step:
     n = _number(text, amount.removesuffix("%"))
     share = amount.endswith("%")
     if share and n > 100:
-        raise _unreadable(text)
+        raise _unreadable(text, f"a share is at most 100%, and this is {n}%")
     budget = pruning.Budget(share=n / 100) if share else pruning.Budget(n)
     apply: dict[str, Apply] = {
         "first": lambda tokens, _: pruning.first_k(tokens, budget),
@@ -206,23 +224,21 @@ def _budgeted(text: str, name: str, amount: str) -> Step:
 
 
 def _roles(text: str, names: str) -> Step:
-    chosen = sorted({name.strip() for name in names.split(",")})
-    if not set(chosen) <= {role.name.lower() for role in Role}:
-        raise _unreadable(text)
+    chosen, known = sorted({name.strip() for name in names.split(",")}), [role.name.lower() for role in Role]
+    if unknown := [name for name in chosen if name not in known]:
+        raise _unreadable(text, f"no role is called {unknown[0]!r}; there are {', '.join(known)}")
     roles = [Role[name.upper()] for name in chosen]
     return Step(f"keep:{','.join(chosen)}", lambda tokens, _: pruning.keep_roles(tokens, roles))
 
 
 def _number(text: str, digits: str) -> int:
     if not (digits.isascii() and digits.isdecimal() and len(digits) < 10 and int(digits) >= 1):
-        raise _unreadable(text)
+        raise _unreadable(text, f"{brief(digits)} is no whole number from 1 up")
     return int(digits)
 
 
-def _unreadable(text: str) -> InvalidArgument:
-    return InvalidArgument(
-        f"cannot read step {text!r}; a step is one of {' | '.join(FORMS)} with N from 1 up, N% to 100%"
-    )
+def _unreadable(text: str, why: str) -> InvalidArgument:
+    return InvalidArgument(f"cannot read step {text!r}: {why}. A step is one of {' | '.join(FORMS)}")
 
 
 def _given(statistics: Statistics | None) -> Statistics:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
-from inspect import signature
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, overload
@@ -18,26 +17,26 @@ from ..index.calibration import DEPTHS, Calibration
 from ..index.collection import Collection
 from ..index.disk import absolute, undone_on_error
 from ..index.errors import InvalidArgument, Unavailable
-from ..index.filters import condition
 from ..index.live import Written
 from ..index.maintenance import Policy
 from ..index.payload import check_ids
 from ..index.stores import Progress
 from ..index.tokens import Tokens
 from . import given
-from .creation import encoding_of, prepare
+from .creation import check_machine, encoding_of, prepare
 from .description import described
 from .encoder import EMBEDDED, EncoderOptions
 from .encoding import SAMPLE, Encoding
 from .explanation import Explanation, explained
 from .freshness import Pending, at_once
 from .hit import Hit, Origin
+from .idle import warn_idle
 from .learning import learn, learned
 from .places import moved
-from .routes import Queries, Route, as_filter, find, route_of, terms_of
+from .routes import Queries, Route, as_filter, compiled, find, route_of, terms_of
 from .sides import Batch, batches, of_queries
 from .systems import System, system_named
-from .term_side import TermSide, model_free, restored, stored_fields
+from .term_side import TermSide, by_own_names, model_free, restored, stored_fields
 
 
 class Retriever:
@@ -122,8 +121,8 @@ class Retriever:
             fields: payload fields with an index, so that filters on them are fast; any field can be filtered.
             **machine: as for opening.
         """
+        check_machine(machine)
         path = absolute(path)
-        signature(cls).bind(path, **machine)  # TypeError before anything is made
         place = {"device": machine.get("device", "cpu"), "threads": machine.get("threads")}
         made = prepare(system, encoder, options, reduce, dim, terms, vector, store, place)
         kept = {"terms": made.terms, "precision": precision, "vector": made.vector}
@@ -262,14 +261,12 @@ class Retriever:
     def list_documents(self, limit: int = 100, after: str = "", filter: Any = None) -> list[dict[str, Any]]:
         """Documents by rising id. For the next page give the last id as `after`."""
         with self.collection.catalog.reading() as view:
-            return [
-                {"id": d.id, **d.payload} for d in view.page(after, limit, *condition(as_filter(filter), view.declared))
-            ]
+            return [{"id": d.id, **d.payload} for d in view.page(after, limit, *compiled(view, filter))]
 
     def count(self, filter: Any = None) -> int:
         """Documents that are there, or those that satisfy a filter."""
         with self.collection.catalog.reading() as view:
-            return view.count(*condition(as_filter(filter), view.declared))
+            return view.count(*compiled(view, filter))
 
     @property
     def seq(self) -> int:
@@ -312,16 +309,18 @@ class Retriever:
         Args:
             query: a text, several texts, query vectors (`Tokens`, `from_vectors`), or what `encode` made of texts.
             k: documents wanted; fewer come back when fewer were retrieved.
-            **search: `mode`: `tokens`, `terms`, `vector`, `sum`, `hybrid` or `rerank`, with `depth`, `fusion`, `weights`, `lanes`, `field`,
-                `scorer` (see `Route`);
-                `k_token`, `nprobe`, `candidates` (see `SearchParams`), `term_candidates` and others (`TermParams`),
-                `missing` (see `Scoring`), `payloads=False` (hits have empty payloads), or `exact=True`: compare with every stored token, whatever the store. `target_recall=0.99`: the cheapest parameters that
-                found this share of the exact top k when the collection was calibrated (without a filter); exact search
-                where none did. `filter`: a condition on payload fields, such as `{"year": 2020}` or
+            **search: `mode`: `tokens`, `terms`, `vector`, `sum`, `hybrid` or `rerank`, with `depth`, `fusion`, `weights`,
+                `lanes`, `field`, `scorer` (see `Route`); `k_token`, `nprobe`, `candidates` (see `SearchParams`),
+                `term_candidates` and others (`TermParams`), `missing` (see `Scoring`), `payloads=False` (hits have empty
+                payloads), or `exact=True`: compare with every stored token. `target_recall=0.99`: the cheapest parameters
+                that found this share of the exact top k when the collection was calibrated; exact search where none did.
+                An option that changes nothing is told by an `IdleOption` warning. `filter`: a condition on payload fields,
+                such as `{"year": 2020}` or
                 `{"range": {"year": {"gte": 2000}}}` (index/filters.py), applied before scoring.
         """
         k, payloads = given.depth(k), search.pop("payloads", True)
         route = self.route(search, k)
+        warn_idle(route.notes)
         texts = None if isinstance(query, Tokens | Queries) else given.texts(query)
         queries = self.queries(route, query if texts is None else texts)  # type: ignore[arg-type]
         found = []
@@ -340,6 +339,7 @@ class Retriever:
             k: also tell the document's way through a search for the k best: its rank at each stage, and where it falls out.
         """
         route = self.route(search, k if k is None else given.depth(k))
+        warn_idle(route.notes)
         shown = query if isinstance(query, str) else ""
         asked = self.queries(route, [query] if isinstance(query, str) else query)
         with self.collection.snapshot() as snapshot:
@@ -384,8 +384,9 @@ class Retriever:
         return of_queries(route, given.texts(asked), self._encoded, self.term_sides, self.vector_source)
 
     def route(self, search: dict[str, Any], k: int | None) -> Route:
-        route = route_of(search, self.system, self.collection, k)
-        early = [field for field, stored in stored_fields(self.settings).items() if model_free(stored["name"])]
+        stored = stored_fields(self.settings)
+        route = route_of(by_own_names(search, stored), self.system, self.collection, k)
+        early = [field for field, one in stored.items() if model_free(one["name"])]
         route = replace(route, late=tuple(lane for lane in route.lanes if lane not in early))
         if route.mode != "rerank":
             return route

@@ -11,8 +11,8 @@ import numpy as np
 from ..index.bm25 import Bm25
 from ..index.collection import Collection
 from ..index.errors import InvalidArgument
-from ..index.filters import Filter, parse
-from ..index.fusion import Fused, rrf, weighted
+from ..index.filters import Filter, compile, parse
+from ..index.fusion import NORMALISE, Fused, rrf, weighted
 from ..index.hits import Hits, best
 from ..index.representations import Schema
 from ..index.scoring import Scoring, SearchParams, TermParams
@@ -20,8 +20,10 @@ from ..index.snapshot import Snapshot
 from ..index.stopping import steps
 from ..index.terms import TERMS, Terms
 from ..index.tokens import Tokens
+from ..index.view import View
 from .beta import Embed, late_scores
 from .corpus import document_text
+from .idle import idle
 from .systems import System
 
 MODES = ("tokens", "terms", "vector", "sum", "hybrid", "rerank")
@@ -85,6 +87,8 @@ class Route:
     late: tuple[str, ...] = ()
     """`hybrid`: the lanes that a document is not in while it waits for what a model computes of it (`freshness.py`). There it counts
     as it does in the others."""
+    notes: tuple[str, ...] = ()
+    """Which of the options that were given change nothing on this route, and why: one sentence each."""
     embed: Embed | None = None
     """`rerank` by a term field of `beta:`: embeds the documents that were found (SVDR's late parametric)."""
 
@@ -93,8 +97,21 @@ class Route:
             raise InvalidArgument(f"mode is {self.mode!r}; it must be one of {', '.join(MODES)}")
         if self.fusion not in FUSIONS:
             raise InvalidArgument(f"fusion is {self.fusion!r}; it must be one of {', '.join(FUSIONS)}")
+        if self.normalise not in NORMALISE:
+            raise InvalidArgument(f"normalise is {self.normalise!r}; it must be one of {', '.join(NORMALISE)}")
         if self.depth < 1:
             raise InvalidArgument(f"depth is {self.depth}; it must be at least 1")
+        if not (np.isfinite(self.fusion_k) and self.fusion_k >= 0):
+            raise InvalidArgument(f"fusion_k is {self.fusion_k}; it must be at least 0 (60 is usual)")
+        if self.mode == "hybrid" and self.weights is not None:
+            self._check_weights(self.weights)
+
+    def _check_weights(self, weights: Sequence[float]) -> None:
+        if len(weights) != len(self.lanes) or not np.isfinite(weights).all():
+            raise InvalidArgument(
+                f"weights are {list(weights)} for {len(self.lanes)} rankings ({', '.join(self.lanes)}); "
+                "give one finite number for each"
+            )
 
     @property
     def finding(self) -> tuple[str, ...]:
@@ -146,8 +163,14 @@ def route_of(search: dict[str, Any], system: System, collection: Collection, k: 
         "field": chosen.pop("field", None) or _first(collection.schema),
     }
     route = Route(mode, scoring, params, TermParams(**left), exact, condition, bm25, **named, **chosen)
+    if mode == "sum" and route.field in bm25:
+        raise InvalidArgument("mode is 'sum', and scores of BM25 and of a vector are no sum; use hybrid")
     if exact and left:
         raise InvalidArgument(f"exact leaves nothing out, {', '.join(left)} do; give one or the other")
+    if k is not None:
+        route = replace(route, notes=idle(route, search, collection))
+    if target is not None and not 0 < target <= 1:
+        raise InvalidArgument(f"target_recall is {target}; it must be above 0 and at most 1")
     if target is None or k is None or exact:
         return route
     if scoring.tokens != "all" or {"nprobe", "candidates"} & spent.keys() or left:
@@ -219,6 +242,11 @@ def as_filter(condition: Any) -> Filter:
     return parse(condition) if isinstance(condition, Mapping) else condition
 
 
+def compiled(view: View, filter: Any) -> tuple[str, Sequence[Any]]:
+    """SQL of a filter, or of its JSON form, and its parameters; None: a condition that every document satisfies."""
+    return ("1", ()) if filter is None else compile(as_filter(filter), view.declared)
+
+
 def find(snapshot: Snapshot, route: Route, queries: Queries, k: int) -> list[Hits]:
     """The k best documents of every query. Scores: of tokens, terms, vectors, sums of two, or (hybrid) what fusion makes of them."""
     check_named(route, queries)
@@ -265,8 +293,6 @@ def by_lane(snapshot: Snapshot, route: Route, lane: str, queries: Queries, k: in
     if lane != "sum":
         bm25, terms = route.bm25.get(lane), terms_of(queries, lane)
         return snapshot.search_terms(terms, k, route.filter, bm25, route.term_params, lane)
-    if route.field in route.bm25:
-        raise InvalidArgument("mode is 'sum', and scores of BM25 and of a vector are no sum; use hybrid")
     terms, vectors = terms_of(queries, route.field), vectors_of(queries)
     return snapshot.search_added(terms, vectors, k, route.filter, route.exact, route.field)
 

@@ -69,20 +69,32 @@ def of_queries(
     route: Route, texts: Sequence[str], encode: Encode, terms: Mapping[str, TermSide], source: str | None
 ) -> Queries:
     """What a route needs of queries. InvalidArgument: it needs what this collection does not hold."""
+    check_texts(route, bool(terms), source)
     dense, fields, whole = route.sides
-    if fields and not terms:
-        raise InvalidArgument(f"mode is {route.mode!r}, and this collection holds no terms; build it with terms")
     if whole and source == "terms":
         # One run of the encoder makes both, though the terms may not be needed.
         fields = tuple(dict.fromkeys([*fields, *(name for name, side in terms.items() if side.vector)]))
-    elif whole and source != "encoder":
-        held = "no global vectors" if source is None else "global vectors that are given, not made of texts"
-        raise InvalidArgument(
-            f"mode is {route.mode!r}, and this collection holds {held}; give Queries(from_vectors(v))"
-        )
     rows, vectors = _sparse({name: terms[name] for name in fields}, texts, "query", whole and source == "terms")
     made = from_vectors(vectors) if vectors is not None else encode(texts) if dense or whole else None
     return Queries(made, rows if len(rows) > 1 else next(iter(rows.values()), None))
+
+
+def check_texts(route: Route, holds_terms: bool, source: str | None) -> None:
+    """InvalidArgument: this route needs of a text what this collection does not make."""
+    _, fields, whole = route.sides
+    if fields and not holds_terms:
+        raise InvalidArgument(
+            f"mode is {route.mode!r}, and this collection holds no terms; build it with terms, such as terms='bm25' "
+            "(`plait build --terms bm25`)"
+        )
+    if whole and source not in ("encoder", "terms"):
+        remedy = (
+            "build it with vector=True (`plait build --vector`)"
+            if source is None
+            else "give the query's vector, from_vectors(v)"
+        )
+        held = "no global vectors" if source is None else "global vectors that are given, not made of texts"
+        raise InvalidArgument(f"mode is {route.mode!r}, and this collection holds {held}; {remedy}")
 
 
 def _sparse(

@@ -18,6 +18,7 @@ from transformers.utils import logging
 
 from ..index.errors import InvalidArgument
 from ..index.terms import Terms
+from .encoded import encoded
 from .forked import claim_torch
 from .forward import Loaded, by_length, dense_rows, joined, moved, placed
 from .intact import read_json
@@ -53,7 +54,10 @@ def sentence_transformers(folder: Path, options: SparseOptions, device: str) -> 
             filled = [i for i, text in enumerate(texts) if _has_tokens(sides[task], text)]
             sizes = np.minimum([len(texts[i]) + 4 for i in filled], lengths[task])
             batches = [[filled[i] for i in batch] for batch in by_length(sizes, _BUDGET) if batch]
-            parts = [dense_rows(_rows(model, [texts[i] for i in batch], task, top)) for batch in batches]
+            parts = []
+            for batch in batches:
+                parts.append(dense_rows(_rows(model, [texts[i] for i in batch], task, top)))
+                encoded(len(batch))
         empty = np.setdiff1d(np.arange(len(texts)), np.array(filled, np.int64))
         parts.append(Terms(sparse.csr_array((len(empty), keys), dtype=np.float32)))
         return joined(parts).take(np.argsort(np.concatenate([*batches, empty])))

@@ -13,6 +13,7 @@ from ..index.representations import TermField
 from ..index.terms import TERMS, Terms
 from . import places
 from .analyzer import KEYS, VERSION, Analyzer, version_of
+from .encoder import refuse_near
 from .sparse import BINARY, FAMILIES, SparseEncoder, SparseOptions, load_sparse_encoder
 
 if TYPE_CHECKING:
@@ -104,6 +105,26 @@ def stored_fields(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return settings.get("term_fields") or ({TERMS: alone} if alone else {})
 
 
+def by_own_names(search: Mapping[str, Any], stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The same search with each term field under the name that the collection has for it."""
+    found, others = dict(search), also_called(stored)
+    for option in ("field", "scorer"):
+        if isinstance(name := found.get(option), str):
+            found[option] = others.get(name, name)
+    if isinstance(lanes := found.get("lanes"), Sequence) and not isinstance(lanes, str):
+        found["lanes"] = tuple(others.get(lane, lane) for lane in lanes)
+    return found
+
+
+def also_called(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Further names of a collection's only term field: `terms`, what makes it (`bm25:german`), and its kind (`bm25`)."""
+    if len(stored) != 1:
+        return {}
+    ((field, one),) = stored.items()
+    maker = str(one["name"])
+    return {name: field for name in (TERMS, maker, maker.partition(":")[0]) if name != field}
+
+
 def restored(
     stored: Mapping[str, dict[str, Any]], elsewhere: Mapping[str, str] | None = None, **device: Any
 ) -> dict[str, TermSide]:
@@ -164,6 +185,8 @@ def load_terms(
         beta = load_beta(rest, options, device=device, threads=threads)
         return TermSide(name, beta, TermField(beta.spec.vocabulary), fingerprint=beta.spec.fingerprint)
     named = rest and kind in FAMILIES
+    if not named:
+        refuse_near(name, ("bm25", BINARY))
     options = replace(options, family=kind if named else None)
     encoder = load_sparse_encoder(rest if named else name, options, device=device, threads=threads)
     field = TermField(encoder.spec.vocabulary, per_token=encoder.spec.family == "slim")

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from ..index.errors import FailedPrecondition, PlaitError
+from ..index.errors import FailedPrecondition, NotFound, PlaitError
 from ..retrieval.encoder import EncoderOptions
 
 try:
@@ -37,6 +37,8 @@ _RETRY = {
 
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 """What gRPC looks at, in this order."""
+_NAMED = 20
+"""Collections named in an error."""
 
 Progress = Callable[[int, int], None]
 """Called as progress(done, total)."""
@@ -127,8 +129,24 @@ class Server:
 
     def open(self, collection: str) -> Remote:
         """A collection of the server, by name or alias. NotFound: there is none."""
-        self._channel.call(self._collections.GetCollection, collections_pb2.GetCollectionRequest(collection=collection))
+        request = collections_pb2.GetCollectionRequest(collection=collection)
+        try:
+            self._channel.call(self._collections.GetCollection, request)
+        except NotFound as error:
+            raise NotFound(f"{error}{self._there()}") from None
         return Remote(self._channel, collection)
+
+    def _there(self) -> str:
+        """What could have been meant by a name that no collection has; nothing where this key may not know."""
+        try:
+            names = self.collections()
+        except PlaitError:
+            return ""
+        return (
+            f"; there are {', '.join(names[:_NAMED])}{', ...' if len(names) > _NAMED else ''}"
+            if names
+            else "; there are none"
+        )
 
     def create(
         self,

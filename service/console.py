@@ -1,72 +1,25 @@
-"""What a person sees in a terminal: progress with ETA on stderr, results and alignments on stdout."""
+"""What a person sees in a terminal: results and alignments on stdout, what goes wrong on stderr."""
 
 from __future__ import annotations
 
 import json
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from ..index.calibration import Calibration
-from ..index.stores import Progress as Report
-from ..retrieval.explanation import Explanation, TermContribution
-from ..retrieval.hit import Hit
+if TYPE_CHECKING:
+    from ..retrieval.explanation import Explanation, TermContribution
+    from ..retrieval.hit import Hit
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
+_SHOWN = 160
+"""Characters of a hit's text."""
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red", "bright_cyan", "bright_magenta", "bright_green")
-_QUIET_S = 5.0
-
-
-@contextmanager
-def progress(quiet: bool = False) -> Iterator[Report]:
-    """A progress callback: bars in a terminal, a plain line every few seconds elsewhere, nothing when quiet."""
-    if quiet:
-        yield lambda stage, done, total: None
-    elif err.is_terminal:
-        columns = (
-            TextColumn("{task.description:>7}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=err) as bars:
-            tasks: dict[str, int] = {}
-
-            def show(stage: str, done: int, total: int) -> None:
-                if stage not in tasks:
-                    tasks[stage] = bars.add_task(stage, total=total)
-                bars.update(tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
-
-            yield show
-    else:
-        yield _plain_lines()
-
-
-def _plain_lines() -> Report:
-    started: dict[str, tuple[float, int]] = {}
-    last = {"": 0.0}
-
-    def show(stage: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        begun, first = started.setdefault(stage, (now, done))
-        if done < total and now - last.get(stage, begun) < _QUIET_S:
-            return
-        last[stage] = now
-        rate = (done - first) / (now - begun) if now > begun else 0
-        left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
-        print(f"{stage}: {done:,} of {total:,}{left}", file=sys.stderr, flush=True)
-
-    return show
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -82,64 +35,30 @@ def bytes_text(size: float) -> str:
     return f"{size:.3g} TB"
 
 
-def show_info(info: dict[str, Any]) -> None:
-    """What `info` and `stats` say, one thing a line; `--json` has it whole."""
-    for key, value in info.items():
-        if key == "bytes":
-            parts = sorted(((n, b) for n, b in value.items() if n != "total"), key=lambda pair: -pair[1])
-            shown = f"{bytes_text(value['total'])}: " + ", ".join(f"{n} {bytes_text(b)}" for n, b in parts)
-        elif key == "recall":
-            shown = "; ".join(_recall(side) for side in (value, (value or {}).get("terms")) if side and side["points"])
-            shown = shown or "not measured"
-        elif key == "segments":
-            drifts = [f"{s['drift']:.3f}" for s in value if s["drift"] is not None]
-            shown = f"{len(value)}" + (f" (drift {', '.join(drifts)})" if drifts else "")
-        elif key == "encoder" and value:
-            spec = value["spec"]
-            shown = f"{value['name']} ({spec['family']}, {spec['dim']} dimensions, documents cut at {spec['document_length']} tokens)"
-        elif key == "term_fields":
-            shown = ", ".join(f"{field['name']} ({field['weights']:,} weights)" for field in value)
-        elif isinstance(value, list):
-            shown = ", ".join(value) or "none"
-        else:
-            shown = f"{value:,}" if isinstance(value, int | float) else str(value)
-        out.print(f"{key.replace('_', ' '):>18}  {shown}", markup=False)
-
-
-def _recall(side: dict[str, Any]) -> str:
-    """What was measured of searches by tokens, or by terms."""
-    best = max(side["points"], key=lambda p: p["recall"])
-    kind = "" if "nprobe" in best else "by terms "
-    return f"{kind}up to {best['recall']:.3f} at k = {best['k']} ({side['queries']} queries, {side['source']})"
-
-
-def show_calibration(measured: Calibration) -> None:
-    """The frontiers, one setting a line."""
-    terms = measured.terms
-    for points, names in (
-        (measured.points, ("nprobe", "candidates")),
-        (terms.points if terms else (), ("term_candidates", "query_terms", "min_idf", "alpha")),
-    ):
-        if not points:
-            continue
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in ("k", "recall", "at least", "CPU ms", *names):
-            table.add_column(name.replace("_", " "), justify="right")
-        for p in points:
-            spent = ("all" if getattr(p, name) is None else f"{getattr(p, name)}" for name in names)
-            table.add_row(f"{p.k}", f"{p.recall:.4f}", f"{p.low:.4f}", f"{p.cpu_ms:.2f}", *spent)
-        out.print(table)
-    queries = max(measured.queries, terms.queries if terms else 0)
-    out.print(f"{queries} queries ({measured.source}), {measured.documents:,} documents")
-
-
 def show_hits(hits: Sequence[Hit]) -> None:
+    """One hit a line: rank, score, id, title, and how its text begins."""
     if not hits:
         out.print("nothing found")
     for rank, hit in enumerate(hits, 1):
-        text = str(hit.payload.get("text", ""))
-        title = f"{hit.payload['title']} · " if hit.payload.get("title") else ""
-        out.print(Text(f"{rank:3}  {hit.score:8.4f}  {hit.id}  ").append(title, "bold").append(text[:160], "dim"))
+        title = str(hit.payload.get("title") or "")
+        line = Text(f"{rank:3}  {hit.score:8.4f}  {hit.id}  ")
+        if title and title != hit.id:
+            line.append(f"{_line(title)} · ", "bold")
+        out.print(line.append(_beginning(str(hit.payload.get("text", ""))), "dim"))
+
+
+def _line(text: str) -> str:
+    """The text on one line."""
+    return " ".join(text.split())
+
+
+def _beginning(text: str) -> str:
+    """How a text begins, cut between two words."""
+    line = _line(text[: 2 * _SHOWN])
+    if len(line) <= _SHOWN and len(text) <= 2 * _SHOWN:
+        return line
+    head, space, _ = line[: _SHOWN + 1].rpartition(" ")
+    return f"{head if space else line[:_SHOWN]} …"
 
 
 def show_explanation(why: Explanation) -> None:

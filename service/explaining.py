@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from .console import out, print_json, show_explanation, show_stages
-from .opening import OnServer, open_index
+from .opening import OnServer, connecting, open_index
 from .options import (
     Candidates,
     Depth,
@@ -22,6 +22,7 @@ from .options import (
     Mode,
     Nprobe,
     Scorer,
+    one_question,
     read_filter,
     read_lanes,
 )
@@ -29,10 +30,11 @@ from .options import (
 
 def register(app: typer.Typer) -> None:
     """Puts the command on the command line."""
-    app.command("explain")(explain)
+    app.command("explain", context_settings={"allow_extra_args": True})(connecting(explain))
 
 
 def explain(
+    context: typer.Context,
     collection: Folder,
     query: Annotated[str, typer.Argument(help="A question.")],
     id: Annotated[str, typer.Argument(help="A document's id.")],
@@ -52,6 +54,7 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Take a document's score for a question apart, whether or not a search returns it: token by token, stage by stage."""
+    one_question(context)
     given: dict[str, Any] = {
         "mode": mode,
         "k_token": k_token,

@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from ..index.errors import FailedPrecondition
-from .console import print_json, progress, show_info
+from .console import print_json
+from .describing import show_info
 from .options import Json, Quiet, Store, Threads
+from .progress import progress
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +28,7 @@ def import_colbert(
     encoder: Annotated[
         str | None, typer.Option(help="The checkpoint that made the index, for queries that are texts.")
     ] = None,
-    store: Store = "auto",
+    store: Store = None,
     threads: Threads = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -40,7 +42,7 @@ def import_colbert(
     with (
         progress(quiet) as report,
         colbert_index.import_colbert(
-            index, collection, texts=texts, encoder=encoder, store=store, progress=report, threads=threads
+            index, collection, texts=texts, encoder=encoder, store=store or "auto", progress=report, threads=threads
         ) as made,
     ):
         info = made.info()

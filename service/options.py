@@ -32,7 +32,6 @@ SystemName = Annotated[
         help="colbert (all tokens of a candidate), xtr (retrieved tokens) or coil (tokens of equal id); default: colbert, coil for a COIL checkpoint.",
     ),
 ]
-Encoder = Annotated[str, typer.Option(help="minilm (embedded), a checkpoint folder, a hub id, or none (terms alone).")]
 Elsewhere = Annotated[
     list[str] | None,
     typer.Option(
@@ -40,6 +39,10 @@ Elsewhere = Annotated[
         metavar="FOLDER",
         help="Where the collection's checkpoint lies now, if it has moved; of several, OLD=NEW, repeatable. It must be the same.",
     ),
+]
+Encoder = Annotated[
+    str | None,
+    typer.Option(help="minilm (embedded, the default), a checkpoint folder, a hub id, or none (terms alone)."),
 ]
 Pool = Annotated[str | None, typer.Option(help="Token pooling: a factor (2), or method:factor (kmeans:3).")]
 Prune = Annotated[
@@ -52,15 +55,15 @@ Dim = Annotated[
     int | None, typer.Option(help="Project to this many dimensions by PCA; 128 costs up to 2 points of nDCG@10.")
 ]
 Store = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="auto (by size), exact, flat (4-bit codes), lists (the same, for large collections), or faiss:FACTORY such as faiss:IVF1024,PQ64x4fs or faiss:IVF,SQ8."
+        help="auto (by size, the default), exact, flat (4-bit codes), lists (the same, for large collections), or faiss:FACTORY such as faiss:IVF1024,PQ64x4fs or faiss:IVF,SQ8."
     ),
 ]
 Precision = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="How token vectors are kept: float16, int8 (half the bytes), pq:72, pq:64 or pq:32 (bytes a token), residual:1, 2 or 4 (bits, as ColBERTv2)."
+        help="How token vectors are kept: float16 (the default), int8 (half the bytes), pq:72, pq:64 or pq:32 (bytes a token), residual:1, 2 or 4 (bits, as ColBERTv2)."
     ),
 ]
 QueryLength = Annotated[int | None, typer.Option(help="Query tokens kept (default: the checkpoint's).")]
@@ -164,6 +167,15 @@ def read_weights(text: str | None) -> tuple[float, ...] | None:
 def read_lanes(text: str | None) -> tuple[str, ...] | None:
     """The names of `--lanes`."""
     return None if text is None else tuple(name.strip() for name in text.split(","))
+
+
+def one_question(context: typer.Context) -> None:
+    """InvalidArgument: words are left over, because a question stood without quotes."""
+    if context.args:
+        raise InvalidArgument(
+            f"what follows the question is not understood: {' '.join(context.args)!r}; put a question of several words in "
+            'quotes, as in "why does bread rise"'
+        )
 
 
 def read_filter(text: str | None) -> dict[str, Any] | None:

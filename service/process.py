@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import warnings
 
 from threadpoolctl import threadpool_limits
 
+from ..index.errors import IdleOption
 from ..index.threads import use_threads
 from .settings import Settings
 
@@ -21,6 +23,8 @@ def settle(settings: Settings) -> None:
     glibc gives every thread an arena, up to eight for each core, which keeps what a search has freed: with some ten
     MiB of scratch for each search, hundreds of MiB that nobody uses. Two arenas are enough, because few threads run at once.
     """
+    # An option without effect is told to the client, not to the server's log.
+    warnings.simplefilter("ignore", IdleOption)
     threads = settings.threads or max(1, (os.cpu_count() or 1) // (settings.workers * settings.processes))
     threadpool_limits(threads, user_api="blas")
     use_threads(threads)

@@ -18,6 +18,7 @@ from ..retrieval import given
 from ..retrieval.corpus import given_vectors
 from ..retrieval.explanation import Explanation
 from ..retrieval.hit import Hit, Origin
+from ..retrieval.idle import warn_idle
 from ..retrieval.routes import Queries, as_filter
 from .explanations import read_explanation
 from .limits import Limits
@@ -102,9 +103,11 @@ class Remote:
         if len(queries) == 1:
             request = search_pb2.SearchRequest(query=queries[0], payload=None if payloads else False, **same)
             answer = self._channel.call(self._search.Search, request)
+            warn_idle(answer.notes)
             return [[(hit.id, hit.score, read_payload(hit.payload, hit.integers)) for hit in answer.hits]]
         request = search_pb2.BatchSearchRequest(queries=queries, payload=payloads, partial=True, **same)
         answer = self._channel.call(self._search.BatchSearch, request)
+        warn_idle(answer.notes)
         integers = answer.integers
         read = (read_payload(payload, integers.get(i)) for i, payload in enumerate(answer.payloads))
         held = read if payloads else repeat({}, len(answer.ids))
@@ -119,7 +122,9 @@ class Remote:
         request = search_pb2.ExplainRequest(
             collection=self.name, query=asked, id=id, k=k, options=write_options(search), at_least_seq=at_least
         )
-        return read_explanation(self._channel.call(self._search.Explain, request).explanation)
+        answer = self._channel.call(self._search.Explain, request)
+        warn_idle(answer.notes)
+        return read_explanation(answer.explanation)
 
     def rerank(
         self, query: str | Tokens | Queries, ids: Sequence[str], k: int | None = None, scorer: str | None = None

@@ -58,7 +58,7 @@ class SearchMethods:
                     (hits,) = find(snapshot, route, queries, k)
                 clock.lap("search_ms", scored)
                 call.check()
-                response = wire.SearchResponse(seq=snapshot.state.seq)
+                response = wire.SearchResponse(seq=snapshot.state.seq, notes=route.notes)
                 put_hits(snapshot, hits, payload, response.hits, Room(self._limits, "k", _LESS))
             leaves_out = route.mode != "terms" or route.term_params != TermParams()
             if self._probe and not route.exact and leaves_out:
@@ -79,6 +79,7 @@ class SearchMethods:
             route = opened.retriever.route(read_options(request.options, self._limits), k)
             with opened.retriever.collection.snapshot() as snapshot:
                 response.seq = snapshot.state.seq
+                response.notes.extend(route.notes)
                 for first in range(0, len(request.queries), _TOGETHER):
                     if len(response.counts) < first:
                         break
@@ -115,7 +116,8 @@ class SearchMethods:
             wait_for_state(opened.retriever, request, call)
             scorer = request.scorer if request.HasField("scorer") else "tokens"
             way = {"mode": scorer} if scorer in ("tokens", "vector") else {"field": scorer}
-            route = replace(opened.retriever.route(way, None), scorer=scorer)
+            route = opened.retriever.route(way, None)
+            route = replace(route, scorer=scorer if route.mode != "terms" else route.field)
             queries = self._queries(opened, route, [request.query], "query")
             call.check()
             with opened.retriever.collection.snapshot() as snapshot:
@@ -136,6 +138,7 @@ class SearchMethods:
             wait_for_state(opened.retriever, request, call)
             response = wire.ExplainResponse(seq=opened.retriever.seq)
             route = opened.retriever.route(search, k)
+            response.notes.extend(route.notes)
             if request.query.WhichOneof("kind") == "text":
                 self._limits.check("text_characters", len(request.query.text), "query.text")
                 query = request.query.text

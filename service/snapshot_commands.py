@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ..index import backup
 from ..index.errors import FailedPrecondition, InvalidArgument
-from .console import out, print_json, progress
-from .opening import OnServer, connected
+from .console import out, print_json
+from .opening import OnServer, connected, connecting
 from .options import Folder, Json, Quiet
+from .progress import progress
 
 snapshots = typer.Typer(no_args_is_help=True, help="Copy a collection while it is written to; get it back.")
 
@@ -22,6 +22,7 @@ Snapshot = Annotated[Path, typer.Argument(help="A snapshot's folder; on a server
 
 
 @snapshots.command("create")
+@connecting
 def create(
     collection: Folder,
     target: Annotated[Path, typer.Argument(help="New folder; on a server, the snapshot's new name.")],
@@ -30,6 +31,8 @@ def create(
     quiet: Quiet = False,
 ) -> None:
     """Copy one consistent state into a new folder; writes go on meanwhile."""
+    from ..index import backup
+
     with progress(quiet) as report:
         if server is None:
             seq = backup.create_snapshot(collection, target, partial(report, "bytes"))
@@ -39,6 +42,7 @@ def create(
 
 
 @snapshots.command("list")
+@connecting
 def list_all(
     folder: Annotated[
         Path | None, typer.Argument(help="The folder that they are in (default: this one); on a server, none.")
@@ -49,6 +53,8 @@ def list_all(
     """Show the snapshots in a folder, or all of a server, by name; of a damaged one what is wrong."""
     if server is not None and folder is not None:
         raise InvalidArgument(f"--server lists all that the server has, and {folder} is a folder here; leave one out")
+    from ..index import backup
+
     if server is not None:
         found = connected(server).snapshots()
     else:
@@ -68,6 +74,7 @@ def list_all(
 
 
 @snapshots.command("delete")
+@connecting
 def delete(
     snapshot: Snapshot,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -77,6 +84,8 @@ def delete(
     """Delete a snapshot, once you have said yes. Collections made from it, and the one that it is of, stay."""
     if not (yes or _confirmed(f"Delete the snapshot {snapshot}{f' of {server}' if server else ''} for ever?")):
         raise FailedPrecondition(f"{snapshot} was not deleted, for nobody said yes; --yes does not ask")
+    from ..index import backup
+
     if server is None:
         backup.delete_snapshot(snapshot)
     else:
@@ -88,6 +97,7 @@ def delete(
 
 
 @snapshots.command("restore")
+@connecting
 def restore(
     snapshot: Snapshot,
     collection: Annotated[Path, typer.Argument(help="Folder to make; on a server, the new collection's name.")],
@@ -96,6 +106,8 @@ def restore(
     quiet: Quiet = False,
 ) -> None:
     """Make a collection from a snapshot, every byte verified."""
+    from ..index import backup
+
     with progress(quiet) as report:
         if server is None:
             seq = backup.restore_snapshot(snapshot, collection, partial(report, "bytes"))

@@ -26,6 +26,8 @@ _CODES: dict[type[errors.PlaitError], tuple[int, str]] = {
     errors.Unavailable: (code_pb2.UNAVAILABLE, "UNAVAILABLE"),
     errors.Overloaded: (code_pb2.RESOURCE_EXHAUSTED, "OVERLOADED"),
 }
+_NO_TLS = ("Socket closed", "Connection reset", "WRONG_VERSION_NUMBER", "CERTIFICATE_VERIFY_FAILED")
+"""What a connection ends with where one side speaks TLS and the other does not, or trusts another authority."""
 _OPTIONS = set(search_pb2.SearchOptions.DESCRIPTOR.fields_by_name)
 _log = logging.getLogger(__name__)
 
@@ -98,7 +100,14 @@ def from_rpc_error(error: grpc.RpcError, unreached: str = "") -> errors.PlaitErr
     kinds = {number: kind for kind, (number, _) in _CODES.items()}
     number = code.value[0]
     if number in (code_pb2.UNAUTHENTICATED, code_pb2.PERMISSION_DENIED):
-        return errors.FailedPrecondition(f"{message}; give an api_key that may do this")
+        return errors.FailedPrecondition(
+            f"{message}; give an api_key that may do this (on the command line: PLAIT_API_KEY, or --api-key)"
+        )
+    if number == code_pb2.UNAVAILABLE and any(sign in message for sign in _NO_TLS):
+        return errors.Unavailable(
+            f"{message}; the server may want TLS: give ca, the PEM file of its authority (on the command line: PLAIT_CA, "
+            "or --ca)"
+        )
     if number == code_pb2.CANCELLED:
         # So do requests end that a server has not yet begun when it stops.
         return errors.Unavailable(f"{message}; the call was ended from outside, perhaps as the server stops: try again")

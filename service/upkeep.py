@@ -10,19 +10,18 @@ from typing import Annotated, Any
 
 import typer
 
-from ..index.checkup import check_collection
 from ..index.errors import InvalidArgument
-from ..index.frontier import DEPTHS
-from ..retrieval.corpus import open_corpus
-from .console import err, out, print_json, progress, show_calibration, show_info
-from .opening import OnServer, connected, open_index
+from .console import err, out, print_json
+from .describing import show_calibration, show_info
+from .opening import OnServer, connected, connecting, open_index
 from .options import Defer, Device, Elsewhere, Filter, Folder, Json, Quiet, Threads, read_filter
+from .progress import progress
 
 
 def register(app: typer.Typer) -> None:
     """Puts these commands on the command line."""
     for command in (add, encode, delete, fields, compact, calibrate, check, stats):
-        app.command(command.__name__)(command)
+        app.command(command.__name__)(connecting(command))
 
 
 def add(
@@ -37,12 +36,14 @@ def add(
     quiet: Quiet = False,
 ) -> None:
     """Add documents to a collection, replacing those that are there under the same id. Each batch is durable and visible."""
+    from ..retrieval.corpus import open_corpus
+
+    corpus = open_corpus(data)
+    total = sum(1 for _ in corpus)
     with (
         open_index(collection, server, encoder, device=device, threads=threads) as retriever,
         progress(quiet) as report,
     ):
-        corpus = open_corpus(data)
-        total = sum(1 for _ in corpus)
 
         def counted() -> Iterator[dict[str, Any]]:
             for number, document in enumerate(corpus, 1):
@@ -115,6 +116,9 @@ def fields(
     with open_index(collection, server, policy=None) as retriever:
         if names or none:
             retriever.collection.index_fields(names or [])
+            for name in names or []:
+                if not retriever.count({"exists": name}):
+                    err.print(f"plait: no document has the field {name!r} now", markup=False)
         found = retriever.collection.stats()["fields"]
     if as_json:
         print_json({"fields": found})
@@ -150,7 +154,7 @@ def calibrate(
     queries: Annotated[
         Path | None, typer.Option(help="Queries like those that will be asked: a .jsonl with `text`, or one a line.")
     ] = None,
-    depths: Annotated[str, typer.Option("-k", help="Depths to measure.")] = ",".join(map(str, DEPTHS)),
+    depths: Annotated[str, typer.Option("-k", help="Depths to measure.")] = "10,100",
     encoder: Elsewhere = None,
     server: OnServer = None,
     threads: Threads = None,
@@ -160,7 +164,13 @@ def calibrate(
     """Measure recall and time of search parameters against exact search, so that searches may ask for a recall."""
     texts = None if queries is None else _queries(queries)
     with open_index(collection, server, encoder, threads=threads, policy=None) as retriever, progress(quiet) as report:
+        before = _measured(retriever.info()["recall"])
         found = retriever.calibrate(texts, _depths(depths), partial(report, "measure"))
+    if gone := before - _measured(found.to_json()):
+        kept = ",".join(str(k) for k in sorted(before | set(_depths(depths))))
+        err.print(
+            f"plait: what was measured before for k = {', '.join(map(str, sorted(gone)))} is replaced; `-k {kept}` measures all"
+        )
     if as_json:
         print_json(found.to_json())
     else:
@@ -169,6 +179,8 @@ def calibrate(
 
 def check(collection: Folder, server: OnServer = None, as_json: Json = False) -> None:
     """Compare every checksum and every invariant; name what is damaged. Exit code 1 when something is."""
+    from ..index.checkup import check_collection
+
     problems = connected(server).open(str(collection)).check() if server else check_collection(collection)
     if as_json:
         print_json({"ok": not problems, "problems": problems})
@@ -188,6 +200,12 @@ def stats(collection: Folder, server: OnServer = None, as_json: Json = False) ->
         print_json(found)
         return
     show_info(found)
+
+
+def _measured(recall: dict[str, Any] | None) -> set[int]:
+    """The depths of a calibration, as `info` has it."""
+    sides = (recall, recall.get("terms")) if recall else ()
+    return {int(point["k"]) for side in sides if side for point in side["points"]}
 
 
 def _queries(path: Path) -> list[str]:

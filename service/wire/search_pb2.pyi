@@ -173,14 +173,16 @@ class Timing(_message.Message):
     def __init__(self, encode_ms: _Optional[float] = ..., search_ms: _Optional[float] = ..., fetch_ms: _Optional[float] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
-    __slots__ = ("hits", "seq", "timing")
+    __slots__ = ("hits", "seq", "timing", "notes")
     HITS_FIELD_NUMBER: _ClassVar[int]
     SEQ_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     hits: _containers.RepeatedCompositeFieldContainer[Hit]
     seq: int
     timing: Timing
-    def __init__(self, hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., seq: _Optional[int] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., seq: _Optional[int] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class BatchSearchRequest(_message.Message):
     __slots__ = ("collection", "queries", "k", "options", "at_least_seq", "payload", "partial")
@@ -201,7 +203,7 @@ class BatchSearchRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., queries: _Optional[_Iterable[_Union[Query, _Mapping]]] = ..., k: _Optional[int] = ..., options: _Optional[_Union[SearchOptions, _Mapping]] = ..., at_least_seq: _Optional[int] = ..., payload: _Optional[bool] = ..., partial: _Optional[bool] = ...) -> None: ...
 
 class BatchSearchResponse(_message.Message):
-    __slots__ = ("counts", "ids", "scores", "payloads", "integers", "seq", "timing")
+    __slots__ = ("counts", "ids", "scores", "payloads", "integers", "seq", "timing", "notes")
     class IntegersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -216,6 +218,7 @@ class BatchSearchResponse(_message.Message):
     INTEGERS_FIELD_NUMBER: _ClassVar[int]
     SEQ_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     counts: _containers.RepeatedScalarFieldContainer[int]
     ids: _containers.RepeatedScalarFieldContainer[str]
     scores: bytes
@@ -223,7 +226,8 @@ class BatchSearchResponse(_message.Message):
     integers: _containers.MessageMap[int, _documents_pb2.Integers]
     seq: int
     timing: Timing
-    def __init__(self, counts: _Optional[_Iterable[int]] = ..., ids: _Optional[_Iterable[str]] = ..., scores: _Optional[bytes] = ..., payloads: _Optional[_Iterable[_Union[_struct_pb2.Struct, _Mapping]]] = ..., integers: _Optional[_Mapping[int, _documents_pb2.Integers]] = ..., seq: _Optional[int] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, counts: _Optional[_Iterable[int]] = ..., ids: _Optional[_Iterable[str]] = ..., scores: _Optional[bytes] = ..., payloads: _Optional[_Iterable[_Union[_struct_pb2.Struct, _Mapping]]] = ..., integers: _Optional[_Mapping[int, _documents_pb2.Integers]] = ..., seq: _Optional[int] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RerankRequest(_message.Message):
     __slots__ = ("collection", "query", "ids", "k", "payload", "at_least_seq", "scorer")
@@ -268,12 +272,14 @@ class ExplainRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., query: _Optional[_Union[Query, _Mapping]] = ..., id: _Optional[str] = ..., k: _Optional[int] = ..., options: _Optional[_Union[SearchOptions, _Mapping]] = ..., at_least_seq: _Optional[int] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
-    __slots__ = ("explanation", "seq")
+    __slots__ = ("explanation", "seq", "notes")
     EXPLANATION_FIELD_NUMBER: _ClassVar[int]
     SEQ_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     explanation: _explanation_pb2.Explanation
     seq: int
-    def __init__(self, explanation: _Optional[_Union[_explanation_pb2.Explanation, _Mapping]] = ..., seq: _Optional[int] = ...) -> None: ...
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, explanation: _Optional[_Union[_explanation_pb2.Explanation, _Mapping]] = ..., seq: _Optional[int] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class EncodeRequest(_message.Message):
     __slots__ = ("collection", "texts", "options")
