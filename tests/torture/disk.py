@@ -23,8 +23,6 @@ Image = dict[str, bytes | None]
 
 @dataclass
 class File:
-    path: str
-    """Where it was made, below the root."""
     synced: bytearray = field(default_factory=bytearray)
     pending: list[tuple[int, int, bytes | None]] = field(default_factory=list)
     """Changes since: number of the event, offset and bytes; or the new size and None."""
@@ -32,7 +30,6 @@ class File:
 
 @dataclass
 class Folder:
-    path: str
     synced: dict[str, int] = field(default_factory=dict)
     """What each name stands for, by key."""
     pending: list[tuple[int, dict[str, int | None]]] = field(default_factory=list)
@@ -47,10 +44,10 @@ class Disk:
         """
         Args:
             inode: of the root, which is there already.
-            deaf_to: this disk ignores syncs of what was made under names that match this pattern (`fnmatch`).
+            deaf_to: this disk ignores syncs of what has a name that matches this pattern (`fnmatch`, below the root).
         """
         self._root, self._deaf_to = str(root), deaf_to
-        self.objects: dict[int, File | Folder] = {0: Folder("")}
+        self.objects: dict[int, File | Folder] = {0: Folder()}
         self._keys = {inode: 0}
         self._count = 0
         self.journal = 0
@@ -59,9 +56,9 @@ class Disk:
     def take(self, number: int, event: Event) -> None:
         match event.kind:
             case "C":
-                self._name(number, {event.first: self._new(event.inode, File(self._below(event.first)))})
+                self._name(number, {event.first: self._new(event.inode, File())})
             case "M":
-                self._name(number, {event.first: self._new(event.inode, Folder(self._below(event.first)))})
+                self._name(number, {event.first: self._new(event.inode, Folder())})
             case "U" | "D":
                 self._name(number, {event.first: None})
             case "R":
@@ -77,9 +74,9 @@ class Disk:
                     file.pending.append((number, event.offset, event.first if event.kind == "W" else None))
             case "S":
                 if event.inode in self._keys:
-                    self._sync(number, self.objects[self._keys[event.inode]])
+                    self._sync(number, self._keys[event.inode])
             case "Y":
-                names = [name for name, key in self._names() if key == self._keys.get(event.inode)]
+                names = [name for name, key in self._paths() if key == self._keys.get(event.inode)]
                 assert all(name.endswith("-shm") for name in names), f"{names} may be written without being seen"
 
     def _new(self, inode: int, made: File | Folder) -> int:
@@ -87,13 +84,12 @@ class Disk:
         self._keys[inode], self.objects[self._count] = self._count, made
         return self._count
 
-    def _sync(self, number: int, what: File | Folder) -> None:
-        if self._deaf_to and fnmatch(what.path, self._deaf_to):
-            return
-        self._keep(number, what)
+    def _sync(self, number: int, key: int) -> None:
+        if not self._deaf_to or not any(fnmatch(path, self._deaf_to) for path, k in self._paths() if k == key):
+            self._keep(number, self.objects[key])
 
     def _keep(self, number: int, what: File | Folder) -> None:
-        self.journal = number
+        self.journal = number + 1
         if isinstance(what, File):
             what.synced, what.pending = bytearray(_applied(what, lambda _: True, Random(0), 0)), []
         else:
@@ -125,10 +121,13 @@ class Disk:
         assert key is not None, f"{path.decode()} was made without being seen"
         return key
 
-    def _names(self) -> Iterator[tuple[str, int]]:
-        for folder in self.objects.values():
-            if isinstance(folder, Folder):
-                yield from folder.now.items()
+    def _paths(self, key: int = 0, before: str = "") -> Iterator[tuple[str, int]]:
+        """All names with what they stand for, the root's empty."""
+        folder = self.objects[key]
+        yield before, key
+        if isinstance(folder, Folder):
+            for name, inner in folder.now.items():
+                yield from self._paths(inner, f"{before}/{name}".lstrip("/"))
 
     def settle(self, number: int) -> None:
         """Everything comes to rest on the disk."""
@@ -144,7 +143,7 @@ class Disk:
         pending = self.pending()
         one = random.choice(pending or [0])
         share, block = random.choice((0.2, 0.5, 0.8)), random.choice((512, 4096))
-        cut = random.choice([number for number in pending if number > self.journal] or [self.journal]) + 1
+        cut = random.choice([self.journal, *(number + 1 for number in pending if number >= self.journal)])
         kept = {number for number in pending if random.random() < share}
 
         def keeps(number: int) -> bool:
@@ -158,7 +157,7 @@ class Disk:
                 case "some changes":
                     return number in kept
                 case "journal":
-                    return number < max(self.journal, cut)
+                    return number < cut
             return False
 
         def content(file: File) -> bytes:

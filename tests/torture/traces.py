@@ -1,177 +1,52 @@
-"""Lives of collections to be recorded: what is done, step by step, and what the folder should hold after each.
+"""What is recorded, by name: the steps, what should be there after each, and how a folder is looked at.
 
-`python -m torture.traces NAME SEED ROOT` performs one and marks in the record where each step begins and ends.
+`play(NAME, SEED, ROOT)` performs one and marks in the record where each step begins and ends.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from life import DIM, FIELDS, VECTOR, Contents, Kept, Operation, after, draw, perform, write
-from plait.index.backup import create_snapshot, delete_snapshot, restore_snapshot
-from plait.index.collection import Collection
-from plait.index.maintenance import Policy
-from plait.index.representations import TermField
-
-from .recorder import mark
-
-World = Mapping[str, Contents]
-"""What should be there: collections and snapshots by the names of their folders."""
+from . import collection_trace, service_trace
 
 
 @dataclass(frozen=True)
-class Life:
-    """What a trace is made of."""
+class Trace:
+    """Operations to be recorded and what they should leave."""
 
-    store: str = "exact"
-    terms: Kept = None
-    vector: int = 0
-    background: bool = False
-    """Seal and merge beside the writes."""
-    steps: int = 24
-    nested: bool = False
-    """Nothing is there before, not even the folders around the collection and its snapshots."""
+    name: str
+    seed: int
+    operations: Sequence[tuple[str, Any]]
+    worlds: Sequence[Any]
+    """What should be there before the first operation and after each."""
+    look: Callable[[Path, Sequence[Any], bool], None]
+    """Fails unless a folder holds one of these worlds and works. The last argument: look longer."""
+    from_birth: bool = True
+    """What the first operation leaves half done is looked at as well."""
 
-    @property
-    def main(self) -> str:
-        """The collection that is written to."""
-        return "collections/c" if self.nested else "c"
-
-    def snapshot(self, number: int) -> str:
-        return f"collections/.snapshots/s{number}" if self.nested else f"snapshot-{number}"
+    def durable(self, number: int) -> bool:
+        """Whether a machine that dies may not lose this operation once it was acknowledged."""
+        return self.operations[number][0] != "fast"
 
 
-LIVES = {
-    "birth": Life(nested=True),
-    "exact": Life(),
-    "terms": Life(terms=TermField()),
-    "fields": Life(terms=FIELDS),
-    "flat": Life("flat"),
-    "lists": Life("lists"),
-    "contextual": Life("contextual", vector=VECTOR),
-    "background": Life(terms=TermField(), background=True, steps=40),
-}
-_BIRTH: list[Operation] = [("upsert", {"a": (3, {"n": 1, "id": "a"})}), ("snapshot", 0)]
-_WHOLE: list[Operation] = [
-    ("upsert", {f"a{i}": (i, {"n": i, "id": f"a{i}"}) for i in range(5)}),
-    ("seal", None),
-    ("fast", {"f1": (11, {"n": 1, "id": "f1"}), "a1": (12, {"n": 2, "id": "a1"})}),
-    ("index_fields", ["n", "id"]),
-    ("delete", ["a2", "none"]),
-    ("add", {"b1": (21, {"n": 3, "id": "b1"}), "b2": (22, {"n": 4, "id": "b2"})}),
-    ("add", {"b3": (23, {"n": 5, "id": "b3"})}),
-    ("publish", None),
-    ("snapshot", 0),
-    ("add", {"b4": (24, {"n": 3, "id": "b4"})}),
-    ("discard", None),
-    ("update_payload", ("a1", {"n": 9})),
-    ("merge", 1),
-    ("reopen", None),
-    ("restore", 0),
-    ("drop", 0),
-    ("compact", 0),
-]
-"""One of each kind."""
+NAMES = (*collection_trace.LIVES, "service")
 
 
-def steps(life: Life, seed: int) -> list[Operation]:
-    """What is done: everything once (seed 0), or what the seed draws."""
-    chosen: list[Operation] = [("create", None)]
-    if life.nested:
-        return chosen + _BIRTH
-    if not seed:
-        deferred: list[Operation] = [
-            ("defer", {"d1": (31, {"n": 1, "id": "d1"}), "a3": (32, {"n": 1, "id": "a3"})}),
-            ("complete", {"d1": 31}),
-        ]
-        return [*chosen, *_WHOLE, *(deferred if isinstance(life.terms, TermField) else [])]
-    rng, contents = np.random.default_rng(seed), Contents()
-    snapshots: list[int] = []
-    while len(chosen) < life.steps:
-        chance = rng.integers(12)
-        operation = draw(rng, contents, isinstance(life.terms, TermField))
-        if chance == 0:
-            operation = "reopen", None
-        elif chance == 1:
-            operation = "index_fields", [[], ["n"], ["n", "id"]][rng.integers(3)]
-        elif chance == 2 and snapshots:
-            operation = "restore", snapshots[-1]
-        elif chance == 3 and snapshots:
-            operation = "drop", snapshots.pop()
-        elif chance < 6 and operation[0] == "upsert":
-            operation = "fast", operation[1]
-        if operation[0] == "snapshot":
-            snapshots.append(operation[1])
-        if operation[0] == "restore" and operation in chosen:
-            continue
-        chosen.append(operation)
-        contents = worlds(life, chosen)[-1][life.main]
-    return chosen
+def trace(name: str, seed: int) -> Trace:
+    if name == "service":
+        return Trace(name, seed, service_trace.STEPS, service_trace.worlds(), service_trace.look)
+    life = collection_trace.LIVES[name]
+    steps = collection_trace.steps(life, seed)
+    worlds = collection_trace.worlds(life, steps)
+    return Trace(name, seed, steps, worlds, partial(collection_trace.look, life), life.nested)
 
 
-def worlds(life: Life, operations: list[Operation]) -> list[World]:
-    """What should be there before the first step and after each."""
-    seen: list[dict[str, Contents]] = [{}]
-    for name, value in operations:
-        world = dict(seen[-1])
-        match name:
-            case "create":
-                world[life.main] = Contents()
-            case "snapshot":
-                world[life.snapshot(value)] = Contents(world[life.main].documents)
-            case "restore":
-                world[f"restored-{value}"] = world[life.snapshot(value)]
-            case "drop":
-                del world[life.snapshot(value)]
-            case _:
-                world[life.main] = after(world[life.main], ("upsert" if name == "fast" else name, value))
-        seen.append(world)
-    return seen
-
-
-def durable(operation: Operation) -> bool:
-    """Whether a machine that dies may not lose what was acknowledged."""
-    return operation[0] != "fast"
-
-
-def create(life: Life, path: Path) -> Collection:
-    policy = Policy(seal_tokens=12, seal_age_s=0.05, fanout=2) if life.background else None
-    made: dict[str, Any] = {"fields": ["n"], "terms": life.terms, "vector": life.vector, "threads": 1, "policy": policy}
-    return Collection.create(path, DIM, life.store, **made)
-
-
-def play(life: Life, seed: int, root: Path) -> None:
-    collection: Collection | None = None
-    for number, (name, value) in enumerate(steps(life, seed)):
-        mark(f"begin {number}")
-        if collection is None:
-            collection = create(life, root / life.main)
-        elif name == "reopen":
-            collection.close()
-            collection = Collection(root / life.main, threads=1, policy=collection._policy)
-        elif name == "fast":
-            seeds = [seed for seed, _ in value.values()]
-            batch = write(DIM, life.terms, seeds, life.vector)
-            collection.live.upsert([*value], payloads=[p for _, p in value.values()], durable=False, **batch)
-        elif name == "index_fields":
-            collection.index_fields(value)
-        elif name == "snapshot":
-            create_snapshot(root / life.main, root / life.snapshot(value))
-        elif name == "restore":
-            restore_snapshot(root / life.snapshot(value), root / f"restored-{value}")
-        elif name == "drop":
-            delete_snapshot(root / life.snapshot(value))
-        else:
-            perform(collection, (name, value))
-        mark(f"end {number}")
-    assert collection is not None
-    collection.close()
-
-
-if __name__ == "__main__":
-    play(LIVES[sys.argv[1]], int(sys.argv[2]), Path(sys.argv[3]))
+def play(name: str, seed: int, root: Path) -> None:
+    if name == "service":
+        service_trace.play(root)
+    else:
+        collection_trace.play(collection_trace.LIVES[name], seed, root)
