@@ -42,7 +42,8 @@ def one_round(path: Path, contents: Contents, seed: int, defers: bool, most: int
     with suppress(EOFError):  # it ended by itself: see below
         seen.extend(reports.recv() for _ in range(rng.integers(0, most - 1)))
     time.sleep(float(rng.uniform(0, 0.02)))
-    os.kill(child.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):  # it has ended by itself
+        os.kill(child.pid, signal.SIGKILL)
     child.join()
     assert child.exitcode == -signal.SIGKILL, f"the child ended by itself with {child.exitcode}"
     done = max([*seen, *reported(reports)], default=-1)

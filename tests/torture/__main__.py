@@ -1,7 +1,7 @@
 """Crash states and rounds of SIGKILL for as long as is asked: `make torture` has the usual arguments.
 
-Ends with 1 when something acknowledged was lost, something was half done, or a reader got an error. What was found is told on
-stderr, with the line that shows it again; figures go to a file.
+Ends with 1 when something acknowledged was lost, something was half done, or a reader got an error. Prints what it
+found on stderr, with the line that shows it again, and writes figures to a file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Lives of collections to be recorded: what is done, step by step, what the folder should hold after each, and whether it does."""
+"""What is done to a collection while it is recorded, and whether its folder holds what it should after each step."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def steps(life: Life, seed: int) -> list[Operation]:
         elif chance < 6 and operation[0] == "upsert":
             operation = "fast", operation[1]
         if operation[0] == "snapshot":
-            snapshots.append(operation[1])
+            snapshots.append(int(operation[1] or 0))
         if operation[0] == "restore" and operation in chosen:
             continue
         chosen.append(operation)
@@ -112,7 +112,7 @@ def steps(life: Life, seed: int) -> list[Operation]:
     return chosen
 
 
-def worlds(life: Life, operations: list[Operation]) -> list[World]:
+def worlds(life: Life, operations: list[Operation]) -> Sequence[World]:
     """What should be there before the first step and after each."""
     seen: list[dict[str, Contents]] = [{}]
     for name, value in operations:

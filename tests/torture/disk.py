@@ -1,14 +1,14 @@
 """A model of a disk: what files and folders hold, what of it was synced, and what may be left when the machine dies.
 
-After a sync of a file its bytes are kept, after a sync of a folder its names; everything since then may be lost. How is said by a
-`Loss`. POSIX promises no more than this: any of the changes may be kept, whatever their order, and of a write any of its
-blocks (ALICE, OSDI 2014). A journal as that of ext4 keeps names in order, and the beginning of what a file grew by.
+A sync of a file keeps its bytes, and a sync of a folder keeps its names. Everything since then may be lost. POSIX
+promises no more than this: any of the changes may be kept, in any order, and of a write any of its blocks (ALICE,
+OSDI 2014). A journal as that of ext4 keeps names in order, and the beginning of what a file grew by.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -17,6 +17,8 @@ from random import Random
 from .recorder import Event
 
 LOSSES = ("nothing", "everything", "one change", "all but one change", "some changes", "journal")
+Keeps = Callable[[int], bool]
+"""Whether the change of an event is kept, by its number."""
 Image = dict[str, bytes | None]
 """What a disk holds: bytes by the path of a file below the root; None: a folder."""
 
@@ -168,9 +170,9 @@ class Disk:
 
         return self._image(0, "", keeps, content)
 
-    def _image(self, key: int, path: str, keeps: object, content: object) -> Image:
+    def _image(self, key: int, path: str, keeps: Keeps, content: Callable[[File], bytes]) -> Image:
         folder = self.objects[key]
-        assert isinstance(folder, Folder) and callable(keeps) and callable(content)
+        assert isinstance(folder, Folder)
         names, image = dict(folder.synced), Image()
         for number, change in folder.pending:
             if keeps(number):
@@ -193,9 +195,8 @@ def _change(names: dict[str, int], change: dict[str, int | None]) -> None:
             names[name] = key
 
 
-def _applied(file: File, keeps: object, random: Random, torn: int) -> bytes:
+def _applied(file: File, keeps: Keeps, random: Random, torn: int) -> bytes:
     """The content with those changes that are kept; `torn`: of each, blocks of this size are kept or not."""
-    assert callable(keeps)
     content = bytearray(file.synced)
     for number, offset, data in file.pending:
         if not keeps(number):

@@ -1,16 +1,17 @@
 """Coverage-guided fuzzing of what reads files, text and messages: `make fuzz-files SECONDS=3600`.
 
-Every target (targets.py) has its time, in a process of its own, since a crash ends it. New inputs go to build/fuzz/; `--keep` takes
-a few small ones, chosen by coverage, over into the corpus, which tests read. Needs atheris (`pip install atheris`).
+Every target (targets.py) runs in a process of its own, because a crash ends it. New inputs go to build/fuzz/.
+`--keep` copies a few small ones to the corpus, which tests read. Needs atheris (`pip install atheris`).
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from types import FunctionType
 
@@ -51,7 +52,7 @@ def main() -> int:
 
 def _fuzz(name: str, arguments: list[str]) -> None:
     try:
-        import atheris
+        atheris = import_module("atheris")
     except ImportError:
         raise SystemExit("fuzzing needs atheris: pip install atheris") from None
     from . import targets
@@ -61,17 +62,15 @@ def _fuzz(name: str, arguments: list[str]) -> None:
     run = targets.TARGETS[name]
 
     def one(data: bytes) -> None:
-        try:
+        with suppress(targets.ENDS_WELL):
             run(data)
-        except targets.ENDS_WELL:
-            pass
 
     atheris.Setup([sys.argv[0], *arguments], one)
     atheris.Fuzz()
 
 
 def _functions() -> list[FunctionType]:
-    """All of plait's that are loaded. An editable install has a loader of its own, which hides them from atheris' hook."""
+    """All functions of plait that are loaded. The loader of an editable install hides them from the hook of atheris."""
     found: dict[int, FunctionType] = {}
     for module in [m for name, m in sys.modules.items() if name.split(".")[0] == "plait"]:
         classes = [c for c in vars(module).values() if isinstance(c, type)]
@@ -84,18 +83,15 @@ def _functions() -> list[FunctionType]:
 
 
 def _keep(name: str, new: Path) -> None:
-    """Of all inputs the fewest that reach as much, the smallest first, as many as the corpus may hold."""
-    kept, least = CORPUS / name, FOUND / f"{name}-least"
-    shutil.rmtree(least, ignore_errors=True)
-    least.mkdir()
+    """Copies new inputs of all sizes until the corpus is full. Each reached code that those before it had not."""
+    kept = CORPUS / name
     kept.mkdir(parents=True, exist_ok=True)
-    merge = [sys.executable, "-m", "torture.fuzz", "--run", name, "-merge=1", str(least), str(kept), str(new)]
-    subprocess.run(merge, check=True, stderr=subprocess.DEVNULL, env={**os.environ})
-    inputs = [file for file in least.iterdir() if file.stat().st_size <= _LARGEST]
-    for old in kept.iterdir():
-        old.unlink()
-    for number, file in enumerate(sorted(inputs, key=lambda file: file.stat().st_size)[-_MOST:]):
-        shutil.copyfile(file, kept / f"{number:02d}")
+    room = _MOST - len([*kept.iterdir()])
+    found = sorted(
+        (file for file in new.iterdir() if file.stat().st_size <= _LARGEST), key=lambda file: file.stat().st_size
+    )
+    for file in found[:: max(1, len(found) // max(1, room))][: max(0, room)]:
+        shutil.copyfile(file, kept / file.name[:12])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What clients were told of single documents, and whether what they read later agrees with it.
 
-One thread writes a document, any may read it. A write that was answered counts; one that failed may have been done or not.
+One thread writes a document, and any may read it. A write that was answered counts. One that failed may have been done.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class History:
 
     @contextmanager
     def read(self, id: str, seen: list[Version]) -> Iterator[None]:
-        """A read that puts what it saw into `seen`. AssertionError: it is older than what was acknowledged before, or was never written."""
+        """A read that puts what it saw into `seen`. AssertionError: nobody wrote this, or it is older than an answer."""
         with self._lock:
             allowed, since = set(self._possible.get(id, {None})), len(self._begun.get(id, []))
         yield

@@ -1,4 +1,4 @@
-"""Rounds of SIGKILL over collections of every kind, with a reader beside: what was acknowledged is there, and readers see no error."""
+"""Kills writers of all kinds of collections. What they acknowledged is there, and a reader beside sees no error."""
 
 from __future__ import annotations
 

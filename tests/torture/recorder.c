@@ -1,7 +1,7 @@
-/* Records what a process does to the files under one folder, in order, so that disk.py can say what a dead machine may leave.
+/* Records what a process does to the files under one folder. disk.py says what a dead machine may leave of it.
  *
- * Preloaded (LD_PRELOAD) with PLAIT_RECORD_ROOT, a folder, and PLAIT_RECORD_LOG, a file that gets one record for each change:
- * a header, then the first and the second name or the bytes. The change and its record are one step for all threads.
+ * Preloaded (LD_PRELOAD) with PLAIT_RECORD_ROOT, a folder, and PLAIT_RECORD_LOG, a file. Each change appends a record
+ * to the file: a header, then one or two names, or bytes. A change and its record are one step for all threads.
  * Copies inside the kernel (sendfile, copy_file_range) are refused, upon which callers read and write.
  */
 #define _GNU_SOURCE
@@ -38,8 +38,8 @@ __attribute__((constructor)) static void begin(void) {
     log_fd = fd < 0 ? -1 : (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 800);
 }
 
-static void record(char kind, uint64_t inode, uint64_t offset, const void *first, size_t first_length, const void *second,
-                   size_t second_length) {
+static void record(char kind, uint64_t inode, uint64_t offset, const void *first, size_t first_length,
+                   const void *second, size_t second_length) {
     struct header h = {(uint64_t)kind, inode, offset, first_length, second_length};
     struct iovec parts[] = {{&h, sizeof h}, {(void *)first, first_length}, {(void *)second, second_length}};
     ssize_t whole = sizeof h + first_length + second_length;
@@ -127,8 +127,14 @@ static void opened(const char *path, int fd, int existed, int cut) {
         va_end(more); \
     }
 
-int open(const char *path, int flags, ...) { MODE REAL(open); OPEN(AT_FDCWD, path, flags, real(path, flags, mode)); }
-int open64(const char *path, int flags, ...) { MODE REAL(open64); OPEN(AT_FDCWD, path, flags, real(path, flags, mode)); }
+int open(const char *path, int flags, ...) {
+    MODE REAL(open);
+    OPEN(AT_FDCWD, path, flags, real(path, flags, mode));
+}
+int open64(const char *path, int flags, ...) {
+    MODE REAL(open64);
+    OPEN(AT_FDCWD, path, flags, real(path, flags, mode));
+}
 int openat(int at, const char *path, int flags, ...) {
     MODE REAL(openat);
     OPEN(at, path, flags, real(at, path, flags, mode));
@@ -240,7 +246,8 @@ int truncate(const char *path, off_t size) { return cut(path, size); }
 int truncate64(const char *path, off64_t size) { return cut(path, size); }
 
 /* Names: R renamed, L linked, U a name is gone, M a folder was made, D one is gone. */
-static int named(char kind, int at, const char *a, int to, const char *b, int (*call)(int, const char *, int, const char *)) {
+typedef int change(int, const char *, int, const char *);
+static int named(char kind, int at, const char *a, int to, const char *b, change *call) {
     char first[PATH_MAX], second[PATH_MAX] = "";
     struct stat status = {0};
     int here = resolve(at, a, first), there = b && resolve(to, b, second);

@@ -21,7 +21,7 @@ class Event:
     """One change: its kind, the inode that it concerns, where it is, and its two names or its bytes.
 
     Kinds: C a file was made, W bytes were written, T a file has a new size, S a file or folder was synced, R a name was
-    changed, L linked, U taken away; M a folder was made, D taken away; Y a file was mapped for writing; A a mark of the program.
+    changed, L linked, U taken away; M a folder was made, D taken away; Y a file was mapped for writing; A a mark.
     """
 
     kind: str

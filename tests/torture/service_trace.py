@@ -1,4 +1,4 @@
-"""The life of a server's folder to be recorded: collections, aliases, snapshots and keys, all by gRPC and the command line."""
+"""What is done to a server's folder while it is recorded: collections, aliases, snapshots and keys."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _after(world: World, name: str, value: Any) -> World:
             target = aliases.get(value[0], value[0])
             collections[target] = collections[target] | {value[1]}
         case "alias":
-            aliases = {**aliases, value[0]: value[1]} if value[1] else {}
+            aliases = {**aliases, value[0]: str(value[1])} if value[1] else {}
         case "snapshot":
             return replace(world, snapshots={value[1]: collections[value[0]]})
         case "drop":

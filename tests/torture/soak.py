@@ -1,8 +1,8 @@
 """A server under all its operations at once for a while: nothing acknowledged is lost, and it does not grow.
 
-`make soak MINUTES=30` runs `python -m torture.soak`. It listens on the loopback device alone. Ends with 1 when a call fails in a
-way that does not ask for another try, a read is older than what was acknowledged, a document is missing, or memory,
-descriptors or SQLite's log grow beyond their bounds.
+`make soak MINUTES=30` runs `python -m torture.soak`. The server listens on the loopback device alone. The soak ends
+with 1 when a call fails with a code that does not ask for another try, when a read is older than an answered write,
+when a document is missing, or when memory, descriptors or SQLite's log grow beyond their bounds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ COLLECTIONS = {"one": {"dim": DIM}, "two": {"terms": "bm25"}}
 """What each is made of: vectors that are given, and texts."""
 IDS = 150
 """Documents of one writer, so that what is kept does not grow and what grows is a leak."""
-WORDS = "moon sea stone river cloud field house night winter road bridge star paper glass wind fire".split()
+WORDS = ("moon", "sea", "stone", "river", "cloud", "field", "house", "night", "winter", "road", "bridge", "star")
 TRY_AGAIN = {"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED"}
 MEMORY = 1.25, 96 << 20
 DESCRIPTORS = 1.5, 64
@@ -93,7 +93,10 @@ def bulk(run: Run, wire: Wire, rng: random.Random, number: int) -> str:
     name, version = _one_of(number), time.monotonic_ns()
     ids = [f"bulk{version}-{i}" for i in range(100)]
     documents = [document(name, id, version, rng) for id in ids]
-    messages = [{"collection": name, "bulk": True, "documents": documents[:50]}, {"documents": documents[50:], "last": True}]
+    messages = [
+        {"collection": name, "bulk": True, "documents": documents[:50]},
+        {"documents": documents[50:], "last": True},
+    ]
     with run.histories[name].write(dict.fromkeys(ids, version)):
         list(wire.stream("IngestDocuments", messages))
     for _ in range(100):

@@ -1,4 +1,4 @@
-"""Every state that a dead machine may leave of a recorded life is opened, compared with what was acknowledged, and written to."""
+"""Opens what a dead machine may leave of a record, compares it with what was acknowledged, and writes to it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Found:
 
 
 def recorded(library: Path, trace: Trace, folder: Path) -> list[Event]:
-    """Plays a trace in `folder/root`. The model of the disk must end with what is really there, or it has missed something."""
+    """Plays a trace in `folder/root`. AssertionError: the model of the disk ends with something else than is there."""
     root = folder / "root"
     root.mkdir(parents=True)
     play = "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from torture.traces import play; "
@@ -179,7 +179,7 @@ def _told(folder: Path, trace: Trace, where: Where, events: Sequence[Event], pro
     again = f"--again {folder} --trace {trace.name} --seed {trace.seed} --point {where.point} --draw {where.draw}"
     return "\n".join(
         [
-            f"{trace.name}, seed {trace.seed}: after event {where.point} of {len(events)} ({marks[-1]}), lost: {where.loss}",
+            f"{trace.name}, seed {trace.seed}: event {where.point} of {len(events)} ({marks[-1]}), lost: {where.loss}",
             f"under way: {under_way}",
             *(line.replace(str(folder / "root"), "") for line in before),
             problem.strip(),

@@ -1,4 +1,4 @@
-"""What is fuzzed: readers of files, of text and of messages, each a function of bytes that ends well or with one of plait's errors.
+"""What is fuzzed: readers of files, text and messages, as functions of bytes that end well or with an error of plait.
 
 Bytes that a checksum would turn away get the right one, so that what lies behind it is reached.
 """

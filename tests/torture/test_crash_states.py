@@ -1,4 +1,4 @@
-"""Whatever a machine leaves that dies at any moment of a collection's or a server's life: acknowledged is there, the rest all or nothing."""
+"""A machine dies at any moment: what was acknowledged is there, and what was under way is there whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torture import disk, recorder, states, traces
 from torture.recorder import Event
 
 MOST = {"service": 12}
-"""Distinct states; of a server's fewer, for each of them starts one. `make torture` looks at more, and at other lives."""
+"""Distinct states of one record. Each state of a server starts a server. `make torture` looks at more."""
 
 pytestmark = pytest.mark.skipif(bool(recorder.available()), reason=recorder.available())
 
@@ -44,7 +44,7 @@ def test_what_a_dead_machine_leaves_is_whole(library: Path, tmp_path: Path, name
 def test_a_disk_that_forgets_a_kind_of_sync_is_found_out(
     library: Path, tmp_path: Path, forgotten: str, where: str
 ) -> None:
-    """What is left when such a sync does nothing is wrong, and the states show it: they would if the program left it out."""
+    """The states show it when a sync does nothing, as they would if the program left the sync out."""
     trace = traces.trace("exact", 0)
     events = states.recorded(library, trace, tmp_path / "record")
     since = [name for name, _ in trace.operations].index(where)
