@@ -3,6 +3,8 @@
 # make test-blas   the tests of scores on other BLAS kernels (part of make test)
 # make sanitize   the tests of the kernels with ASan and UBSan (part of make test)
 # make fuzz   the properties of the tests on new examples, ROUNDS times (part of no check: what it finds becomes a test)
+# make torture   crash states and rounds of SIGKILL (STATES, ROUNDS), figures to benchmarks/results/
+# make soak MINUTES=30   a server under all its operations at once; make fuzz-files SECONDS=3600   coverage-guided fuzzing of readers
 # make dev    an editable install for working on plait (then: .venv/bin/pytest)
 # make results COLLECTIONS=folder   docs/results.md anew
 # make bench  the benchmark of a living collection
@@ -21,7 +23,7 @@ EVERYTHING := .[demo,encoders,faiss,eval,service,tracing]
 KERNEL_TESTS := $(addprefix tests/test_, $(addsuffix .py, axes codecs contextual kernels lists postings pq4 residual same_id_kernel select sparse_maxsim))
 SCORE_TESTS := $(addprefix tests/test_, $(addsuffix .py, lists pooling precision search))
 
-.PHONY: demo test test-blas test-gpu sanitize lint dev fuzz results bench bench-gpu proto clean
+.PHONY: demo test test-blas test-gpu sanitize lint dev fuzz torture soak fuzz-files results bench bench-gpu proto clean
 
 demo: .venv/demo
 	@test -f build/demo/catalog.db || $(BIN)/plait build examples/xquad-en build/demo --pool 2
@@ -45,6 +47,20 @@ ROUNDS ?= 5
 fuzz: .venv/wheel
 	for round in $$(seq $(ROUNDS)); do \
 		PLAIT_HYPOTHESIS=fuzz PYTHONSAFEPATH=1 $(BIN)/pytest -q -n auto --dist worksteal -m "hypothesis and not gpu" || exit 1; done
+
+STATES ?= 20000
+TORTURE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONSAFEPATH=1 PYTHONPATH=tests $(BIN)/python -m
+torture: .venv/wheel
+	$(TORTURE) torture --states $(STATES) --rounds $(if $(filter file,$(origin ROUNDS)),10000,$(ROUNDS)) --results benchmarks/results
+
+MINUTES ?= 30
+soak: .venv/wheel
+	$(TORTURE) torture.soak --minutes $(MINUTES) --results benchmarks/results
+
+SECONDS ?= 3600
+fuzz-files: .venv/wheel
+	$(BIN)/pip install --quiet atheris
+	$(TORTURE) torture.fuzz --seconds $(SECONDS)
 
 # The tests of the kernels on a build that stops at the first bad access or undefined behaviour.
 sanitize: build/sanitized

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InvalidArgument
+from .errors import DataLoss, InvalidArgument
 from .frontier import DEPTHS, DRAWN, cheapest, frontier, measure, without
 from .scoring import Scoring, SearchParams
 from .snapshot import Snapshot
@@ -64,9 +64,13 @@ class Calibration:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Calibration:
-        terms = stored.get("terms")
-        points = tuple(Point(**p) for p in stored["points"])
-        return cls(**{**stored, "points": points, "terms": TermCalibration.from_json(terms) if terms else None})
+        """DataLoss: it lacks something, or has what this plait does not know."""
+        try:
+            terms = stored.get("terms")
+            points = tuple(Point(**p) for p in stored["points"])
+            return cls(**{**stored, "points": points, "terms": TermCalibration.from_json(terms) if terms else None})
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise DataLoss(f"the calibration cannot be read ({error}); calibrate again") from None
 
     def choose(self, target_recall: float, k: int, params: SearchParams) -> SearchParams | None:
         """The cheapest setting whose recall was at least the target at the next measured depth; None: only exact search is.

@@ -56,7 +56,17 @@ def unpack(blob: bytes, codec: Codec) -> Representations:
     """DataLoss: the bytes are not what was packed."""
     if len(blob) < _HEADER.size or zlib.crc32(blob[4:]) != struct.unpack_from("<I", blob)[0]:
         raise DataLoss(f"{FILE}: a fresh document has changed since it was written; restore the catalog from a copy")
+    try:
+        return _unpacked(blob, codec)
+    except (ValueError, struct.error) as error:
+        raise DataLoss(f"{FILE}: a fresh document cannot be read ({error}); restore the catalog from a copy") from None
+
+
+def _unpacked(blob: bytes, codec: Codec) -> Representations:
+    """ValueError, struct.error: the lengths that it names contradict each other or the codec."""
     _, n, width, spans, present = _HEADER.unpack_from(blob)
+    if width != codec.width:
+        raise ValueError(f"its records are {width} wide, and {codec.precision} has {codec.width}")
     at = _HEADER.size
     columns: dict[str, np.ndarray] = {}
     shapes = {"ids": (n,), "roles": (n,), "spans": (spans, 2), "span_offsets": (n + 1,)}
@@ -71,15 +81,20 @@ def unpack(blob: bytes, codec: Codec) -> Representations:
         (width,) = _WIDTH.unpack_from(blob, at)
         columns["globals_"] = np.frombuffer(blob, "<f2", width, at + _WIDTH.size).reshape(1, width)
         at += _WIDTH.size + columns["globals_"].nbytes
+    if "span_offsets" in columns:
+        _rising(columns["span_offsets"], spans)
     tokens = Tokens(vectors, np.array([0, n], np.int64), **columns)
     if present & _TERMS:
-        return Representations(tokens, {TERMS: _unpack_terms(blob, at, bool(present & _PER_TOKEN))[0]})
+        unnamed, at = _unpack_terms(blob, at, bool(present & _PER_TOKEN))
+        _at_end(blob, at)
+        return Representations(tokens, {TERMS: unnamed})
     terms = {}
     while present & _NAMED and at < len(blob):
         length, per_token = _NAME.unpack_from(blob, at)
         at += _NAME.size + length
         name = blob[at - length : at].decode()
         terms[name], at = _unpack_terms(blob, at, bool(per_token))
+    _at_end(blob, at)
     return Representations(tokens, terms)
 
 
@@ -91,7 +106,19 @@ def _unpack_terms(blob: bytes, at: int, per_token: bool) -> tuple[TermRows, int]
     keys = np.frombuffer(blob, "<u4", n, at + offsets.nbytes)
     weights = np.frombuffer(blob, "<f4", n, at + offsets.nbytes + keys.nbytes)
     end = at + offsets.nbytes + keys.nbytes + weights.nbytes
+    _rising(offsets, n)
     return TermRows(offsets, keys, weights, np.array([0, rows], np.int64) if per_token else None), end
+
+
+def _rising(offsets: np.ndarray, end: int) -> None:
+    """ValueError: what reads by these offsets could read elsewhere."""
+    if offsets[0] != 0 or offsets[-1] != end or (np.diff(offsets) < 0).any():
+        raise ValueError(f"its offsets do not rise from 0 to {end}")
+
+
+def _at_end(blob: bytes, at: int) -> None:
+    if at != len(blob):
+        raise ValueError(f"it has {len(blob)} bytes, of which {at} belong to it")
 
 
 def in_memory(numbers: np.ndarray, contents: Representations, codec: Codec) -> Segment:

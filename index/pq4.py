@@ -10,13 +10,13 @@ and where PCA was the start, mostly worse; their errors vary more from token to 
 from __future__ import annotations
 
 import io
-import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from . import axes, kernels, row_kernels
+from .archive import read_arrays
 from .errors import DataLoss, InvalidArgument
 
 BYTES = (8, 16, 32, 64)
@@ -66,9 +66,8 @@ class Codebook:
     def from_bytes(cls, data: bytes, entries: int = 16) -> Codebook:
         """DataLoss: these are not the bytes of a codebook with so many entries."""
         try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                rotation, centroids = arrays["rotation"], arrays["centroids"]
-        except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+            rotation, centroids = read_arrays(data, "rotation", "centroids")
+        except ValueError as error:
             raise DataLoss(f"the codebook is damaged ({error}); restore it from a copy or rebuild the index") from None
         subs, found, width = centroids.shape if centroids.ndim == 3 else (0, 0, 0)
         sizes = [2 * b for b in BYTES] if entries == 16 else range(1, 4097)

@@ -8,13 +8,13 @@ by byte (`retrieval/colbert_index.py`). A collection of its own learns as ColBER
 from __future__ import annotations
 
 import io
-import zipfile
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from . import clustering, kernels, row_kernels
+from .archive import read_arrays
 from .errors import DataLoss, InvalidArgument
 from .product import Keep, sample
 
@@ -63,9 +63,8 @@ class Buckets:
     def from_bytes(cls, data: bytes) -> Buckets:
         """DataLoss: these are not the bytes of buckets."""
         try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                return cls(arrays["centroids"], arrays["cutoffs"], arrays["weights"])
-        except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+            return cls(*read_arrays(data, "centroids", "cutoffs", "weights"))
+        except ValueError as error:
             raise DataLoss(f"the residual buckets are damaged ({error}); restore the catalog from a copy") from None
 
 

@@ -81,7 +81,7 @@ def write_ciff(
 def _read(data: memoryview, vocabulary: Mapping[str, int] | None) -> tuple[Vectors, np.ndarray]:
     messages = _messages(data)
     header = _values(next(messages, memoryview(b"")))
-    lists, documents = header.get(2, [0])[0], header.get(3, [0])[0]
+    lists, documents = _whole(header, 2), _whole(header, 3)
     rows: dict[int, dict[int, float]] = {}
     names: dict[int, str] = {}
     for _ in range(lists):
@@ -93,10 +93,10 @@ def _read(data: memoryview, vocabulary: Mapping[str, int] | None) -> tuple[Vecto
         names[key] = term
         number = 0
         for posting in fields.get(4, []):
-            pair = _values(posting)
-            number += pair.get(1, [0])[0]
+            pair = _values(_inner(posting, 4))
+            number += _whole(pair, 1)
             row = rows.setdefault(number, {})
-            row[key] = row.get(key, 0) + pair.get(2, [0])[0]
+            row[key] = row.get(key, 0) + _whole(pair, 2)
     records = sorted((_record(_next(messages)) for _ in range(documents)), key=lambda record: record[0])
     unknown = rows.keys() - {number for number, _, _ in records}
     if unknown:
@@ -109,7 +109,7 @@ def _read(data: memoryview, vocabulary: Mapping[str, int] | None) -> tuple[Vecto
 
 def _record(message: memoryview) -> tuple[int, str, int]:
     fields = _values(message)
-    return fields.get(1, [0])[0], _text(fields, 2), fields.get(3, [0])[0]
+    return _whole(fields, 1), _text(fields, 2), _whole(fields, 3)
 
 
 def _lists(rows: Any, names: Mapping[int, str]) -> list[tuple[str, np.ndarray, list[int]]]:
@@ -155,6 +155,8 @@ def _values(message: memoryview) -> dict[int, list[Any]]:
             value, at = _varint(message, at)
         elif kind == _BYTES:
             size, at = _varint(message, at)
+            if at + size > len(message):
+                raise ValueError(f"field {number} has {size} bytes, and its message ends before")
             value, at = message[at : at + size], at + size
         elif kind in (_DOUBLE, _FLOAT):
             at += 8 if kind == _DOUBLE else 4
@@ -166,7 +168,22 @@ def _values(message: memoryview) -> dict[int, list[Any]]:
 
 
 def _text(fields: Mapping[int, list[Any]], number: int) -> str:
-    return bytes(fields.get(number, [b""])[0]).decode("utf-8")
+    return bytes(_inner(fields.get(number, [memoryview(b"")])[0], number)).decode("utf-8")
+
+
+def _whole(fields: Mapping[int, list[Any]], number: int) -> int:
+    """A field that is a number; 0 where it is left out, as protobuf has it."""
+    value = fields.get(number, [0])[0]
+    if not isinstance(value, int) or value > _LARGEST:
+        raise ValueError(f"field {number} must be a whole number up to {_LARGEST}")
+    return value
+
+
+def _inner(value: Any, number: int) -> memoryview:
+    """A field that is text or a message of its own."""
+    if not isinstance(value, memoryview):
+        raise ValueError(f"field {number} is a number, and must be text or a message")
+    return value
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:

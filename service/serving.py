@@ -79,16 +79,12 @@ def serve(
     plain |= {"device_memory": device_memory, "processes": processes}
     given = {name: value for name, value in {**files, **plain}.items() if value is not None}
     settings, origins = load(config, {"root": root, **given, **_assignments(set or [])})
-    for note in unknown_variables():
-        err.print(f"plait: {note}", markup=False)
     if print_config and as_json:
         print_json({"settings": settings.model_dump(mode="json"), "origins": origins})
     elif print_config:
         out.print(shown(settings, origins), markup=False)
     if print_config:
         return
-    if not root.exists():
-        err.print(f"plait: there is no folder {root}; it is made, and nothing is in it to be served", markup=False)
     to_stderr(settings.log)
     for name in unknown_variables(os.environ):
         err.print(

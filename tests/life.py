@@ -23,7 +23,16 @@ from scipy.sparse import csr_array, vstack
 
 DIM = 6
 KEYS = np.array([0, 1, 2, 1007, (1 << 31) - 1, 1 << 31, (1 << 32) - 1])
-QUERY = from_matrices([np.random.default_rng(7).standard_normal((3, DIM)).astype(np.float32)])
+
+
+def asked(dim: int = DIM) -> Tokens:
+    """A query of three tokens."""
+    return from_matrices([np.random.default_rng(7).standard_normal((3, dim)).astype(np.float32)])
+
+
+QUERY = asked()
+ALIKE = {"float16": 1.0, "int8": 0.999, "pq": 0.8, "residual": 0.6}
+"""By the kind of precision: the least cosine of a stored vector with what was written. Those of other documents are near 0."""
 VECTOR = 4
 EVERYTHING = SearchParams(k_token=999, nprobe=99, candidates=999)
 PER_TOKEN = TermField(per_token=True)
@@ -46,12 +55,17 @@ class Contents:
     """Added in bulk, in this order, and not yet published."""
 
 
-def document(seed: int) -> Tokens:
-    """One document of 0 to 4 tokens with exact float16 vectors; of none while they are still to come."""
+def document(seed: int, dim: int = DIM) -> Tokens:
+    """One document of 0 to 4 tokens with exact float16 vectors; of none while they are still to come.
+
+    Vectors of other dimensions than `DIM` have length 1, which some precisions ask for.
+    """
     if seed < 0:
-        return from_matrices([np.zeros((0, DIM), np.float16)], DIM)
-    rng = np.random.default_rng(seed)
-    return from_matrices([rng.standard_normal((seed % 5, DIM)).astype(np.float16)], DIM)
+        return from_matrices([np.zeros((0, dim), np.float16)], dim)
+    vectors = np.random.default_rng(seed).standard_normal((seed % 5, dim))
+    if dim != DIM:
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return from_matrices([vectors.astype(np.float16)], dim)
 
 
 def keyed(seed: int, dim: int = DIM) -> Tokens:
@@ -64,12 +78,14 @@ def keyed(seed: int, dim: int = DIM) -> Tokens:
 
 
 def sparse(seed: int, field: TermField) -> Terms:
-    """The terms of one document: 0 to 3 weights of both signs, or as many in each of 0 to 2 token rows."""
+    """The terms of one document: 0 to 3 weights of both signs or counts, or as many weights in each of 0 to 2 token rows."""
     seed = there(seed)
     rng = np.random.default_rng(seed + 1000)
     counts = [int(rng.integers(4)) for _ in range(seed % 3 if field.per_token else 1)]
     keys = [np.sort(rng.choice(KEYS, n, replace=False)) for n in counts]
     weights = rng.standard_normal(sum(counts)).astype(np.float32)
+    if field.counts:
+        weights = np.ceil(np.abs(weights) * 3)
     rows = csr_array(
         (weights, np.concatenate([np.zeros(0, np.int64), *keys]), np.cumsum([0, *counts])),
         shape=(len(counts), field.keys),
@@ -169,7 +185,7 @@ def perform(collection: Collection, operation: Operation) -> None:
             with collection.catalog.reading() as view:
                 numbers = [view.by_id(id).number for id in value]
             terms = terms_of([*value.values()], collection.schema.terms)
-            tokens = concatenate([document(seed) for seed in value.values()])
+            tokens = concatenate([document(seed, collection.dim) for seed in value.values()])
             collection.live.complete(np.array(numbers, np.int64), tokens, terms)
         case "delete":
             collection.live.delete(value)
@@ -202,9 +218,10 @@ def snapshot_folder(collection: Path, seed: int) -> Path:
 def _batch(collection: Collection, documents: Documents, defer: bool = False) -> dict[str, Any]:
     """What a write takes, with terms where the collection has them."""
     seeds = [seed for seed, _ in documents.values()]
+    made = [keyed(seed) if collection.vector else document(seed, collection.dim) for seed in seeds]
     return {
         "ids": list(documents),
-        "tokens": None if defer else concatenate([(keyed if collection.vector else document)(seed) for seed in seeds]),
+        "tokens": None if defer else concatenate(made),
         "payloads": [payload for _, payload in documents.values()],
         "terms": terms_of(seeds, collection.schema.terms),
         **({"defer": True} if defer else {}),
@@ -254,19 +271,33 @@ def assert_holds(path: Path, allowed: list[Contents]) -> Contents:
         right = [
             c
             for c in alike
-            if all(np.array_equal(stored[i], document(s).vectors) for i, (s, _) in c.documents.items())
+            if all(same_tokens(collection, stored[i], s) for i, (s, _) in c.documents.items())
             and same_terms(collection, snapshot, c.documents)
             and same_vectors(snapshot, c.documents)
         ]
         assert right, f"tokens or terms of {found} are others than those of {alike}"
-        (hits,) = snapshot.search(QUERY, 999, params=EVERYTHING)
-        scores = {id: oracle.maxsim(QUERY.vectors, vectors) for id, vectors in stored.items()}
+        query = asked(collection.dim)
+        (hits,) = snapshot.search(query, 999, params=EVERYTHING)
+        scores = {id: oracle.maxsim(query.vectors, vectors) for id, vectors in stored.items()}
         numbers = {d.number: scores[d.id] for d in snapshot.documents(hits.docs)}
         assert len(hits) == sum(score > -np.inf for score in scores.values())
         oracle.same_ranking(hits, numbers, 999, 1e-4)
         if collection.vector:
             assert_coil(snapshot, {id: seed for id, (seed, _) in right[-1].documents.items()})
     return right[-1]
+
+
+def same_tokens(collection: Collection, stored: np.ndarray, seed: int) -> bool:
+    """The stored vectors are those of the document, as nearly as the collection's precision can hold them."""
+    wanted, least = document(seed, collection.dim).vectors, ALIKE[collection.schema.precision.partition(":")[0]]
+    if least == 1:
+        return np.array_equal(stored, wanted)
+    if stored.shape != wanted.shape:
+        return False
+    a, b = (
+        v.astype(np.float64) / np.linalg.norm(v.astype(np.float64), axis=1, keepdims=True) for v in (stored, wanted)
+    )
+    return bool((np.einsum("td,td->t", a, b) >= least).all())
 
 
 def assert_coil(snapshot: Snapshot, documents: dict[str, int]) -> None:

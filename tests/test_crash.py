@@ -3,13 +3,12 @@
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import crash_child
-import numpy as np
 import pytest
 from crash_child import reported, start
+from kill_round import assert_goes_on, one_round
 from life import (
     DIM,
     FIELDS,
@@ -19,32 +18,17 @@ from life import (
     Operation,
     after,
     assert_holds,
-    draw,
     perform,
     prepare,
     snapshot_folder,
 )
 from plait.index.backup import create_snapshot, restore_snapshot
-from plait.index.checkup import check_collection
 from plait.index.collection import Collection
 from plait.index.representations import TermField
 
 ROUNDS = int(os.environ.get("PLAIT_CRASH_ROUNDS", "0"))
 """Rounds of random kills for each store, and every step on every store; without it a short form."""
 STORES = ("exact", "faiss:IVF,SQfp16", "flat")
-PROBE: Operation = ("upsert", {"probe": (3, {"n": 1, "id": "probe"})})
-
-
-def assert_goes_on(path: Path, contents: Contents) -> Contents:
-    """The next writer can finish a build, write and seal; what a crash left is swept."""
-    operations = [("publish", None)] if contents.staged else []
-    with Collection(path, threads=1) as collection:
-        for operation in [*operations, PROBE, ("seal", None)]:
-            perform(collection, operation)
-            contents = after(contents, operation)
-        named = {f"segment-{row['number']:06d}" for row in collection.stats()["segments"]}
-    assert {p.name for p in path.glob("segment-*")} == named
-    return assert_holds(path, [contents])
 
 
 def assert_snapshot_whole(path: Path, seed: int, contents: Contents) -> None:
@@ -55,29 +39,6 @@ def assert_snapshot_whole(path: Path, seed: int, contents: Contents) -> None:
     restored = target.with_name(target.name + "-restored")
     restore_snapshot(target, restored)
     assert_holds(restored, [Contents(contents.documents)])
-
-
-def one_round(path: Path, contents: Contents, seed: int, defers: bool) -> Contents:
-    """Random operations, a kill at a random moment, a look at what is left."""
-    rng = np.random.default_rng(seed)
-    operations, states = [], [contents]
-    for _ in range(40):
-        operations.append(draw(rng, states[-1], defers))
-        states.append(after(states[-1], operations[-1]))
-    child, reports = start(crash_child.run, path, operations, bool(rng.integers(2)))
-    seen = [reports.recv() for _ in range(rng.integers(0, 39))]
-    time.sleep(float(rng.uniform(0, 0.02)))
-    os.kill(child.pid, signal.SIGKILL)
-    child.join()
-    assert child.exitcode == -signal.SIGKILL, f"the child ended by itself with {child.exitcode}"
-    done = max([*seen, *reported(reports)], default=-1)
-    contents = assert_holds(path, states[done + 1 : done + 3])
-    for name, value in operations[: done + 2]:
-        if name == "snapshot" and snapshot_folder(path, value).exists():
-            assert check_collection(snapshot_folder(path, value)) == []
-    for left in path.parent.glob("snapshot-*"):
-        shutil.rmtree(left)
-    return assert_goes_on(path, contents)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +56,7 @@ def test_killed_at_random(tmp_path: Path, store: str, terms: Kept, vector: int) 
     first = int(os.environ.get("PLAIT_CRASH_SEED", "1"))
     for seed in range(first, first + (ROUNDS or 12)):
         try:
-            contents = one_round(path, contents, seed, isinstance(terms, TermField))
+            contents, _ = one_round(path, contents, seed, isinstance(terms, TermField))
         except BaseException as error:
             error.add_note(f"PLAIT_CRASH_SEED={first}, round {seed}")
             raise
