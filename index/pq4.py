@@ -48,6 +48,11 @@ class Codebook:
         return len(self.centroids) // 2
 
     @cached_property
+    def turns(self) -> np.ndarray:
+        """The rotation as columns to be multiplied with."""
+        return row_kernels.panels(self.rotation)
+
+    @cached_property
     def columns(self) -> np.ndarray:
         """The centroids in the space of the vectors, the first of every sub-space first, as columns to be multiplied with."""
         subs, entries, width = self.centroids.shape

@@ -136,7 +136,7 @@ class Product:
         return row_kernels.product_rows(records, self.book.centroids)
 
     def turned(self, query: np.ndarray) -> np.ndarray:
-        return row_kernels.product(query, self.book.rotation)
+        return row_kernels.multiply(query, self.book.turns, self.book.rotation.shape[1])
 
 
 def with_length(vectors: np.ndarray, precision: str) -> np.ndarray:

@@ -28,6 +28,14 @@ def test_directions_are_those_of_most_energy(n: int, dim: int, ranks: int, size:
     assert (found[np.abs(found).argmax(axis=0), np.arange(dim)] > 0).all()
 
 
+def test_few_vectors_of_many_dimensions_have_axes() -> None:
+    """Most energies are 0 then, and what is computed of them is noise, which must not keep the iteration from its end."""
+    vectors = np.random.default_rng(3).standard_normal((35, 384)).astype(np.float16)
+    found = principal(vectors)
+    np.testing.assert_allclose(found.T @ found, np.eye(384), atol=1e-12)
+    np.testing.assert_allclose(vectors.astype(np.float64) @ found[:, 35:], 0, atol=1e-3)
+
+
 @pytest.mark.parametrize("dim", [1, 2, 3, 17, 128])
 def test_a_rotation_is_orthonormal_and_random(dim: int) -> None:
     one, two = (rotation(dim, np.random.default_rng(seed)) for seed in (1, 2))

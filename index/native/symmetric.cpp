@@ -89,7 +89,7 @@ void rotation_of(double* entries, std::size_t n, double* rows) {
 
 bool eigen(double* matrix, std::size_t n, double* values, double* vectors) {
     constexpr double precision = std::numeric_limits<double>::epsilon();
-    constexpr int most_steps = 200;  // for each eigenvalue; two are usual
+    const std::size_t most_steps = 30 * n + 30;  // for each eigenvalue; two are usual
     std::vector<double> beside(n + 1), halves(n), p(n);
     // Householder's reflections make it tridiagonal: row i keeps the vector of its own.
     for (std::size_t i = 0; i + 1 < n; ++i) {
@@ -113,14 +113,13 @@ bool eigen(double* matrix, std::size_t n, double* values, double* vectors) {
         for (std::size_t r = i + 1; r < n; ++r)
             reflect(matrix + i * n + i + 1, halves[i], n - i - 1, vectors + r * n + i + 1);
     }
+    // What is smaller than the roundings of the largest entries is noise: where vectors span few of many dimensions, most is.
     double size = 0;
     for (std::size_t i = 0; i < n; ++i) size = std::max(size, std::fabs(values[i]) + std::fabs(beside[i]));
     for (std::size_t l = 0; l < n; ++l) {
-        for (int step = 0;; ++step) {
+        for (std::size_t step = 0;; ++step) {
             std::size_t m = l;
-            while (m + 1 < n && std::fabs(beside[m]) > precision * (std::fabs(values[m]) + std::fabs(values[m + 1]) +
-                                                                    precision * size))
-                ++m;
+            while (m + 1 < n && std::fabs(beside[m]) > precision * size) ++m;
             if (m == l) break;
             if (step == most_steps) return false;
             shift(values, beside.data(), l, m, vectors, n);
