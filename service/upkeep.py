@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 from ..index.checkup import check_collection
 from ..index.errors import InvalidArgument
 from ..index.frontier import DEPTHS
-from ..retrieval.corpus import open_corpus
+from ..retrieval.corpus import open_corpus, read_queries, repeated, survey
 from .console import err, out, print_json, progress, show_calibration, show_info
 from .opening import OnServer, connected, open_index
 from .options import Defer, Device, Elsewhere, Filter, Folder, Json, Quiet, Threads, read_filter
@@ -42,7 +41,10 @@ def add(
         progress(quiet) as report,
     ):
         corpus = open_corpus(data)
-        total = sum(1 for _ in corpus)
+        surveyed = survey(corpus, 0)
+        if surveyed.repeats and (error := repeated(corpus)):
+            raise error
+        total = surveyed.documents
 
         def counted() -> Iterator[dict[str, Any]]:
             for number, document in enumerate(corpus, 1):
@@ -148,7 +150,10 @@ def compact(
 def calibrate(
     collection: Folder,
     queries: Annotated[
-        Path | None, typer.Option(help="Queries like those that will be asked: a .jsonl with `text`, or one a line.")
+        Path | None,
+        typer.Option(
+            help="Queries like those that will be asked: .jsonl, .json, .tsv or .csv with `text`, or one a line."
+        ),
     ] = None,
     depths: Annotated[str, typer.Option("-k", help="Depths to measure.")] = ",".join(map(str, DEPTHS)),
     encoder: Elsewhere = None,
@@ -158,7 +163,7 @@ def calibrate(
     quiet: Quiet = False,
 ) -> None:
     """Measure recall and time of search parameters against exact search, so that searches may ask for a recall."""
-    texts = None if queries is None else _queries(queries)
+    texts = None if queries is None else read_queries(queries)
     with open_index(collection, server, encoder, threads=threads, policy=None) as retriever, progress(quiet) as report:
         found = retriever.calibrate(texts, _depths(depths), partial(report, "measure"))
     if as_json:
@@ -188,14 +193,6 @@ def stats(collection: Folder, server: OnServer = None, as_json: Json = False) ->
         print_json(found)
         return
     show_info(found)
-
-
-def _queries(path: Path) -> list[str]:
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    try:
-        return [json.loads(line)["text"] for line in lines] if path.suffix == ".jsonl" else lines
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidArgument(f"{path} has a line without a JSON object with `text` ({error!r})") from None
 
 
 def _depths(text: str) -> list[int]:
