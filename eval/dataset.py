@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..index.errors import InvalidArgument, NotFound
-from ..retrieval.corpus import Corpus, find_file, load_ir_dataset, open_corpus, read_documents, read_lines
+from ..retrieval.corpus import Corpus, find_file, load_ir_dataset, open_corpus, read_documents
+from ..retrieval.text_files import read_lines
 
 Qrels = dict[str, dict[str, int]]
 """Grade by query id and document id."""
@@ -58,7 +59,7 @@ def open_dataset(data: str | Path, split: str | None = None, quoted: bool = True
     splits = _msmarco_splits(folder) if msmarco else _beir_splits(folder)
     queries_file, qrels_file = splits[_choose(folder, split, sorted(splits), msmarco)]
     qrels = _judged(read_qrels(qrels_file, quoted and not msmarco), str(qrels_file))
-    rows = ((query["id"], query["text"]) for query in read_documents(queries_file))
+    rows = ((query["id"], query["text"]) for _, query in read_documents(queries_file))
     measures = MSMARCO_MEASURES if msmarco else MEASURES
     return _dataset(corpus, _texts(rows, qrels, str(queries_file)), qrels, measures)
 

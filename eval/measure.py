@@ -16,7 +16,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ..index.errors import FailedPrecondition, InvalidArgument
-from ..retrieval.corpus import read_lines
+from ..retrieval.text_files import read_lines
 
 if TYPE_CHECKING:
     from ir_measures import Measure

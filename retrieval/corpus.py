@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import json
+import os
 import random
-import zlib
+import shutil
+import sys
+import tempfile
+import weakref
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from ..index.errors import InvalidArgument, NotFound
+from ..index.payload import check_id, check_payload
+from .text_files import SUFFIXES, at_place, read_lines, read_records
 
 Document = dict[str, Any]
 
 COLLECTIONS = ("corpus.jsonl", "corpus.jsonl.gz", "collection.tsv", "collection.tsv.gz")
 """What a folder may call its documents: BEIR's name, then MS MARCO's."""
-SUFFIXES = (".jsonl", ".jsonl.gz", ".tsv", ".tsv.gz")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Survey:
     """Sum of the lengths of `document_text`, in code points."""
     sample: list[Document]
     """A uniform sample without replacement, in corpus order."""
+    repeats: bool = False
+    """Whether an id seems to occur twice (`repeated` looks whether it does)."""
 
 
 def document_text(document: Document) -> str:
@@ -69,15 +75,17 @@ def given_vectors(documents: Sequence[Document], width: int) -> np.ndarray:
 
 
 def open_corpus(data: str | Path) -> Corpus:
-    """Documents of a BEIR or MS MARCO passage folder, a .jsonl or .tsv file (perhaps .gz), or an ir_datasets id.
+    """Documents of a BEIR or MS MARCO passage folder, of a file (`text_files.py`), of stdin (`-`), or an ir_datasets id.
 
-    A JSON line holds `_id` or `id` (text or integer), `text`, perhaps `title`, and payload fields; the fields of a
-    `metadata` object join the payload. A TSV line holds id, text or id, title, text.
+    A record has an id and a `text`, perhaps a `title`, and payload fields. JSON calls the id `_id` or `id` (text or integer), and
+    the fields of a `metadata` object join the payload; .jsonl, .json, .tsv and .csv files are read, each perhaps .gz; stdin is .jsonl.
 
     Raises:
         NotFound: no such path, or a folder without documents.
         InvalidArgument: a file that is no such format; while iterating, a bad line, by file and line number.
     """
+    if str(data) == "-":
+        return _stdin()
     path = Path(data).expanduser()
     if path.is_dir():
         path, name = find_file(path, COLLECTIONS), path.resolve().name
@@ -87,8 +95,59 @@ def open_corpus(data: str | Path) -> Corpus:
         dataset = load_ir_dataset(data)
         return Corpus(str(data), None, lambda: _ir_documents(dataset))
     if not path.name.endswith(SUFFIXES):
-        raise InvalidArgument(f"{path} is no corpus file; give a folder, or a file that ends in {', '.join(SUFFIXES)}")
-    return Corpus(name, path, lambda: read_documents(path))
+        raise InvalidArgument(
+            f"{path} is no corpus file; give a folder, or a file that ends in {', '.join(SUFFIXES)} (pandas writes .jsonl by "
+            "to_json(path, orient='records', lines=True))"
+        )
+    return Corpus(name, path, lambda: _numberless(read_documents(path)))
+
+
+def read_documents(path: Path) -> Iterator[tuple[str, Document]]:
+    """The documents (or queries) of one file, each with its place there in words.
+
+    Raises:
+        InvalidArgument: file, line number, and what is wrong there.
+    """
+    for place, record in read_records(path):
+        try:
+            yield place, _from_json(record)
+        except ValueError as error:
+            raise at_place(path, place, error) from error
+
+
+def read_queries(path: Path) -> list[str]:
+    """The texts of a file: of records (`text_files.py`), which need no id, or else of lines.
+
+    Raises:
+        NotFound: no such file.
+        InvalidArgument: a record without a text, by its place; or no query at all.
+    """
+    if not path.name.endswith(SUFFIXES):
+        found = [line for _, line in read_lines(path)]
+    else:
+        found = []
+        for place, record in read_records(path):
+            if not isinstance(record.get("text"), str):
+                raise at_place(
+                    path, place, ValueError(f"a query needs 'text' as text; it has {record.get('text')!r:.40}")
+                )
+            found.append(record["text"])
+    if not found:
+        raise InvalidArgument(f"{path} holds no queries")
+    return found
+
+
+def repeated(corpus: Corpus) -> InvalidArgument | None:
+    """The error of a corpus in which an id occurs twice, by file and both places; None: none does."""
+    places: dict[str, str] = {}
+    numbered = read_documents(corpus.path) if corpus.path else ((f"document {i}", d) for i, d in enumerate(corpus, 1))
+    for place, document in numbered:
+        if (first := places.setdefault(document["id"], place)) is not place:
+            where = corpus.path or corpus.name
+            return InvalidArgument(
+                f"{where} has the id {document['id']!r:.80} twice, {first} and {place}; each document needs its own"
+            )
+    return None
 
 
 def survey(documents: Iterable[Document], sample: int, seed: int = 0) -> Survey:
@@ -100,16 +159,18 @@ def survey(documents: Iterable[Document], sample: int, seed: int = 0) -> Survey:
     """
     if sample < 0:
         raise InvalidArgument(f"sample is {sample}; it must be 0 or more")
-    draw = random.Random(seed)
+    draw, hashes = random.Random(seed), array("q")
     kept: list[tuple[int, Document]] = []
     count = characters = 0
     for count, document in enumerate(documents, 1):
         characters += len(document_text(document))
+        hashes.append(hash(document["id"]))
         if len(kept) < sample:
             kept.append((count, document))
         elif (place := draw.randrange(count)) < sample:
             kept[place] = count, document
-    return Survey(count, characters, [document for _, document in sorted(kept, key=lambda pair: pair[0])])
+    repeats = len(np.unique(np.frombuffer(hashes, np.int64))) < count
+    return Survey(count, characters, [document for _, document in sorted(kept, key=lambda pair: pair[0])], repeats)
 
 
 def find_file(folder: Path, names: Iterable[str]) -> Path:
@@ -123,50 +184,6 @@ def find_file(folder: Path, names: Iterable[str]) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise NotFound(f"{folder} holds none of {', '.join(names)}")
-
-
-def read_documents(path: Path) -> Iterator[Document]:
-    """The documents (or queries) of one JSON-lines or TSV file, perhaps gzipped.
-
-    Raises:
-        InvalidArgument: file, line number, and what is wrong there.
-    """
-    json_lines = path.name.removesuffix(".gz").endswith(".jsonl")
-    columns = None
-    for number, line in read_lines(path):
-        try:
-            if json_lines:
-                document = _from_json(line)
-            else:
-                cells = line.split("\t")
-                columns = columns or len(cells)
-                document = _from_cells(cells, columns)
-        except ValueError as error:
-            raise InvalidArgument(f"{path}, line {number}: {error}") from error
-        yield document
-
-
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines of a UTF-8 file, from 1, without their ends; blank lines are passed over.
-
-    Raises:
-        InvalidArgument: invalid UTF-8, or a .gz file that is cut off or damaged.
-    """
-    number = 0
-    try:
-        if path.suffix == ".gz" and path.stat().st_size == 0:
-            raise EOFError("no bytes at all")
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, raw in enumerate(file, 1):
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                if line.strip(" "):
-                    yield number, line
-    except UnicodeDecodeError as error:
-        raise InvalidArgument(
-            f"{path}, line {number}: not valid UTF-8 ({error.reason} at byte {error.start})"
-        ) from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise InvalidArgument(f"{path}, after line {number}: the gzip file is cut off or damaged ({error})") from error
 
 
 def load_ir_dataset(name: str | Path) -> Any:
@@ -203,23 +220,31 @@ def _ir_documents(dataset: Any) -> Iterator[Document]:
         yield document
 
 
-def _from_json(line: str) -> Document:
-    record = json.loads(line, parse_constant=_refuse_constant)
-    if not isinstance(record, dict):
-        raise ValueError(f"expected one JSON object, got {type(record).__name__}")
-    if "\\u" in line:
-        # Half a surrogate pair is legal JSON but no text: nothing after this could store or tokenize it.
-        json.dumps(record, ensure_ascii=False).encode()
+def _numberless(documents: Iterator[tuple[str, Document]]) -> Iterator[Document]:
+    return (document for _, document in documents)
+
+
+def _stdin() -> Corpus:
+    """What stdin holds, in a file that goes with the corpus, which is read more than once."""
+    handle, name = tempfile.mkstemp(prefix="plait-stdin-", suffix=".jsonl")
+    with os.fdopen(handle, "wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+
+    def read() -> Iterator[Document]:
+        try:
+            yield from _numberless(read_documents(Path(name)))
+        except InvalidArgument as error:
+            raise InvalidArgument(str(error).replace(name, "stdin")) from None
+
+    corpus = Corpus("stdin", None, read)
+    weakref.finalize(corpus, os.unlink, name)
+    return corpus
+
+
+def _from_json(record: Document) -> Document:
     if "_id" in record and record.setdefault("id", record["_id"]) != record.pop("_id"):
         raise ValueError("_id and id differ; keep one of them")
     return _document(record)
-
-
-def _from_cells(cells: list[str], columns: int) -> Document:
-    if len(cells) != columns or columns not in (2, 3):
-        expected = columns if columns in (2, 3) else "2 (id, text) or 3 (id, title, text)"
-        raise ValueError(f"{len(cells)} tab-separated columns; expected {expected}")
-    return _document(dict(zip(("id", "text") if columns == 2 else ("id", "title", "text"), cells, strict=True)))
 
 
 def _document(record: Document) -> Document:
@@ -238,8 +263,5 @@ def _document(record: Document) -> Document:
             raise ValueError(f"{name} is {record[name]!r:.60}; it must be a string")
     if not record["id"]:
         raise ValueError("the id is empty")
+    check_payload(check_id(record["id"]), {name: value for name, value in record.items() if name != "id"})
     return record
-
-
-def _refuse_constant(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON value")

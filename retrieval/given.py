@@ -72,6 +72,18 @@ def queries(given: Tokens | Queries) -> Queries:
     return Queries(None if made.tokens is None else tokens.check(made.tokens), rows)
 
 
+def measured(given: Sequence[str] | Tokens | None) -> list[str] | Tokens | None:
+    """Queries to measure with; None: they are to be drawn. InvalidArgument: none at all, which would measure nothing."""
+    if given is None:
+        return None
+    some = tokens.check(given) if isinstance(given, Tokens) else texts(given)
+    if not len(some):
+        raise InvalidArgument(
+            "there are no queries to measure with; give some, or None to draw them from the documents"
+        )
+    return some
+
+
 def depth(k: Any) -> int:
     """How many documents a search is asked for. InvalidArgument: no whole number."""
     if isinstance(k, bool) or not isinstance(k, Integral):

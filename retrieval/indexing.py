@@ -13,7 +13,7 @@ from ..index.builder import BUILD, Builder
 from ..index.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from ..index.stores import Progress, plan, token_bytes
 from .ahead import ahead
-from .corpus import Corpus, Survey, document_text, survey
+from .corpus import Corpus, Survey, document_text, repeated, survey
 from .encoded import telling
 from .encoding import SAMPLE
 from .retriever import Retriever
@@ -96,8 +96,8 @@ def build(
         defer: what a model computes comes later, as in `Retriever.upsert`; so nothing is measured.
 
     Raises:
-        InvalidArgument: the corpus is empty; nothing can be deferred.
-        AlreadyExists: the collection holds published documents, or an id occurs twice.
+        InvalidArgument: the corpus is empty, or an id occurs twice in it; nothing can be deferred.
+        AlreadyExists: the collection holds published documents.
         FailedPrecondition: the corpus does not begin with the documents that an interrupted build added.
     """
     with retriever.collection.builder(BUILD) as builder:
@@ -108,6 +108,8 @@ def build(
         surveyed = survey(_counted(corpus, progress), SAMPLE)
         if not surveyed.documents:
             raise InvalidArgument(f"{corpus.name} holds no documents; nothing was built")
+        if surveyed.repeats and (error := repeated(corpus)):
+            raise error
         if not defer:
             retriever.fit(builder, surveyed.sample)
         expected = _left(estimate(retriever, surveyed, defer), len(builder.staged_ids))

@@ -360,7 +360,7 @@ class Retriever:
         first = next(iter(self.collection.schema.terms), None)
         lanes = {"lanes": ("tokens", first)} if self.has_tokens else {"mode": "terms"}
         route = self.route(lanes if first else {}, None)
-        some = queries if queries is None or isinstance(queries, Tokens) else given.texts(queries)
+        some = given.measured(queries)
         asked = Queries() if some is None else self.queries(route, some)
         terms = terms_of(asked, first) if first and asked.terms is not None else None
         return self.collection.calibrate(asked.tokens, depths, progress, terms, route.bm25.get(first or ""))

@@ -16,7 +16,7 @@ from scipy import sparse
 from ..index.errors import InvalidArgument, NotFound
 from ..index.terms import Terms, check
 from .analyzer import KEYS, key_of
-from .corpus import read_lines
+from .text_files import read_lines
 
 
 @dataclass(frozen=True, eq=False)

@@ -263,11 +263,11 @@ class Remote:
         self, queries: Sequence[str] | Tokens | None = None, depths: Sequence[int] = DEPTHS, progress: Any = None
     ) -> Calibration:
         request = collections_pb2.CalibrateCollectionRequest(collection=self.name, depths=depths)
-        if isinstance(queries, Tokens):
-            queries = check(queries)
-            request.tokens.extend(write_tokens(queries, i) for i in range(len(queries)))
+        some = given.measured(queries)
+        if isinstance(some, Tokens):
+            request.tokens.extend(write_tokens(some, i) for i in range(len(some)))
         else:
-            request.texts.extend(() if queries is None else given.texts(queries))
+            request.texts.extend(some or ())
         operation = self._channel.call(self._whole.CalibrateCollection, request).operation
         return Calibration.from_json(self._channel.finished(operation, progress))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -36,10 +35,13 @@ def add(
     quiet: Quiet = False,
 ) -> None:
     """Add documents to a collection, replacing those that are there under the same id. Each batch is durable and visible."""
-    from ..retrieval.corpus import open_corpus
+    from ..retrieval.corpus import open_corpus, repeated, survey
 
     corpus = open_corpus(data)
-    total = sum(1 for _ in corpus)
+    surveyed = survey(corpus, 0)
+    if surveyed.repeats and (error := repeated(corpus)):
+        raise error
+    total = surveyed.documents
     with (
         open_index(collection, server, encoder, device=device, threads=threads) as retriever,
         progress(quiet) as report,
@@ -152,7 +154,10 @@ def compact(
 def calibrate(
     collection: Folder,
     queries: Annotated[
-        Path | None, typer.Option(help="Queries like those that will be asked: a .jsonl with `text`, or one a line.")
+        Path | None,
+        typer.Option(
+            help="Queries like those that will be asked: .jsonl, .json, .tsv or .csv with `text`, or one a line."
+        ),
     ] = None,
     depths: Annotated[str, typer.Option("-k", help="Depths to measure.")] = "10,100",
     encoder: Elsewhere = None,
@@ -162,7 +167,9 @@ def calibrate(
     quiet: Quiet = False,
 ) -> None:
     """Measure recall and time of search parameters against exact search, so that searches may ask for a recall."""
-    texts = None if queries is None else _queries(queries)
+    from ..retrieval.corpus import read_queries
+
+    texts = None if queries is None else read_queries(queries)
     with open_index(collection, server, encoder, threads=threads, policy=None) as retriever, progress(quiet) as report:
         before = _measured(retriever.info()["recall"])
         found = retriever.calibrate(texts, _depths(depths), partial(report, "measure"))
@@ -206,14 +213,6 @@ def _measured(recall: dict[str, Any] | None) -> set[int]:
     """The depths of a calibration, as `info` has it."""
     sides = (recall, recall.get("terms")) if recall else ()
     return {int(point["k"]) for side in sides if side for point in side["points"]}
-
-
-def _queries(path: Path) -> list[str]:
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    try:
-        return [json.loads(line)["text"] for line in lines] if path.suffix == ".jsonl" else lines
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidArgument(f"{path} has a line without a JSON object with `text` ({error!r})") from None
 
 
 def _depths(text: str) -> list[int]:

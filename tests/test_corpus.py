@@ -1,6 +1,7 @@
 """Corpora: every layout read from real files, every malformed file refused by name and line."""
 
 import gzip
+import io
 import json
 import sys
 import tempfile
@@ -11,8 +12,11 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plait.eval.dataset import read_qrels
+from plait.eval.measure import read_run
 from plait.index.errors import InvalidArgument, NotFound
-from plait.retrieval.corpus import document_text, open_corpus, survey
+from plait.retrieval.corpus import document_text, open_corpus, read_queries, repeated, survey
+from plait.retrieval.vectors import read_jsonl
 
 TWO = '{"_id": "a", "title": "T", "text": "one"}\n{"_id": "b", "text": "two"}\n'
 
@@ -76,7 +80,7 @@ def test_a_corpus_is_read_lazily(tmp_path: Path) -> None:
         ('{"_id": 1.5, "text": "t"}', "id is 1.5"),
         ('{"_id": "c", "id": "d", "text": "t"}', "_id and id differ"),
         ('{"_id": "c", "text": "t", "score": NaN}', "NaN is no JSON value"),
-        ('{"_id": "c", "text": "\\ud800"}', "surrogates not allowed"),
+        ('{"_id": "c", "text": "\\ud800"}', "half a surrogate pair"),
     ],
 )
 def test_bad_json_lines_name_file_line_and_reason(tmp_path: Path, line: str, reason: str) -> None:
@@ -88,9 +92,9 @@ def test_bad_json_lines_name_file_line_and_reason(tmp_path: Path, line: str, rea
 @pytest.mark.parametrize(
     ("table", "reason"),
     [
-        ("a\tone\nb\n", "line 2: 1 tab-separated columns; expected 2"),
-        ("a\tone\nb\tT\ttwo\n", "line 2: 3 tab-separated columns; expected 2"),
-        ("a\tb\tc\td\n", r"line 1: 4 tab-separated columns; expected 2 \(id, text\) or 3 \(id, title, text\)"),
+        ("a\tone\nb\n", "line 2: 1 columns; expected 2"),
+        ("a\tone\nb\tT\ttwo\n", "line 2: 3 columns; expected 2"),
+        ("a\tb\tc\td\n", r"line 1: 4 columns; expected 2 \(id, text\), 3 \(id, title, text\), or a header"),
         ("a\tone\n\ttwo\n", "line 2: the id is empty"),
         ("a\tone\n\t\n", "line 2: the id is empty"),
     ],
@@ -125,8 +129,8 @@ def test_missing_data(tmp_path: Path) -> None:
         open_corpus(tmp_path / "nothing")
     with pytest.raises(NotFound, match="no file or folder"):
         open_corpus("nothing.jsonl")
-    with pytest.raises(InvalidArgument, match="is no corpus file"):
-        open_corpus(write(tmp_path / "c.csv", "a,b"))
+    with pytest.raises(InvalidArgument, match=r"is no corpus file; .*orient='records'"):
+        open_corpus(write(tmp_path / "c.parquet", "a,b"))
 
 
 def test_ir_datasets_id(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,11 +162,11 @@ def test_without_ir_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
         open_corpus("beir/nice")
 
 
-LINE_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+LINE_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 DOCUMENTS = st.lists(
     st.fixed_dictionaries(
         {"id": LINE_TEXT.filter(bool), "text": LINE_TEXT},
-        optional={"title": LINE_TEXT, "year": st.integers(), "tags": st.lists(LINE_TEXT)},
+        optional={"title": LINE_TEXT, "year": st.integers(-(2**63), 2**64 - 1), "tags": st.lists(LINE_TEXT)},
     )
 )
 
@@ -202,3 +206,150 @@ def test_survey_counts_the_title_as_document_text() -> None:
     assert survey([{"id": "a", "title": "ab", "text": "cd"}, {"id": "b", "title": "", "text": "é"}], 0).characters == 6
     with pytest.raises(InvalidArgument, match="sample is -1"):
         survey([], -1)
+
+
+# --- tables with headers, other formats, and what every reader takes
+
+HEADERS = {
+    "DPR": (
+        "id\ttext\ttitle\n1\tAaron is a prophet.\tAaron\n",
+        {"id": "1", "text": "Aaron is a prophet.", "title": "Aaron"},
+    ),
+    "ColBERT": ("pid\tpassage\ttitle\n1\tmoon\tTides\n", {"id": "1", "text": "moon", "title": "Tides"}),
+    "MS MARCO": ("pid\tpassage\n1\tmoon\n", {"id": "1", "text": "moon"}),
+    "queries": ("qid\tquery\n1\twho is Aaron\n", {"id": "1", "text": "who is Aaron"}),
+    "ids last": ("Title\tText\tDocNo\nTides\tmoon\t1\n", {"title": "Tides", "text": "moon", "id": "1"}),
+    "others": ("_id\tyear\tcontents\n1\t2020\tmoon\n", {"id": "1", "year": "2020", "text": "moon"}),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+@pytest.mark.parametrize("kind", ["tsv", "tsv.gz", "csv", "csv.gz"])
+def test_a_header_is_known_by_its_names(tmp_path: Path, name: str, kind: str) -> None:
+    table, expected = HEADERS[name]
+    for content in (table, "\ufeff" + table.replace("\n", "\r\n"), "\n" + table):
+        path = write(tmp_path / f"c.{kind}", content.replace("\t", ",") if "csv" in kind else content)
+        assert list(open_corpus(path)) == [expected]
+
+
+def test_a_first_line_that_names_no_columns_is_a_document(tmp_path: Path) -> None:
+    for line in ("id\tthe text of it", "text\tid card", "1\ttext", "7\ttitle\ttext"):
+        (document,) = open_corpus(write(tmp_path / "c.tsv", line))
+        assert document["id"] == line.split("\t")[0]
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("query-id\tcorpus-id\tscore", "line 1: the header .* names no id"),
+        ("id\ttitle", "names no text; call one text"),
+        ("title\ttext", "names no id; call one id"),
+        ("id\ttext\tyear\tyear", "a name twice"),
+        ("id\ttext\t", "a column without a name"),
+    ],
+)
+def test_headers_that_do_not_say_what_is_needed(tmp_path: Path, header: str, message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        list(open_corpus(write(tmp_path / "c.tsv", f"{header}\n1\t2\t3\n")))
+
+
+def test_csv_is_quoted_as_rfc_4180_has_it(tmp_path: Path) -> None:
+    content = 'id,text,year\n1,"a, ""b""\nand c\u2028d",2020\n2,plain,\n'
+    first, second = open_corpus(write(tmp_path / "c.csv", content))
+    assert first == {"id": "1", "text": 'a, "b"\nand c\u2028d', "year": "2020"}
+    assert second == {"id": "2", "text": "plain", "year": ""}
+    with pytest.raises(InvalidArgument, match=r"c\.csv, line 4: 1 columns; expected 3 \(id, text, year\)"):
+        list(open_corpus(write(tmp_path / "c.csv", 'id,text,year\n1,"a\nb",2\n3\n')))
+    with pytest.raises(InvalidArgument, match=r"c\.csv, line 2"):
+        list(open_corpus(write(tmp_path / "c.csv", 'id,text\n1,"never closed\n')))
+
+
+def test_an_array_of_objects(tmp_path: Path) -> None:
+    documents = [{"id": "1", "text": "moon\u2028tides"}, {"id": "2", "text": "bread", "year": 5}]
+    path = write(tmp_path / "c.json.gz", "\ufeff" + json.dumps(documents, indent=1, ensure_ascii=False))
+    assert list(open_corpus(path)) == documents
+    for content, message in (
+        ('{"id": "1", "text": "x"}', "holds one dict; expected an array"),
+        ("[1]", "object 1: expected one JSON object, got int"),
+        ('[{"id": "1", "text": "x"}, {"id": "2"}]', "object 2: no text among"),
+        ('{"id": "1", "text": "x"}\n{"id": "2", "text": "x"}', "is not JSON: .*one object a line is a .jsonl file"),
+    ):
+        with pytest.raises(InvalidArgument, match=message):
+            list(open_corpus(write(tmp_path / "c.json", content)))
+
+
+def test_stdin_is_read_as_often_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(TWO.encode())))
+    corpus = open_corpus("-")
+    assert [d["id"] for d in corpus] == [d["id"] for d in corpus] == ["a", "b"]
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"broken")))
+    with pytest.raises(InvalidArgument, match="stdin, line 1"):
+        list(open_corpus("-"))
+
+
+READERS = {
+    "documents": (lambda path: list(open_corpus(path)), "c.jsonl", '{"id": "1", "text": "TEXT"}'),
+    "queries": (read_queries, "q.jsonl", '{"text": "TEXT"}'),
+    "queries, one a line": (read_queries, "q.txt", "TEXT"),
+    "queries of a table": (read_queries, "q.tsv", "qid\tquery\n1\tTEXT"),
+    "table": (lambda path: list(open_corpus(path)), "c.tsv", "1\tTEXT"),
+    "qrels": (read_qrels, "test.tsv", "TEXT\tdoc\t1"),
+    "run": (read_run, "run.trec", "TEXT Q0 d 1 0.5 tag"),
+    "term vectors": (read_jsonl, "v.jsonl", '{"id": "1", "contents": "TEXT", "vector": {"a": 1}}'),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_file_is_read_alike(tmp_path: Path, name: str) -> None:
+    read, file, line = READERS[name]
+    wanted = read(write(tmp_path / "plain" / file, line.replace("TEXT", "é")))
+    for where, content in (("marked", b"\xef\xbb\xbf"), ("crlf", b"")):
+        raw = content + (line.replace("TEXT", "é") + "\r\n").encode()
+        assert repr(read(write(tmp_path / where / file, raw))) == repr(wanted)
+    assert repr(read(write(tmp_path / f"{file}.gz", line.replace("TEXT", "é")))) == repr(wanted)
+    if name not in ("run", "table"):
+        parted = read(write(tmp_path / "parted" / file, line.replace("TEXT", "a\u2028b\u0085c")))
+        assert "a\\u2028b\\x85c" in repr(parted) or "a\u2028b" in str(parted)
+    number = line.count("\n") + 1
+    with pytest.raises(InvalidArgument, match=rf"{file}, line {number}: not valid UTF-8 .*iconv -f LATIN1"):
+        read(write(tmp_path / "latin" / file, line.replace("TEXT", "é").encode("latin-1")))
+    with pytest.raises(InvalidArgument, match=f"{file} is UTF-16"):
+        read(write(tmp_path / "wide" / file, line.encode("utf-16")))
+    with pytest.raises(NotFound, match="no file"):
+        read(tmp_path / "nowhere" / file)
+
+
+def test_queries_to_measure_with(tmp_path: Path) -> None:
+    for content in ("", "\n\n"):
+        for name in ("q.jsonl", "q.txt"):
+            with pytest.raises(InvalidArgument, match="holds no queries"):
+                read_queries(write(tmp_path / name, content))
+    with pytest.raises(InvalidArgument, match=r"q\.jsonl, line 2: a query needs 'text' as text; it has 5"):
+        read_queries(write(tmp_path / "q.jsonl", '{"text": "moon"}\n{"text": 5}\n'))
+    assert read_queries(write(tmp_path / "q.txt", "moon\r\n\nthe tides\n")) == ["moon", "the tides"]
+
+
+def test_an_id_twice_is_named_with_both_lines(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.jsonl", TWO + "\n" + TWO.splitlines()[0] + "\n")
+    assert survey(open_corpus(path), 0).repeats
+    assert (
+        str(repeated(open_corpus(path)))
+        == f"{path} has the id 'a' twice, line 1 and line 4; each document needs its own"
+    )
+    once = open_corpus(write(tmp_path / "once.jsonl", TWO))
+    assert not survey(once, 0).repeats and repeated(once) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"_id": "c", "text": "t", "n": 18446744073709551616}', "holds the integer 18446744073709551616 at n"),
+        ('{"_id": "c", "text": "t", "tree": ' + "[" * 40 + "]" * 40 + "}", "nested too deep at tree"),
+        ('{"_id": "c", "text": "t", "tree": ' + "[" * 100_000 + "]" * 100_000 + "}", "recursion"),
+        ('{"_id": "' + "c" * 5000 + '", "text": "t"}', "5,000 characters; ids have up to 4,096"),
+        ('{"_id": "c", "text": "t", "\\ud83d": 1}', "has the key .*half a surrogate pair"),
+    ],
+)
+def test_what_could_not_be_kept_is_named_by_its_line(tmp_path: Path, line: str, reason: str) -> None:
+    with pytest.raises(InvalidArgument, match=rf"c\.jsonl, line 3: .*{reason}"):
+        list(open_corpus(write(tmp_path / "c.jsonl", TWO + line + "\n")))
