@@ -8,7 +8,9 @@ from pathlib import Path
 COMMAND = [sys.executable, "-c", "from plait.service.cli import main; main()"]
 
 
-def plait(*arguments: object, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+def plait(
+    *arguments: object, code: int = 0, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Runs a command. A stack trace, or another exit code than the one expected, fails the test."""
     done = subprocess.run(
         [*COMMAND, *map(str, arguments)],
@@ -16,7 +18,7 @@ def plait(*arguments: object, code: int = 0, **environment: str) -> subprocess.C
         text=True,
         cwd=Path(__file__).parent,
         stdin=subprocess.DEVNULL,
-        env={**os.environ, **environment},
+        env={**os.environ, **(environment or {})},
         timeout=300,
     )
     assert done.returncode == code, done.stderr

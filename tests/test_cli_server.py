@@ -3,12 +3,15 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 pytest.importorskip("grpc", reason="the extra `service` is not installed")
 pytest.importorskip("bm25s", reason="the extra `lexical` is not installed")
+import grpc
 from plait.service.configuration import unknown_variables
+from plait.service.status import from_rpc_error
 from served import Server
 from shell import plait as run
 
@@ -53,13 +56,13 @@ def test_what_is_there(server: str, keys: dict[str, str], tmp_path: Path) -> Non
 def test_collections_and_aliases_are_made(server: str, keys: dict[str, str], tmp_path: Path) -> None:
     there = {"PLAIT_API_KEY": keys["admin"]}
     made = ("--encoder", "none", "--terms", "bm25", "--server", server)
-    run("create", "new", *made, **there)
-    assert "new" in run("create", "new", *made, code=1, **there).stderr
+    run("create", "new", *made, environment=there)
+    assert "new" in run("create", "new", *made, code=1, environment=there).stderr
     (tmp_path / "d.jsonl").write_text('{"id": "x", "text": "tides"}')
-    run("add", "new", tmp_path / "d.jsonl", "--server", server, **there)
-    assert "new (before: nothing)" in run("alias", "current", "new", "--server", server, **there).stdout
-    assert "tides" in run("search", "current", "tides", "--server", server, **there).stdout
-    assert "nothing (before: new)" in run("alias", "current", "--server", server, **there).stdout
+    run("add", "new", tmp_path / "d.jsonl", "--server", server, environment=there)
+    assert "new (before: nothing)" in run("alias", "current", "new", "--server", server, environment=there).stdout
+    assert "tides" in run("search", "current", "tides", "--server", server, environment=there).stdout
+    assert "nothing (before: new)" in run("alias", "current", "--server", server, environment=there).stdout
     assert "--server" in run("alias", "current", "new", code=2).stderr
     run("create", tmp_path / "c", "--encoder", "none", "--terms", "bm25")
     assert json.loads(run("info", tmp_path / "c", "--json").stdout)["documents"] == 0
@@ -68,7 +71,9 @@ def test_collections_and_aliases_are_made(server: str, keys: dict[str, str], tmp
 def test_the_key_of_the_command_line(server: str, keys: dict[str, str]) -> None:
     said = run("info", "left", "--server", server, code=1).stderr
     assert "PLAIT_API_KEY" in said and "--api-key" in said
-    assert run("info", "left", "--server", server, "--api-key", keys["one"], PLAIT_API_KEY="wrong").stdout
+    assert run(
+        "info", "left", "--server", server, "--api-key", keys["one"], environment={"PLAIT_API_KEY": "wrong"}
+    ).stdout
 
 
 def test_info_has_the_order_of_a_collection_here(server: str, keys: dict[str, str]) -> None:
@@ -107,17 +112,7 @@ def test_a_folder_that_is_made_is_told(tmp_path: Path) -> None:
 
 
 def test_a_client_without_authority_is_told_of_tls() -> None:
-    import grpc
-    from plait.service.status import from_rpc_error
-
-    class Ended(grpc.RpcError, grpc.Call):  # type: ignore[misc]
-        def code(self) -> grpc.StatusCode:
-            return grpc.StatusCode.UNAVAILABLE
-
-        def details(self) -> str:
-            return "failed to connect to all addresses; last error: UNAVAILABLE: Socket closed"
-
-        for _name in ("initial_metadata", "trailing_metadata", "is_active", "time_remaining", "cancel", "add_callback"):
-            locals()[_name] = lambda self, *_: None
-
-    assert "PLAIT_CA" in str(from_rpc_error(Ended()))
+    ended = Mock(spec=grpc.Call)
+    ended.code.return_value = grpc.StatusCode.UNAVAILABLE
+    ended.details.return_value = "failed to connect to all addresses; last error: UNAVAILABLE: Socket closed"
+    assert "PLAIT_CA" in str(from_rpc_error(ended))
