@@ -50,7 +50,13 @@ def register(app: typer.Typer) -> None:
 
 
 def build(
-    data: Annotated[str, typer.Argument(help="BEIR or MS MARCO folder, .jsonl or .tsv file (.gz), or ir_datasets id.")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="BEIR or MS MARCO folder; a .jsonl, .json, .tsv or .csv file (.gz) with id, text, perhaps title, and payload fields "
+            "(a table without a header: id, text or id, title, text); - for .jsonl from stdin; or an ir_datasets id."
+        ),
+    ],
     collection: Annotated[Path, typer.Argument(help="Folder to make.")],
     system: SystemName = None,
     encoder: Encoder = None,
