@@ -21,22 +21,22 @@ from .calibration import Calibration, calibrate, coded_documents
 from .catalog import LOCK, Catalog, put_meta, put_resource
 from .codecs import DEFAULT, codec
 from .collection_stats import collection_stats
-from .errors import DataLoss, FailedPrecondition, InvalidArgument, Unavailable
+from .errors import FailedPrecondition, InvalidArgument, Unavailable
 from .filters import check_declared, index_sql, unindex_sql
 from .frontier import DEPTHS
 from .live import LiveWriter
+from .loader import Loader, Place
 from .maintenance import Background, Maintenance, Policy
 from .product import Keep
 from .representations import Schema, TermField, needs_ids, term_fields
 from .scoring import SearchParams, TermParams
-from .snapshot import Loader, Place, Snapshot
+from .snapshot import Snapshot
 from .stores import check_store
 from .term_calibration import calibrate_terms, inverted_documents
 from .terms import Terms
 from .tokens import Tokens
 
 MAX_DIM = 4096
-_TRIES = 8
 
 
 class Collection:
@@ -142,6 +142,16 @@ class Collection:
         background = self._background and self._background.error
         return self.catalog.failure or (str(background) if background else None)
 
+    @property
+    def damage(self) -> list[str]:
+        """What has become of files of segments while they were open, each named; searches raise it. Empty: nothing is known."""
+        return self._loader.damage
+
+    def scrub(self) -> bool:
+        """Compares some more bytes of open segments with their checksums, as many as the process may at its rate; `damage` tells
+        what was found. The background does so once something was written, and a server always; always False."""
+        return self._loader.scrub()
+
     def recover(self) -> None:
         """Lets this process write again after a failure, as opening the collection again would.
 
@@ -166,6 +176,7 @@ class Collection:
             self._background.stop()
         self._background = None
         self._release()
+        self._loader.close()
         self.catalog.close()
 
     def __enter__(self) -> Collection:
@@ -185,18 +196,8 @@ class Collection:
         Raises:
             DataLoss: a segment is damaged; the message names the file.
         """
-        for left in reversed(range(_TRIES)):
-            with self.catalog.reading() as view:
-                try:
-                    state = self._loader.load(view)
-                except DataLoss:
-                    # A merge may have replaced a segment after this view began: then a new view sees other segments.
-                    if not left or view.meta("seq") == self._newest():
-                        raise
-                    continue
-                with _blas_threads(self._threads):
-                    yield Snapshot(view, state, self.schema)
-                return
+        with self._loader.pinned(self.catalog) as (view, state), _blas_threads(self._threads):
+            yield Snapshot(view, state, self.schema)
 
     @contextmanager
     def builder(self) -> Iterator[Builder]:
@@ -233,7 +234,8 @@ class Collection:
             if self._background is None and (self._policy or self._chore):
                 steps = [partial(self.maintenance.step, self._policy)] if self._policy else []
                 look_s = min(1.0, self._policy.seal_age_s) if self._policy else 1.0
-                self._background = Background([*steps, *([self._chore] if self._chore else [])], look_s)
+                chores = [*([self._chore] if self._chore else []), self._loader.scrub]
+                self._background = Background([*steps, *chores], look_s)
                 self._background.start()
             background = self._background
         if background:
@@ -349,10 +351,6 @@ class Collection:
         """Counts, bytes by what they are for, fresh and dead documents, segments with their drift."""
         with self.snapshot() as snapshot:
             return collection_stats(self.path, snapshot, self.schema, self.store)
-
-    def _newest(self) -> int:
-        with self.catalog.reading() as view:
-            return view.meta("seq")
 
     def _acquire(self) -> None:
         """The system drops the lock when the process ends, however it ends: a stale lock cannot be left behind."""

@@ -203,6 +203,7 @@ static void record_scores(Array<const std::uint8_t, 2> records, Array<const std:
 
 NB_MODULE(_native, m) {
     def_terms(m);
+    def_mapped(m);
     m.def("widen", widen, nb::arg("half").noconvert(), nb::arg("out").noconvert());
     m.def("segmented_max", segmented_max, nb::arg("scores").noconvert(), nb::arg("offsets").noconvert(),
           nb::arg("out").noconvert());

@@ -36,3 +36,5 @@ inline void check_offsets(Array<const std::int64_t, 1> offsets, std::size_t docu
 
 // Sparse rows and lists of small vectors: module_terms.cpp.
 void def_terms(nb::module_& m);
+// Mapped files: module_mapped.cpp.
+void def_mapped(nb::module_& m);
