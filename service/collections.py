@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -14,16 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..index.errors import AlreadyExists, NotFound, PlaitError, Unavailable
+from ..index.errors import AlreadyExists, DataLoss, NotFound, PlaitError, Unavailable
 from ..index.segment import sync
 from ..retrieval.retriever import Retriever
 from ..retrieval.routes import Queries
+from .aliases import FILE as ALIASES
+from .aliases import Aliases
 from .batcher import Batcher
 from .limits import BadField
 from .settings import Settings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_ALIASES = "aliases.json"
 _LEAVE_S = 30.0
 
 
@@ -76,7 +76,7 @@ class Collections:
         self._users: dict[str, int] = {}
         self._busy: set[str] = set()
         self._lock = threading.Condition()
-        self._aliases, self._aliases_file = self._read_aliases()
+        self._aliases = Aliases(self.root)
         for name in self.names():
             try:
                 self._open[name] = self._opened(name)
@@ -87,23 +87,31 @@ class Collections:
     def names(self) -> list[str]:
         return sorted(p.parent.name for p in self.root.glob("*/catalog.db") if _NAME.fullmatch(p.parent.name))
 
-    def aliases(self) -> dict[str, str]:
-        """Alias to collection."""
+    def aliases_of(self, name: str) -> list[str]:
+        """What else a collection is called; nothing while the file of the aliases is damaged, which `damage` tells."""
+        if self._aliases.damage is not None:
+            return []
+        return sorted(alias for alias, stands in self._aliases.all().items() if stands == name)
+
+    def damage(self) -> dict[str, str]:
+        """What is known to be damaged: open collections by name, and the file of the aliases."""
         with self._lock:
-            return self._read_aliases()[0]
+            opened = [o for o in self._open.values() if isinstance(o, Opened)]
+            found = {name: str(o) for name, o in self._open.items() if isinstance(o, DataLoss)}
+        found |= {o.name: problems[0] for o in opened if (problems := o.retriever.collection.damage)}
+        return found | ({ALIASES: why} if (why := self._aliases.damage) else {})
 
     @contextmanager
     def use(self, name: str) -> Iterator[Opened]:
         """The collection of this name or alias, open for as long as the block runs.
 
         Raises:
-            BadField, NoCollection: there is none. DataLoss: it is damaged. Unavailable: it is being made or deleted.
+            BadField, NoCollection: there is none. DataLoss: it is damaged, or the file that says what an alias stands for. Unavailable: it is being made or deleted.
         """
         with self._lock:
-            if self._follows and _version(self.root / _ALIASES) != self._aliases_file:
-                self._aliases, self._aliases_file = self._read_aliases()
+            if self._aliases.changed() and self._follows:
                 self._let_go(*self._open)  # a delete writes the aliases as well: what is gone is not held for ever
-            name = checked_name(self._aliases.get(name, name))
+            name = self._meant(checked_name(name))
             if self._follows:
                 self._let_go(name)
             opened = self._find(name)
@@ -127,8 +135,9 @@ class Collections:
         """The folder of a new collection, which nobody else makes meanwhile. CollectionThere: the name is taken."""
         checked_name(name)
         with self._lock:
-            if (self.root / name).exists() or name in self._aliases or name in self._busy:
-                raise CollectionThere(name, "alias" if name in self._aliases else "collection")
+            alias = self._aliases.find(name) is not None
+            if (self.root / name).exists() or alias or name in self._busy:
+                raise CollectionThere(name, "alias" if alias else "collection")
             self._busy.add(name)
         try:
             yield self.root / name
@@ -152,23 +161,27 @@ class Collections:
                 shutil.rmtree(gone, ignore_errors=True)
                 (self.root / name).rename(gone)
                 sync(self.root)
-                self._write_aliases({a: c for a, c in self._aliases.items() if c != name})
+                if self._aliases.damage is None:
+                    self._aliases.write({a: c for a, c in self._aliases.all().items() if c != name})
             finally:
                 self._busy.discard(name)
         shutil.rmtree(gone, ignore_errors=True)
 
     def set_alias(self, alias: str, name: str | None) -> str | None:
-        """Lets the alias stand for a collection, or for none, in one step. Returns what it stood for."""
+        """Lets the alias stand for a collection, or for none, in one step. Returns what it stood for.
+
+        DataLoss: the file of the aliases is damaged, and writing it would drop all others.
+        """
         checked_name(alias, "alias")
         with self._lock:
             if (self.root / alias).exists() or alias in self._busy:
                 raise CollectionThere(alias)
             if name is not None and not (self.root / checked_name(name) / "catalog.db").is_file():
                 raise NoCollection(name)
-            before = self._aliases.get(alias)
-            others = {a: c for a, c in self._aliases.items() if a != alias}
-            self._write_aliases(others if name is None else {**others, alias: name})
-            return before
+            before = self._aliases.all()
+            others = {a: c for a, c in before.items() if a != alias}
+            self._aliases.write(others if name is None else {**others, alias: name})
+            return before.get(alias)
 
     def failures(self) -> dict[str, str]:
         """Why this process can write no more, of every collection where that is so."""
@@ -213,11 +226,11 @@ class Collections:
             if name in self._open and _version(self.root / name / "catalog.db")[0] != self._files[name]:
                 del self._open[name]
 
-    def _read_aliases(self) -> tuple[dict[str, str], tuple[int, int]]:
-        """With the version of their file, which every change replaces."""
-        path = self.root / _ALIASES
-        version = _version(path)
-        return (json.loads(path.read_text()) if path.exists() else {}), version
+    def _meant(self, name: str) -> str:
+        """The collection that a name stands for: a folder of that name is never an alias, so that it is found without their file."""
+        if name in self._open or (self.root / name / "catalog.db").is_file():
+            return name
+        return checked_name(self._aliases.find(name) or name)
 
     def _opened(self, name: str, made: Retriever | None = None) -> Opened:
         self._files[name] = _version(self.root / name / "catalog.db")[0]
@@ -232,16 +245,6 @@ class Collections:
         s = self._settings
         encode = s.encode_pending and not self._follows
         return {"device": s.device, "device_memory": s.device_memory, "threads": s.threads, "encode_pending": encode}
-
-    def _write_aliases(self, aliases: dict[str, str]) -> None:
-        part = self.root / f".{_ALIASES}"
-        with part.open("w") as file:
-            json.dump(aliases, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(self.root / _ALIASES)
-        sync(self.root)
-        self._aliases = aliases
 
 
 def _version(path: Path) -> tuple[int, int]:
