@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .descriptors import at_limit
 from .errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from .view import COUNTERS, DISK, Document, View, checksum, damaged
 
@@ -149,11 +150,14 @@ class Catalog:
 
     @contextmanager
     def files(self) -> Iterator[None]:
-        """A block that writes files of a segment. Unavailable: the disk is full or fails, now or since an earlier write."""
+        """A block that writes files of a segment. Unavailable: the disk is full or fails, now or since an earlier write; or this
+        process may open no file more, which is over once others are closed."""
         self._refuse_after_failure()
         try:
             yield
         except OSError as error:
+            if limit := at_limit(error):
+                raise limit from error
             self.fail(str(error))
             raise Unavailable(f"{self.path.parent} cannot be written ({error}); look at the disk") from error
 

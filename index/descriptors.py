@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 from contextlib import suppress
 
@@ -28,6 +29,15 @@ def at_limit(error: OSError) -> NoDescriptors | None:
         f"this process has as many files open as it may, {soft} (hard limit {_said(hard)}); raise the limit "
         "(`ulimit -n`, or LimitNOFILE= of the systemd unit), or close collections"
     )
+
+
+def met_limit() -> NoDescriptors | None:
+    """What to say where this process cannot open a file now because of the limit; None: it can."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return at_limit(error)
+    return None
 
 
 def raise_limit() -> tuple[int, int]:

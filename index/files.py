@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,9 +83,9 @@ class Files(Mapping[str, Mapped]):
             raise DataLoss(f"{self._path(name)} is not listed in the manifest; restore the segment from a copy")
         return self._mapped[name].data
 
-    def verify(self, names: Iterable[str] | None = None) -> None:
-        """Compares every byte of these files, or of all, with its checksum. DataLoss names the file that differs."""
-        for name in self._mapped if names is None else names:
+    def verify(self, names: Set[str] | None = None) -> None:
+        """Compares every byte of those of these files that there are, or of all, with its checksum. DataLoss names the file that differs."""
+        for name in self._mapped if names is None else self._mapped.keys() & names:
             crc = 0
             for block in self.blocks(name):
                 crc = zlib.crc32(block.data, crc)

@@ -6,6 +6,7 @@ writes a new segment beside the others and ends in one transaction; before it th
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sqlite3
 import threading
@@ -18,6 +19,7 @@ import numpy as np
 
 from .builder import refuse_unfinished
 from .catalog import Catalog, next_segment, put_meta, put_segment
+from .descriptors import NoDescriptors
 from .errors import InvalidArgument, PlaitError
 from .growing import unpack
 from .representations import Representations, Schema, concatenate
@@ -25,8 +27,10 @@ from .segment import Segment, SegmentWriter, seal, segment_folder, tidy
 from .stores import build_codes, build_store, build_terms
 from .view import SegmentRow
 
+_LOG = logging.getLogger("plait.index")
 _BATCH = 4096
 _LULL_S = 0.05
+_NUMBERS = {"documents"}
 _WAITING = 64
 """Tokens that a document counts for which has none yet: its terms are searched exactly until it is sealed."""
 
@@ -105,10 +109,17 @@ class Maintenance:
             rows, dead, sealed = view.segments(), view.tombstones(), view.meta("sealed")
         number = next_segment(self._catalog)
         segments = [self._open(row) for row in rows if row.number in wanted]
-        merged, kept = _numbers(segments), _numbers([self._open(row) for row in rows if row.number not in wanted])
+        others = [self._open(row) for row in rows if row.number not in wanted]
+        for segment in segments:
+            segment.verify()  # what is copied gets a new checksum, so damage would not be found any more
+        for segment in others:
+            segment.files.verify(_NUMBERS)
+        merged, kept = _numbers(segments), _numbers(others)
         # Nobody looks for the merged dead any more, nor for those that died before they were sealed.
         gone = dead[np.isin(dead, merged) | ((dead <= sealed) & ~np.isin(dead, kept))]
         with self._write(number, _living(segments, dead), retrain, _moves(segments, dead)) as written:
+            for segment in segments:
+                segment.files.check()
             with self._catalog.writing() as view:
                 view.db.executemany("DELETE FROM segments WHERE number = ?", [(n,) for n in wanted])
                 if written.row[0]:
@@ -235,6 +246,9 @@ class Background(threading.Thread):
             try:
                 while not self._stop_now and any(step() for step in self._steps):
                     pass
+            except NoDescriptors as error:
+                # Nothing was lost: the step is due again at the next look, when others may have closed files.
+                _LOG.warning("background work waits: %s", error)
             except (PlaitError, OSError) as error:
                 self.error = error
                 return

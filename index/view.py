@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .descriptors import met_limit
 from .errors import DataLoss, NotFound, Unavailable
 
 COUNTERS = {"seq": 0, "next": 0, "visible": 0, "sealed": -1, "segment": 0}
@@ -195,6 +196,8 @@ def damaged(path: Path, error: Exception) -> Exception:
     name = getattr(error, "sqlite_errorname", None) or ""
     if name.startswith("SQLITE_BUSY"):
         return Unavailable(f"{path} is held by another process for longer than 30 s; try again")
+    if name.startswith("SQLITE_CANTOPEN") and (limit := met_limit()):
+        return limit
     if name.startswith(DISK):
         return Unavailable(f"{path} cannot be read or written ({name}: {error}); look at the disk, then try again")
     return DataLoss(f"{path} is damaged ({error}); restore it from a copy")

@@ -13,7 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..index.collection import Collection
 from ..index.errors import AlreadyExists, DataLoss, NotFound, PlaitError, Unavailable
+from ..index.making import remove_left
 from ..index.segment import sync
 from ..retrieval.retriever import Retriever
 from ..retrieval.routes import Queries
@@ -21,6 +23,7 @@ from .aliases import FILE as ALIASES
 from .aliases import Aliases
 from .batcher import Batcher
 from .limits import BadField
+from .scrubbing import Scrubbing
 from .settings import Settings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -70,6 +73,8 @@ class Collections:
         self.root.mkdir(parents=True, exist_ok=True)
         for half in self.root.glob(".gone-*") if not follows else ():
             shutil.rmtree(half, ignore_errors=True)
+        for folder in (self.root, settings.snapshots or self.root / ".snapshots") if not follows else ():
+            remove_left(folder)
         self._files: dict[str, int] = {}
         """The inode of each open catalog. Open, it is not given to another file, so an equal one is the same catalog."""
         self._open: dict[str, Opened | PlaitError] = {}
@@ -83,6 +88,7 @@ class Collections:
             except PlaitError as error:
                 if not follows:
                     self._open[name] = error
+        self._scrubbing = Scrubbing(self._collections, self.damage)
 
     def names(self) -> list[str]:
         return sorted(p.parent.name for p in self.root.glob("*/catalog.db") if _NAME.fullmatch(p.parent.name))
@@ -202,11 +208,16 @@ class Collections:
                         builder.discard()
 
     def close(self) -> None:
+        self._scrubbing.close()
         with self._lock:
             for opened in self._open.values():
                 if isinstance(opened, Opened):
                     opened.retriever.close()
             self._open.clear()
+
+    def _collections(self) -> list[Collection]:
+        with self._lock:
+            return [o.retriever.collection for o in self._open.values() if isinstance(o, Opened)]
 
     def _find(self, name: str) -> Opened:
         if name in self._busy:

@@ -7,6 +7,7 @@ import os
 
 from threadpoolctl import threadpool_limits
 
+from ..index.descriptors import raise_limit
 from .settings import Settings
 
 _M_ARENA_MAX = -8
@@ -14,12 +15,13 @@ _ARENAS = 2
 
 
 def settle(settings: Settings) -> None:
-    """Shares the cores among the workers, and the memory among the threads.
+    """Shares the cores among the workers, and the memory among the threads; takes as many open files as the system gives.
 
     Requests are worked on side by side: BLAS threads of each would spin while they wait for cores that others use. And
     glibc gives every thread an arena, up to eight for each core, which keeps what a search has freed: with some ten
     MiB of scratch for each search, hundreds of MiB that nobody uses. Two arenas are enough, because few threads run at once.
     """
+    raise_limit()
     threads = settings.threads or max(1, (os.cpu_count() or 1) // (settings.workers * settings.processes))
     threadpool_limits(threads, user_api="blas")
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
