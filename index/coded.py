@@ -149,12 +149,17 @@ def distortion(codebook: bytes, vectors: np.ndarray) -> float:
 
 def sample(vectors: Vectors, size: int, seed: int = 0) -> np.ndarray:
     """(at most size, dim) float32 rows, drawn without replacement, in their order."""
-    rows = np.random.default_rng(seed).choice(len(vectors), min(len(vectors), size), replace=False)
-    return kernels.widen(vectors[np.sort(rows)])
+    return kernels.widen(vectors[sample_rows(len(vectors), size, seed)])
+
+
+def sample_rows(count: int, size: int, seed: int = 0) -> np.ndarray:
+    """The rows of `sample`, rising, of so many."""
+    return np.sort(np.random.default_rng(seed).choice(count, min(count, size), replace=False))
 
 
 def _codebook(segment: Segment) -> pq4.Codebook:
+    data = segment.files.data(CODEBOOK).tobytes()
     try:
-        return pq4.Codebook.from_bytes(segment.files.data(CODEBOOK).tobytes())
+        return pq4.Codebook.from_bytes(data)
     except DataLoss as error:
         raise DataLoss(f"{segment.files[CODEBOOK].path}: {error}") from None

@@ -74,7 +74,7 @@ class Collection:
             self.schema = Schema.of(view, kept_in(self.catalog))
             self.store = str(view.meta("store"))
         self._device, self._threads, self._policy, self._chore = device, threads, policy, chore
-        self._loader = Loader(self.path, self.schema.codec, device, threads, verify, place)
+        self._loader = Loader(self.path, self.schema, device, threads, verify, place)
         self.maintenance = Maintenance(self.path, self.catalog, self.schema, self.store, device, threads)
         self._lock: weakref.finalize | None = None
         self._locking = threading.RLock()

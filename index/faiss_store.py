@@ -243,6 +243,19 @@ class FaissStore:
                 scores[i, : len(hits)], found[i, : len(hits)] = hits.scores, hits.docs
         return scores, found
 
+    @property
+    def whole(self) -> bool:
+        """Whether the lists hold each of the rows 0 to `tokens` - 1 once. Reads all row numbers."""
+        seen = np.zeros(self.tokens, bool)
+        lists = self._index.invlists
+        for number in range(self.lists):
+            if size := lists.list_size(number):
+                rows = self._faiss.rev_swig_ptr(lists.get_ids(number), size)
+                if rows.min() < 0 or rows.max() >= self.tokens or seen[rows].any():
+                    return False
+                seen[rows] = True
+        return bool(seen.all())
+
     def _ranked(self, queries: np.ndarray, k: int, nprobe: int, rows: np.ndarray | None) -> Iterator[Hits]:
         """One `Hits` per query, in slices that bound the memory."""
         if not self.tokens:

@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from .catalog import Catalog
-from .codecs import Codec
 from .errors import DataLoss, Unavailable
 from .exact import ExactStore
 from .growing import extend, shed
+from .representations import Schema
 from .scrub import Scrubber
 from .search import Part, TokenStore
 from .segment import Segment, segment_folder
 from .stores import open_codes, open_store, open_terms
+from .structure import require
 from .view import View
 
 _TRIES = 8
@@ -61,13 +62,13 @@ class Loader:
     def __init__(
         self,
         path: Path,
-        codec: Codec,
+        schema: Schema,
         device: str,
         threads: int | None,
         verify: bool,
         place: Place | None = None,
     ):
-        self._path, self._codec, self._device, self._threads = path, codec, device, threads
+        self._path, self._schema, self._device, self._threads = path, schema, device, threads
         self._verify, self._place = verify, place
         self._lock = threading.Lock()
         self._state = _NOTHING
@@ -136,9 +137,12 @@ class Loader:
                 continue
             part = state.published.get(row.number)
             if part is None:
-                segment = Segment.open(segment_folder(self._path, row.number), row.manifest_crc or 0, self._codec)
+                segment = Segment.open(
+                    segment_folder(self._path, row.number), row.manifest_crc or 0, self._schema.codec
+                )
                 if self._verify:
                     segment.verify()
+                    require(segment, self._schema)
                 store = open_store(segment, self._device, self._threads)
                 if self._place is not None:
                     store = self._place(segment, store)
@@ -147,9 +151,9 @@ class Loader:
                 )
             published[row.number] = mark(part, newly_dead)
         sealed, dead = view.meta("sealed"), np.union1d(state.dead, newly_dead)
-        fresh = shed([s for s in state.fresh if s.documents[0] > sealed], dead, self._codec)
+        fresh = shed([s for s in state.fresh if s.documents[0] > sealed], dead, self._schema.codec)
         last = max([sealed, *(int(s.documents[-1]) for s in fresh)])
-        fresh = extend(fresh, view.growing(after=last), self._codec)
+        fresh = extend(fresh, view.growing(after=last), self._schema.codec)
         # Published parts know their dead: kept here, they would grow for as long as the process lives.
         held = np.isin(dead, np.concatenate([np.zeros(0, np.int64), *(s.documents for s in fresh)]), assume_unique=True)
         return State(seq, sealed, published, fresh, dead[held])

@@ -66,6 +66,13 @@ def build(folder: Path, prefix: str, rows: TermRows, counts: bool) -> tuple[str,
     return tuple(written)
 
 
+def arrays(files: Files, prefix: str) -> dict[str, np.ndarray]:
+    """A field's arrays by name: those that the manifest lists, and no others. DataLoss: one is not there that always is."""
+    own = {name: f"{prefix}postings.{name}" for name in (*_ARRAYS, *_LENGTHS)}
+    types = _ARRAYS | _LENGTHS
+    return {n: files.array(f, types[n]) for n, f in own.items() if f in files or n not in _MAY_LACK}
+
+
 @dataclass(frozen=True, eq=False)
 class PostingTerms:
     """Finds documents through postings, whose bounds leave out all that cannot be among the best."""
@@ -76,10 +83,8 @@ class PostingTerms:
 
     @classmethod
     def open(cls, files: Files, prefix: str, exact: ExactTerms) -> PostingTerms:
-        """The arrays of a segment's field: those that the manifest lists, and no others."""
-        own = {name: f"{prefix}postings.{name}" for name in (*_ARRAYS, *_LENGTHS)}
-        types = _ARRAYS | _LENGTHS
-        return cls(exact, {n: files.array(f, types[n]) for n, f in own.items() if f in files or n not in _MAY_LACK})
+        """The postings of a segment's field."""
+        return cls(exact, arrays(files, prefix))
 
     def search(self, query: TermQuery, k: int, allowed: np.ndarray | None = None, counts: Counts | None = None) -> Hits:
         if ("lengths" in self.arrays) != (counts is not None) or (counts and len(query.rows.offsets) != 2):
