@@ -25,8 +25,8 @@ from .manifest import Entry, Manifest
 
 BLOCK = 1 << 22
 """Bytes of a file that are compared at a time."""
-_LOOK_S = 0.001
-"""Sizes and times are compared at most so often: a search of a small segment takes less than a look at all of its files."""
+_SHORT_S = 0.001
+"""A read that takes less looks at sizes and times before it alone: a look costs about half a microsecond for each file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,15 +102,18 @@ class Files(Mapping[str, Mapped]):
         if problem := self._differs(name, crc):
             self.condemn(problem)
 
-    def check(self) -> None:
+    def check(self, again: bool = False) -> None:
         """DataLoss: since the opening a file was cut, overwritten or replaced by another, or a page of it could not be read.
 
         A file whose time has changed is compared with its checksum: it may have been touched, and no more.
+
+        Args:
+            again: after a read, which began with a check: a short one is not looked at twice.
         """
-        if self.damage is None and time.monotonic() >= self._next:
+        if self.damage is None and not (again and time.monotonic() < self._next):
             with self._looking:
-                self._next = time.monotonic() + _LOOK_S
                 self._look()
+                self._next = time.monotonic() + _SHORT_S
         if _native.losses() != self._losses:
             self._losses = _native.losses()
             for file in self._mapped.values():

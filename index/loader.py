@@ -42,10 +42,10 @@ class State:
     dead: np.ndarray
     """(n,) int64 rising numbers of those that died, of the documents in `fresh`."""
 
-    def check(self) -> None:
+    def check(self, again: bool = False) -> None:
         """DataLoss: a file of a segment is not what it was when it was opened (`Files.check`)."""
         for part in self.published.values():
-            part.segment.files.check()
+            part.segment.files.check(again)
 
     @cached_property
     def parts(self) -> list[Part]:
@@ -94,7 +94,7 @@ class Loader:
                 try:
                     yield view, state
                 finally:
-                    state.check()
+                    state.check(again=True)
                 return
         raise Unavailable(f"{self._path} was merged {_TRIES} times while it was opened; try again")
 

@@ -10,7 +10,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -46,7 +46,9 @@ class SegmentWriter:
         self.folder, self.schema, self.columns = folder, schema, _columns(schema)
         folder.mkdir(parents=True, exist_ok=True)
         sync(folder.parent)
-        self._files = {name: open(folder / name, "ab") for name in self.columns}  # noqa: SIM115
+        with ExitStack() as opened:
+            self._files = {name: opened.enter_context(open(folder / name, "ab")) for name in self.columns}
+            opened.pop_all()  # all are open: from here on `close` gives them up
         self._ends = {name: 0 for name in self.columns if name.endswith("offsets")}
         """The last value of each column of offsets, which begins with a zero of its own."""
         self._last = -1
