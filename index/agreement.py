@@ -1,6 +1,6 @@
-"""What a check asks beyond the structure: whether everything that a store derived from a segment's rows says the same as they do.
+"""What a check asks beyond the structure: whether codes, lists and postings say the same as the rows they come from.
 
-Searches choose by codes, lists and postings and score by rows, so that a contradiction loses documents without an error.
+Searches choose by codes, lists and postings and score by rows: a contradiction would lose documents without an error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .term_columns import WEIGHTS, prefix
 
 _BLOCK = 1 << 16
 _DRIFT = 0.05
-"""By so much, as a share, the distance of a sample from its codes may differ from the one that was noted when they were made."""
+"""The share by which the distance of a sample from its codes may differ from the one noted when they were made."""
 
 
 def disagreements(segment: Segment, drift: float | None) -> list[str]:

@@ -150,8 +150,11 @@ class Catalog:
 
     @contextmanager
     def files(self) -> Iterator[None]:
-        """A block that writes files of a segment. Unavailable: the disk is full or fails, now or since an earlier write; or this
-        process may open no file more, which is over once others are closed."""
+        """A block that writes files of a segment.
+
+        Unavailable: the disk is full or fails, now or since an earlier write; or this process may open no file more,
+        which passes when others are closed.
+        """
         self._refuse_after_failure()
         try:
             yield

@@ -91,7 +91,8 @@ def _faults(segment: Segment, row: SegmentRow, schema: Schema) -> list[str]:
     counts, said = (len(segment.documents), segment.contents.size), (row.documents, row.tokens)
     if counts != said:
         faults.append(
-            f"{segment.folder}: holds {counts[0]} documents of size {counts[1]}, the catalog says {said[0]} of {said[1]}"
+            f"{segment.folder}: holds {counts[0]} documents of size {counts[1]}, "
+            f"the catalog says {said[0]} of {said[1]}"
         )
     return faults
 

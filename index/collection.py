@@ -144,12 +144,14 @@ class Collection:
 
     @property
     def damage(self) -> list[str]:
-        """What has become of files of segments while they were open, each named; searches raise it. Empty: nothing is known."""
+        """What was found of files of open segments, each named; searches raise it. Empty: nothing is known."""
         return self._loader.damage
 
     def scrub(self) -> bool:
-        """Compares some more bytes of open segments with their checksums, as many as the process may at its rate; `damage` tells
-        what was found. The background does so once something was written, and a server always; always False."""
+        """Compares some more bytes of open segments with their checksums, at the rate of the process; see `damage`.
+
+        The background does so once something was written, and a server always. Returns False: there is no hurry.
+        """
         return self._loader.scrub()
 
     def recover(self) -> None:

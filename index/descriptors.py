@@ -1,4 +1,4 @@
-"""The limits of open and mapped files of a process: what an error says that meets one, and how a server takes all that it may have."""
+"""The limits of open and mapped files of a process: what an error says that meets one, and how a server raises it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .errors import Unavailable
 
 
 class NoDescriptors(Unavailable):
-    """This process may open or map no more files. Nothing is wrong with the disk: what failed works once others are closed."""
+    """This process may open or map no more files. The disk is right: what failed works once others are closed."""
 
 
 def at_limit(error: OSError) -> NoDescriptors | None:
@@ -41,7 +41,7 @@ def met_limit() -> NoDescriptors | None:
 
 
 def raise_limit() -> tuple[int, int]:
-    """Raises the soft limit of open files to the hard one, where the system lets it. Returns both limits as they are then."""
+    """Raises the soft limit of open files to the hard one, if the system allows it. Returns both as they are then."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         # Some systems refuse what they say is allowed: then the soft limit stays.

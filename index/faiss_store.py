@@ -113,8 +113,7 @@ def build(
 def _save(index: Any, path: Path) -> None:
     try:
         _faiss().write_index(index, str(path))
-    except RuntimeError as error:
-        # A full disk, which the caller knows by this class.
+    except RuntimeError as error:  # a full disk, which the caller knows by this class
         raise OSError(f"{path} could not be written ({_reason(error)})") from error
 
 
@@ -243,18 +242,10 @@ class FaissStore:
                 scores[i, : len(hits)], found[i, : len(hits)] = hits.scores, hits.docs
         return scores, found
 
-    @property
-    def whole(self) -> bool:
-        """Whether the lists hold each of the rows 0 to `tokens` - 1 once. Reads all row numbers."""
-        seen = np.zeros(self.tokens, bool)
-        lists = self._index.invlists
-        for number in range(self.lists):
-            if size := lists.list_size(number):
-                rows = self._faiss.rev_swig_ptr(lists.get_ids(number), size)
-                if rows.min() < 0 or rows.max() >= self.tokens or seen[rows].any():
-                    return False
-                seen[rows] = True
-        return bool(seen.all())
+    def held(self, number: int) -> np.ndarray:
+        """(n,) int64 rows that a list holds."""
+        lists, size = self._index.invlists, self._index.invlists.list_size(number)
+        return self._faiss.rev_swig_ptr(lists.get_ids(number), size) if size else np.zeros(0, np.int64)
 
     def _ranked(self, queries: np.ndarray, k: int, nprobe: int, rows: np.ndarray | None) -> Iterator[Hits]:
         """One `Hits` per query, in slices that bound the memory."""
@@ -284,9 +275,7 @@ class FaissStore:
         """
         _, scores, labels = self._index.range_search(query, -np.inf, params=self._probe(nprobe, rows))
         _, probed = self._index.quantizer.search(query, nprobe)
-        lists, view = self._index.invlists, self._faiss.rev_swig_ptr
-        held = [view(lists.get_ids(i), lists.list_size(i)) for i in probed[0].tolist() if lists.list_size(i)]
-        ids = np.concatenate([*held, labels[:0]])
+        ids = np.concatenate([*map(self.held, probed[0].tolist()), labels[:0]])
         lost = np.setdiff1d(ids if rows is None else ids[rows[ids]], labels)
         pq = self._index.pq
         words = self._faiss.vector_to_array(pq.centroids).reshape(pq.M, pq.ksub, pq.dsub)
@@ -320,8 +309,7 @@ class FaissStore:
 def _faiss() -> Any:
     """FAISS, imported on first use.
 
-    Where torch is used too, import it first: then both share one OpenMP runtime. FAISS first gives two thread pools,
-    and crashes with some CUDA builds. This does not import torch: who needs it does so before reaching an index.
+    Who uses torch too imports it first: both then share one OpenMP runtime. FAISS first crashes with some CUDA builds.
     """
     try:
         import faiss

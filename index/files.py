@@ -1,9 +1,10 @@
 """The files of a sealed segment, all of them mapped before any is used, and watched for as long as they are mapped.
 
-A map needs neither the name nor a descriptor: a merge may remove the folder meanwhile, and readers go on. What happens to the file
-itself is seen through the map. So each file's size, time of change and inode are compared with those at the opening before a
-search believes it (`check`), all bytes with their checksums at the opening (`verify`) and from time to time (`scrub.py`), and a page
-that the system cannot give any more marks its file as lost instead of ending the process (`native/mapped.h`).
+A map needs neither the name nor a descriptor: a merge may remove the folder meanwhile, and readers go on. What
+happens to the file itself is seen through the map. So `check` compares size, time of change and inode of each file
+with those at the opening before a search believes it; `verify` compares all bytes with their checksums at the
+opening, `scrub.py` from time to time; and a page that the system cannot give any more marks its file as lost
+(`native/mapped.h`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .manifest import Entry, Manifest
 BLOCK = 1 << 22
 """Bytes of a file that are compared at a time."""
 _SHORT_S = 0.001
-"""A read that takes less looks at sizes and times before it alone: a look costs about half a microsecond for each file."""
+"""A shorter read looks at sizes and times before it, not after it: a look costs about a microsecond for each file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,7 @@ class Files(Mapping[str, Mapped]):
             return data.view(dtype).reshape(shape)
         except ValueError:
             raise DataLoss(
-                f"{self._path(name)} has {len(data)} bytes, which are no {dtype} of shape {shape}; restore it from a copy"
+                f"{self._path(name)} has {len(data)} bytes, which are no {dtype} {shape}; restore it from a copy"
             ) from None
 
     def data(self, name: str) -> np.ndarray:
@@ -84,7 +85,9 @@ class Files(Mapping[str, Mapped]):
         return self._mapped[name].data
 
     def verify(self, names: Set[str] | None = None) -> None:
-        """Compares every byte of those of these files that there are, or of all, with its checksum. DataLoss names the file that differs."""
+        """Compares all bytes of these files, where there are such, with their checksums. DataLoss names the one that
+        differs.
+        """
         for name in self._mapped if names is None else self._mapped.keys() & names:
             crc = 0
             for block in self.blocks(name):
@@ -103,7 +106,7 @@ class Files(Mapping[str, Mapped]):
             self.condemn(problem)
 
     def check(self, again: bool = False) -> None:
-        """DataLoss: since the opening a file was cut, overwritten or replaced by another, or a page of it could not be read.
+        """DataLoss: since the opening a file was cut, overwritten or replaced, or a page of it could not be read.
 
         A file whose time has changed is compared with its checksum: it may have been touched, and no more.
 
@@ -172,7 +175,8 @@ def _opened(path: Path, entry: Entry) -> Mapped:
             stat = _stat(os.fstat(descriptor))
             if stat[0] != entry.bytes:
                 raise DataLoss(
-                    f"{path} has {stat[0]} bytes, {entry.bytes} were written; restore it from a copy or rebuild the collection"
+                    f"{path} has {stat[0]} bytes, {entry.bytes} were written; "
+                    "restore it from a copy or rebuild the collection"
                 )
             data, slot = _native.map_file(descriptor, stat[0]) if stat[0] else (np.zeros(0, np.uint8), None)
         finally:

@@ -1,4 +1,4 @@
-"""What is open of a collection: its segments, each opened once, and fresh documents, as one state for every view of the catalog."""
+"""What is open of a collection, for every view of its catalog: its segments, each opened once, and fresh documents."""
 
 from __future__ import annotations
 

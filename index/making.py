@@ -1,7 +1,7 @@
-"""Folders that are being made or deleted: filled beside their place, marked as plait's own, and locked while somebody is at work.
+"""Folders that are being made or deleted: beside their place, marked as plait's own, locked while somebody is at work.
 
-A process that is killed leaves such a folder without the lock. The next one that makes or deletes a folder there removes it, and
-a server when it starts. A folder without the mark is somebody else's and stays.
+A process that is killed leaves such a folder without the lock. The next one that makes or deletes a folder there
+removes it, and so does a server when it starts. A folder without the mark is somebody else's and stays.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _MARK = ".plait-part"
 
 @contextmanager
 def making(target: Path) -> Iterator[Path]:
-    """An empty folder beside the target, to be filled and then put in its place (`put`); otherwise it is removed at the end.
+    """An empty folder beside the target, to be filled and then put in its place (`put`); it is removed at the end if
+    not.
 
     Unavailable: somebody else is making one for the same target, or such a folder is there that plait did not make.
     """

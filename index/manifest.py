@@ -1,4 +1,6 @@
-"""The manifest of a sealed segment: its format, and of every file the length, the checksum and, of an array, type and shape."""
+"""The manifest of a sealed segment: its format, and the length, checksum and, of an array, type and shape of every
+file.
+"""
 
 from __future__ import annotations
 

@@ -67,7 +67,9 @@ def build(folder: Path, prefix: str, rows: TermRows, counts: bool) -> tuple[str,
 
 
 def arrays(files: Files, prefix: str) -> dict[str, np.ndarray]:
-    """A field's arrays by name: those that the manifest lists, and no others. DataLoss: one is not there that always is."""
+    """A field's arrays by name: those that the manifest lists, and no others. DataLoss: one is not there that always
+    is.
+    """
     own = {name: f"{prefix}postings.{name}" for name in (*_ARRAYS, *_LENGTHS)}
     types = _ARRAYS | _LENGTHS
     return {n: files.array(f, types[n]) for n, f in own.items() if f in files or n not in _MAY_LACK}

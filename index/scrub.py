@@ -1,7 +1,7 @@
 """Scrubbing: the bytes of open segments are compared with their checksums again and again, at a bounded rate.
 
-A segment is compared when it is opened, and a server may have it open for weeks. What a disk or somebody does to the file meanwhile
-is found here at the latest; reads of the collection are then DataLoss and name the file.
+A segment is compared when it is opened, and a server may have it open for weeks. What a disk or somebody does to the
+file meanwhile is found here at the latest; reads of the collection are then DataLoss and name the file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Budget:
         self._left, self._last, self._lock = 0.0, now(), threading.Lock()
 
     def take(self, size: int) -> bool:
-        """Whether so many bytes may be read now; a block that is larger than what is left is read and paid off later."""
+        """Whether so many bytes may be read now. A block larger than what is left is read, and paid off later."""
         with self._lock:
             now = self._now()
             self._left = min(self._rate, self._left + (now - self._last) * self._rate)

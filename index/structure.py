@@ -1,8 +1,8 @@
-"""What must hold within a segment's files for a search to be able to read them: lengths that fit, offsets and keys that rise.
+"""What must hold within a segment's files so that a search can read them: lengths that fit, offsets and keys that rise.
 
-A checksum says that a file is what somebody wrote. These rules say that it is what plait writes: a segment from a stranger, or from a
-fault in a writer, is refused when it is opened, and no search meets it. They read offsets and keys, never vectors.
-`agreement.py` has what only a check asks: whether lists and postings say the same as the rows.
+A checksum says that a file is what somebody wrote. These rules say that it is what plait writes: a segment from a
+stranger, or from a fault in a writer, is refused when it is opened, and no search meets it. They read offsets and
+keys, not vectors. `agreement.py` has what only a check asks: whether lists and postings say the same as the rows.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def _found(segment: Segment, schema: Schema) -> Iterator[Fault]:
 
 
 def _lacking(segment: Segment, schema: Schema) -> Iterator[Fault]:
-    """Files of a store of which others are listed: without them it cannot be opened, or would count as one that never was."""
+    """Files of a store that are not listed though others of it are: without them it would count as one that never
+    was.
+    """
     listed = segment.files.keys()
     groups = [coded.FILES if listed & set(coded.FILES[2:]) else coded.FILES[:2], contextual_store.FILES, dense.FILES]
     for group in groups:
@@ -183,13 +185,8 @@ def _runs(
         yield own + "windows", f"a window stands beyond the {last + 1} that the documents fill"
     elif len(windows):
         # Only in the last window may an offset name a document that is not there.
-        in_last = np.flatnonzero(windows == last)
-        ends = [
-            offsets[arrays["starts"][run + 1] - 1]
-            for run in in_last
-            if arrays["starts"][run + 1] > arrays["starts"][run]
-        ]
-        if ends and max(ends) > left:
+        ends = arrays["starts"][1:][windows == last]
+        if max_of(offsets[ends[ends > 0] - 1]) > left:
             yield own + "offsets", f"a document stands beyond the {documents} that there are"
     strictly = own != "contextual."
     if not rises_within(offsets, arrays["starts"], strictly):
@@ -220,11 +217,14 @@ def _codes(segment: Segment) -> Iterator[Fault]:
 
 def _faiss(segment: Segment) -> Iterator[Fault]:
     store = faiss_store.FaissStore.open(segment.files[faiss_store.FILE].path)
-    if (store.tokens, store.dim) != (len(segment.tokens.vectors), segment.dim) or not store.whole:
-        yield (
-            faiss_store.FILE,
-            f"it does not hold each of {len(segment.tokens.vectors)} tokens of {segment.dim} dimensions once",
-        )
+    count = len(segment.tokens.vectors)
+    seen = np.zeros(count, bool)
+    for rows in map(store.held, range(store.lists)) if store.tokens == count else ():
+        if len(rows) and rows.min() >= 0 and rows.max() < count:
+            seen[rows] = True
+    # As many rows as there are tokens, so that each that is there is there once.
+    if store.dim != segment.dim or not seen.all():
+        yield faiss_store.FILE, f"it does not hold each of {count} tokens of {segment.dim} dimensions once"
 
 
 def _offsets(name: str, offsets: np.ndarray, count: int, last: int) -> Iterator[Fault]:
@@ -261,4 +261,4 @@ def rises_within(values: np.ndarray, starts: np.ndarray, strictly: bool = True) 
 
 
 def max_of(values: np.ndarray) -> int:
-    return int(values.max())
+    return int(values.max(initial=0))

@@ -1,4 +1,4 @@
-"""The aliases of a server's collections, in one small file: read again whenever it has changed, and believed only by its checksum."""
+"""The aliases of a server's collections, in one small file with a checksum: read again whenever it has changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LOG = logging.getLogger("plait.service")
 
 
 class Aliases:
-    """Names that stand for collections. A damaged file stands for none: who needs it is told, and nobody else is disturbed."""
+    """Names that stand for collections. While the file is damaged none counts, and who needs one is told."""
 
     def __init__(self, root: Path):
         self._path, self._lock = root / FILE, threading.Lock()

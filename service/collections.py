@@ -112,7 +112,8 @@ class Collections:
         """The collection of this name or alias, open for as long as the block runs.
 
         Raises:
-            BadField, NoCollection: there is none. DataLoss: it is damaged, or the file that says what an alias stands for. Unavailable: it is being made or deleted.
+            BadField, NoCollection: there is none. Unavailable: it is being made or deleted.
+            DataLoss: it is damaged, or the file that says what an alias stands for.
         """
         with self._lock:
             if self._aliases.changed() and self._follows:
@@ -238,7 +239,9 @@ class Collections:
                 del self._open[name]
 
     def _meant(self, name: str) -> str:
-        """The collection that a name stands for: a folder of that name is never an alias, so that it is found without their file."""
+        """The collection that a name stands for. A collection's own name is never an alias: it counts without their
+        file.
+        """
         if name in self._open or (self.root / name / "catalog.db").is_file():
             return name
         return checked_name(self._aliases.find(name) or name)

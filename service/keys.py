@@ -156,7 +156,7 @@ def read(path: Path) -> list[Key]:
 class KeyRing:
     """The keys of a file as they are now: looked at again at most once in `interval_s` seconds.
 
-    A file that went away leaves no keys. While one is damaged no key counts, for it may hold a revocation; the log names it.
+    A file that went away leaves no keys. While it is damaged no key counts: it may hold a revocation. The log names it.
     """
 
     def __init__(self, path: Path, interval_s: float = 1.0, now: Callable[[], datetime] = lambda: datetime.now(UTC)):

@@ -134,7 +134,7 @@ class _Damage(Collector):
         return [family]
 
     def _family(self) -> GaugeMetricFamily:
-        text = "1 for every collection, or file of the server, that is known to be damaged: calls that need it end in DATA_LOSS."
+        text = "1 for every collection, or file of the server, that is damaged: calls that need it end in DATA_LOSS."
         return GaugeMetricFamily("plait_damaged", text, labels=["name"])
 
 

@@ -15,7 +15,7 @@ _ARENAS = 2
 
 
 def settle(settings: Settings) -> None:
-    """Shares the cores among the workers, and the memory among the threads; takes as many open files as the system gives.
+    """Shares the cores among the workers, the memory among the threads; takes as many open files as it may have.
 
     Requests are worked on side by side: BLAS threads of each would spin while they wait for cores that others use. And
     glibc gives every thread an arena, up to eight for each core, which keeps what a search has freed: with some ten

@@ -1,4 +1,6 @@
-"""A server's open segments are compared with their checksums all the time (`index/scrub.py`), and what is damaged is logged once."""
+"""A server compares its open segments with their checksums all the time (`index/scrub.py`), and logs once what is
+damaged.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ _LOG = logging.getLogger("plait.service")
 
 
 class Scrubbing:
-    """A thread that lets each collection's scrubber go on every second, until `close`; the rate is that of the process."""
+    """A thread that lets each collection's scrubber go on every second, until `close`, at the rate of the process."""
 
     def __init__(self, opened: Callable[[], Iterable[Collection]], damage: Callable[[], dict[str, str]]):
         """

@@ -1,4 +1,4 @@
-"""Damage to the files of segments of every kind: one bit anywhere is named and never answered; what is made to harm raises nothing raw.
+"""Damage to the files of segments of every kind: a flipped bit is named and never answered; harm raises nothing raw.
 
 PLAIT_FLIPS says how many bits are turned over, spread over the files of all kinds; a nightly run takes 10,000 and more.
 """

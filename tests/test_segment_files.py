@@ -1,4 +1,4 @@
-"""The files of open segments: all there before one is used, watched while they are open, and nothing held after the end."""
+"""The files of open segments: all mapped before one is used, watched while they are open, nothing held at the end."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The small files of a server: each flipped bit is told, names the file, and sends nobody elsewhere; other collections go on."""
+"""The small files of a server: a flipped bit is told, with the file's name, and sends nobody elsewhere."""
 
 import json
 from collections.abc import Iterator

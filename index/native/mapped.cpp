@@ -19,7 +19,8 @@ struct Slot {
     std::atomic<bool> lost{false};
 };
 
-// More maps than the system allows a process by default (vm.max_map_count). The handler must not take a lock: it reads this alone.
+// More maps than the system allows a process by default (vm.max_map_count). The handler reads this alone, without a
+// lock.
 constexpr std::size_t SLOTS = std::size_t(1) << 17;
 Slot slots[SLOTS];
 std::atomic<std::size_t> used{0}, lost_count{0};
@@ -81,7 +82,9 @@ std::int64_t nanoseconds(const struct stat& s) {
     return std::int64_t(s.st_mtimespec.tv_sec) * 1000000000 + s.st_mtimespec.tv_nsec;
 }
 #else
-std::int64_t nanoseconds(const struct stat& s) { return std::int64_t(s.st_mtim.tv_sec) * 1000000000 + s.st_mtim.tv_nsec; }
+std::int64_t nanoseconds(const struct stat& s) {
+    return std::int64_t(s.st_mtim.tv_sec) * 1000000000 + s.st_mtim.tv_nsec;
+}
 #endif
 
 }  // namespace

@@ -1,7 +1,8 @@
 #pragma once
-// Files mapped for reading, without a descriptor. A page that the system cannot give any more (the file was cut, the disk does
-// not read) is a SIGBUS, which ends the process unless it is handled. Here the rest of the map becomes zeros, the map is marked
-// as lost, and the reader goes on: who asked must look at the mark before believing what was read.
+// Files mapped for reading, without a descriptor. A page that the system cannot give any more (the file was cut, the
+// disk does not read) is a SIGBUS, which ends the process unless it is handled. Here the rest of the map becomes
+// zeros, the map is marked as lost, and the reader goes on: who asked must look at the mark before believing what was
+// read.
 #include <cstddef>
 #include <cstdint>
 
@@ -23,6 +24,6 @@ void unguard(std::size_t slot);
 bool lost(std::size_t slot);
 std::size_t losses();
 
-// The first of n files, paths one after the other and each ended by NUL, whose size, time of change in nanoseconds or inode is not
-// that in stats (n, 3); n: none. A path without a file counts as unchanged: what is mapped stays.
+// The first of n files, paths one after the other and each ended by NUL, whose size, time of change in nanoseconds or
+// inode is not that in stats (n, 3); n: none. A path without a file counts as unchanged: what is mapped stays.
 std::size_t first_changed(const char* paths, const std::int64_t* stats, std::size_t n);
