@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,14 @@ from .database import Error, connect, copy, told
 from .disk import absolute, is_free, make_folder, sync
 from .errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound, PlaitError, Unavailable
 from .failpoints import reach
+from .making import PART, empty, making, put, remove
+from .manifest import MANIFEST, read_manifest
 from .representations import Schema
 from .segment import Segment, segment_folder
-from .view import View
+from .view import SegmentRow, View
 
 _TRIES = 20
-_PART = ".part"
-"""Ends the name of a folder that is being made or deleted."""
+_LOG = f"{FILE}-wal"
 
 Progress = Callable[[int, int], None]
 """Called after each file as progress(bytes done, bytes in all). What it raises ends the work and leaves nothing behind."""
@@ -50,28 +51,23 @@ def create_snapshot(collection: Path, target: Path, progress: Progress | None = 
 
     Raises:
         AlreadyExists: there is something at the target.
-        Unavailable: merges replaced segments faster than they could be copied.
+        Unavailable: merges replaced segments faster than they could be copied; or somebody makes the same snapshot.
     """
     collection, target = absolute(collection), absolute(target)
     if target.exists():
         raise AlreadyExists(f"{target} is there already; choose another folder")
     source = Catalog(collection)
-    part = target.with_name(target.name + _PART)
     try:
-        for _ in range(_TRIES):
-            shutil.rmtree(part, ignore_errors=True)
-            make_folder(part)
-            if (seq := _copy(source, collection, part, progress)) is not None:
-                break
-        else:
-            raise Unavailable(f"{collection} was merged {_TRIES} times while it was copied; try again")
-        reach("snapshot")
-        part.rename(target)
-        sync(target.parent)
-        return seq
+        with making(target) as part:
+            for _ in range(_TRIES):
+                empty(part)
+                if (seq := _copy(source, collection, part, progress)) is not None:
+                    reach("snapshot")
+                    put(part, target)
+                    return seq
+        raise Unavailable(f"{collection} was merged {_TRIES} times while it was copied; try again")
     finally:
         source.close()
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def restore_snapshot(snapshot: Path, collection: Path, progress: Progress | None = None) -> int:
@@ -90,27 +86,22 @@ def restore_snapshot(snapshot: Path, collection: Path, progress: Progress | None
     if not is_free(collection):
         raise AlreadyExists(f"{collection} is there already; choose another folder")
     make_folder(collection.parent)
-    part = collection.with_name(collection.name + _PART)
-    shutil.rmtree(part, ignore_errors=True)
-    try:
+    with making(collection) as part:
         seq = _copy_back(snapshot, part, progress)
         for path in [*part.rglob("*"), part]:
             sync(path)
         if collection.exists():
             shutil.rmtree(collection)  # empty, or what a killed process was making
         reach("restore")
-        part.rename(collection)
-        sync(collection.parent)
-        return seq
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        put(part, collection)
+    return seq
 
 
 def list_snapshots(folder: Path) -> list[Backup]:
     """The snapshots in a folder, by rising name: copies that nobody has written to."""
     found = []
     for path in sorted(path.parent for path in folder.glob(f"*/{FILE}")):
-        if path.suffix == _PART or (path / LOCK).exists():
+        if path.suffix == PART or (path / LOCK).exists():
             continue
         try:
             found.append(describe_snapshot(path))
@@ -144,11 +135,7 @@ def delete_snapshot(snapshot: Path) -> None:
         raise FailedPrecondition(
             f"{snapshot} was written to and is a collection, not a copy of one; remove its folder if you mean it"
         )
-    gone = snapshot.with_name(snapshot.name + _PART)
-    shutil.rmtree(gone, ignore_errors=True)
-    snapshot.rename(gone)
-    sync(gone.parent)
-    shutil.rmtree(gone)
+    remove(snapshot)
 
 
 def _there(snapshot: Path) -> None:
@@ -166,8 +153,7 @@ def _copy(source: Catalog, collection: Path, part: Path, progress: Progress | No
         rows, seq = view.segments(), view.meta("seq")
     catalog.close()
     try:
-        folders = [segment_folder(collection, row.number) for row in rows]
-        sizes = {file: file.stat().st_size for folder in folders for file in folder.iterdir()}
+        sizes = _files(collection, rows)
         count = _counting(progress, (part / FILE).stat().st_size, sum(sizes.values()))
         for file, size in sizes.items():
             (part / file.parent.name).mkdir(exist_ok=True)
@@ -188,33 +174,57 @@ def _copy(source: Catalog, collection: Path, part: Path, progress: Progress | No
 
 
 def _copy_back(snapshot: Path, part: Path, progress: Progress | None) -> int:
-    logs = f"{FILE}-wal", f"{FILE}-shm"
     try:
-        sizes = {f: f.stat().st_size for f in snapshot.rglob("*") if f.is_file() and f.name not in logs}
-        compared = sum(size for file, size in sizes.items() if file.parent != snapshot)
-        count = _counting(progress, 0, sum(sizes.values()) + compared)
-        for file, size in sizes.items():
-            target = part / file.relative_to(snapshot)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, target)
-            count(size)
+        shutil.copyfile(snapshot / FILE, part / FILE)
+        with suppress(FileNotFoundError):  # SQLite's log comes and goes while somebody reads
+            shutil.copyfile(snapshot / _LOG, part / _LOG)
+        catalog = Catalog(part)
+        try:
+            with catalog.reading() as view:
+                seq = _copy_segments(snapshot, part, view, progress)
+                old, meta = view.meta("format") < CHECKED_FORMAT, Schema.of(view).meta
+        finally:
+            catalog.close()
     except FileNotFoundError:
-        raise NotFound(f"{snapshot} was deleted while it was copied") from None
-    with suppress(FileNotFoundError):  # SQLite's logs come and go while somebody reads
-        shutil.copyfile(snapshot / logs[0], part / logs[0])
-    catalog = Catalog(part)
-    try:
-        with catalog.reading() as view:
-            for row in view.segments():
-                folder = segment_folder(part, row.number)
-                Segment.open(folder, row.manifest_crc or 0).verify()
-                count(sum(file.stat().st_size for file in folder.iterdir()))
-            seq, old, meta = view.meta("seq"), view.meta("format") < CHECKED_FORMAT, Schema.of(view).meta
-    finally:
-        catalog.close()
+        _there(snapshot)
+        raise
     if old:
         renew(part, meta)
     return seq
+
+
+def _copy_segments(snapshot: Path, part: Path, view: View, progress: Progress | None) -> int:
+    """What the manifests list, and nothing else; every byte is compared."""
+    rows = view.segments()
+    try:
+        sizes = _files(snapshot, rows)
+        count = _counting(progress, (part / FILE).stat().st_size, 2 * sum(sizes.values()))
+        for file, size in sizes.items():
+            (part / file.parent.name).mkdir(exist_ok=True)
+            shutil.copyfile(file, part / file.parent.name / file.name)
+            count(size)
+    except (FileNotFoundError, DataLoss):
+        _there(snapshot)
+        raise
+    for row in rows:
+        folder = segment_folder(part, row.number)
+        Segment.open(folder, row.manifest_crc or 0).verify()
+        count(sum(file.stat().st_size for file in folder.iterdir()))
+    return view.meta("seq")
+
+
+def _files(collection: Path, rows: Sequence[SegmentRow]) -> dict[Path, int]:
+    """Every file that these segments' manifests list, the manifests among them, with its size.
+
+    What else lies there is none of the segment's: columns that say nothing, until the writer tidies up.
+    """
+    files = {}
+    for row in rows:
+        folder = segment_folder(collection, row.number)
+        manifest = read_manifest(folder, row.manifest_crc or 0)
+        files[folder / MANIFEST] = (folder / MANIFEST).stat().st_size
+        files |= {folder / name: entry.bytes for name, entry in manifest.files.items()}
+    return files
 
 
 def _counting(progress: Progress | None, done: int, left: int) -> Callable[[int], None]:

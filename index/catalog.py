@@ -18,6 +18,7 @@ from typing import Any
 
 from .connections import Connections, Loan
 from .database import DAMAGE, Conflict, Error, add_checksums, checkpoint, code, connect, has_checksums, poisons, told
+from .descriptors import at_limit
 from .disk import founding
 from .errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound, PlaitError, Unavailable
 from .failpoints import reach
@@ -166,11 +167,17 @@ class Catalog:
 
     @contextmanager
     def files(self) -> Iterator[None]:
-        """A block that writes files of a segment. Unavailable: the disk is full or fails, now or since an earlier write."""
+        """A block that writes files of a segment.
+
+        Unavailable: the disk is full or fails, now or since an earlier write; or this process may open no file more,
+        which passes when others are closed.
+        """
         self._refuse_after_failure()
         try:
             yield
         except OSError as error:
+            if limit := at_limit(error):
+                raise limit from error
             self.fail(str(error))
             raise Unavailable(f"{self.path.parent} cannot be written ({error}); look at the disk") from error
 

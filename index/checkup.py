@@ -7,16 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from . import stores
+from . import stores, structure
+from .agreement import disagreements
 from .catalog import Catalog
 from .database import Error
 from .disk import absolute
 from .errors import DataLoss, PlaitError
 from .folders import left_behind
 from .growing import unpack
-from .representations import Schema, TermField
+from .product import Keep
+from .representations import Schema
 from .segment import Segment, segment_folder
-from .term_columns import prefix
 from .view import REQUIRED, SegmentRow, View
 
 
@@ -54,21 +55,24 @@ def _problems(path: Path, view: View) -> list[str]:
         view.meta(key)
     for (key,) in view.db.execute("SELECT key FROM resources").fetchall():
         view.resource(str(key))
-    schema = Schema.of(view)
+    schema = Schema.of(view, Keep(lambda: view.resource("precision")))
     places: list[np.ndarray] = []
     pending = view.pending()
     for row in view.segments():
         if not row.published:
             continue
         try:
-            segment = _segment(path, row)
+            segment = _segment(path, row, schema)
+            faults = _faults(segment, row, schema)
         except PlaitError as error:
             problems.append(str(error))
+            continue
+        problems += faults
+        if faults:
             continue
         places.append(segment.documents)
         early = segment.documents[(segment.tokens.lengths > 0) & np.isin(segment.documents, pending)]
         problems += [_early(view, number) for number in early.tolist()]
-        problems += [f"{segment.folder}: {fault}" for fault in _faults(segment, row, schema)]
     problems += _documents(view, schema)
     if not problems:
         problems += _balance(view, places)
@@ -79,69 +83,25 @@ def _problems(path: Path, view: View) -> list[str]:
     return problems
 
 
-def _segment(path: Path, row: SegmentRow) -> Segment:
-    segment = Segment.open(segment_folder(path, row.number), row.manifest_crc or 0)
+def _segment(path: Path, row: SegmentRow, schema: Schema) -> Segment:
+    segment = Segment.open(segment_folder(path, row.number), row.manifest_crc or 0, schema.codec)
     segment.verify()
-    stores.open_store(segment, "cpu", None)
     return segment
 
 
 def _faults(segment: Segment, row: SegmentRow, schema: Schema) -> list[str]:
-    tokens, faults = segment.tokens, []
-    counts = len(segment.documents), segment.contents.size
-    if counts != (row.documents, row.tokens):
-        said = row.documents, row.tokens
-        faults.append(f"holds {counts[0]} documents of size {counts[1]}, the catalog says {said[0]} of {said[1]}")
-    if (np.diff(segment.documents) <= 0).any():
-        faults.append("document numbers do not rise")
-    if (np.diff(tokens.offsets) < 0).any() or tokens.offsets[0] != 0 or tokens.offsets[-1] != len(tokens.vectors):
-        faults.append("offsets do not run from 0 to the number of tokens")
-    if segment.terms.keys() != schema.terms.keys():
-        return [*faults, f"has {_said(segment.terms)} and the collection {_said(schema.terms)}"]
-    named = ((name, fault) for name in schema.terms for fault in _term_faults(segment, name, schema.terms[name]))
-    terms = [prefix(name) + fault for name, fault in named]
-    return faults + _vector_faults(segment, schema) + terms
-
-
-def _vector_faults(segment: Segment, schema: Schema) -> list[str]:
-    whole, ids = segment.tokens.globals_, segment.tokens.ids
-    faults = []
-    if (None if whole is None else whole.shape) != ((len(segment.documents), schema.vector) if schema.vector else None):
-        faults.append("globals are not one vector for each document, as the collection has it")
-    elif whole is not None and not np.isfinite(whole).all():
-        faults.append("globals hold NaN or infinity")
-    if schema.ids and len(segment.tokens.vectors) and ids is None:
-        faults.append("tokens have no ids, by which the store lists them")
+    """What is wrong behind right checksums. What the rows say is compared only where they can be read."""
+    if faults := structure.faults(segment, schema):
+        return faults
+    stores.open_store(segment, "cpu", None)
+    faults = disagreements(segment, row.drift)
+    counts, said = (len(segment.documents), segment.contents.size), (row.documents, row.tokens)
+    if counts != said:
+        faults.append(
+            f"{segment.folder}: holds {counts[0]} documents of size {counts[1]}, "
+            f"the catalog says {said[0]} of {said[1]}"
+        )
     return faults
-
-
-def _said(fields: Mapping[str, object]) -> str:
-    return f"terms ({', '.join(sorted(fields))})" if fields else "no terms"
-
-
-def _term_faults(segment: Segment, name: str, field: TermField) -> list[str]:
-    """Each begins with the file that is wrong, where it is one, so that the field's prefix can stand before it."""
-    rows = segment.terms[name]
-    if (rows.row_offsets is not None) != field.per_token:
-        return ["term_row_offsets: a row for each document where the collection has one for each token, or the reverse"]
-    documents = rows.offsets if rows.row_offsets is None else rows.row_offsets
-    if len(documents) - 1 != len(segment.documents) or not _run(documents, len(rows.offsets) - 1, rows.row_offsets):
-        return ["term_row_offsets do not give rows to every document"]
-    if not _run(rows.offsets, len(rows.keys), rows.offsets) or len(rows.keys) != len(rows.weights):
-        return ["term_offsets do not run from 0 to the number of weights"]
-    inside = np.ones(max(0, len(rows.keys) - 1), bool)
-    starts = rows.offsets[1:-1]
-    inside[starts[(starts > 0) & (starts < len(rows.keys))] - 1] = False
-    if (np.diff(rows.keys.astype(np.int64))[inside] <= 0).any():
-        return ["term_keys do not rise within a row"]
-    if not np.isfinite(rows.weights).all() or (len(rows.keys) and rows.keys.max() >= field.keys):
-        return ["term_weights hold NaN or infinity, or term_keys one that lies outside of the key space"]
-    return []
-
-
-def _run(offsets: np.ndarray, last: int, present: np.ndarray | None) -> bool:
-    """Offsets never fall, from 0 to `last`."""
-    return present is None or (offsets[0] == 0 and offsets[-1] == last and not (np.diff(offsets) < 0).any())
 
 
 def _documents(view: View, schema: Schema) -> list[str]:
@@ -164,6 +124,10 @@ def _documents(view: View, schema: Schema) -> list[str]:
         except DataLoss as error:
             problems.append(f"{view.path}: document number {number}: {error}")
     return problems
+
+
+def _said(fields: Mapping[str, object]) -> str:
+    return f"terms ({', '.join(sorted(fields))})" if fields else "no terms"
 
 
 def _early(view: View, number: int) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import clustering, kernels, lists, pq4, row_kernels
 from .codecs import Vectors
+from .errors import DataLoss
 from .exact import ExactStore, numbered
 from .flat import Flat
 from .hits import Hits
@@ -68,9 +69,8 @@ def open_flat(segment: Segment, threads: int) -> CodedStore:
 
 def load_flat(segment: Segment) -> Flat:
     """Maps the codes of a segment, in the order of its tokens."""
-    folder = _folder(segment)
-    book = _codebook(folder)
-    codes = _mapped(folder / CODES, "|u1", (-1, book.bytes_per_token, pq4.BLOCK))
+    book = _codebook(segment)
+    codes = segment.files.array(CODES, "|u1", (-1, book.bytes_per_token, pq4.BLOCK))
     return Flat(book, codes, segment.tokens.offsets, segment.codec, segment.tokens.vectors)
 
 
@@ -88,14 +88,13 @@ def open_lists(segment: Segment, threads: int) -> CodedStore:
 
 def load_lists(segment: Segment) -> Lists:
     """Maps the lists of a segment."""
-    folder = _folder(segment)
-    book = _codebook(folder)
+    book, files = _codebook(segment), segment.files
     postings = Postings(
-        _mapped(folder / BOUNDS, "<i8", (-1,)),
-        _mapped(folder / CODES, "|u1", (-1, book.bytes_per_token, pq4.BLOCK)),
-        _mapped(folder / OWNERS, "<u4", (-1,)),
+        files.array(BOUNDS, "<i8"),
+        files.array(CODES, "|u1", (-1, book.bytes_per_token, pq4.BLOCK)),
+        files.array(OWNERS, "<u4"),
     )
-    centroids = _mapped(folder / CENTROIDS, "<f4", (-1, segment.dim))
+    centroids = files.array(CENTROIDS, "<f4", (-1, segment.dim))
     return Lists(book, centroids, postings, segment.tokens.offsets, segment.codec, segment.tokens.vectors)
 
 
@@ -151,18 +150,17 @@ def distortion(codebook: bytes, vectors: np.ndarray) -> float:
 
 def sample(vectors: Vectors, size: int, seed: int = 0) -> np.ndarray:
     """(at most size, dim) float32 rows, drawn without replacement, in their order."""
-    rows = np.random.default_rng(seed).choice(len(vectors), min(len(vectors), size), replace=False)
-    return kernels.widen(vectors[np.sort(rows)])
+    return kernels.widen(vectors[sample_rows(len(vectors), size, seed)])
 
 
-def _folder(segment: Segment) -> Path:
-    assert segment.folder is not None, "fresh documents have no codes"
-    return segment.folder
+def sample_rows(count: int, size: int, seed: int = 0) -> np.ndarray:
+    """The rows of `sample`, rising, of so many."""
+    return np.sort(np.random.default_rng(seed).choice(count, min(count, size), replace=False))
 
 
-def _codebook(folder: Path) -> pq4.Codebook:
-    return pq4.Codebook.from_bytes((folder / CODEBOOK).read_bytes())
-
-
-def _mapped(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    return np.memmap(path, dtype, "r").view(np.ndarray).reshape(shape)
+def _codebook(segment: Segment) -> pq4.Codebook:
+    data = segment.files.data(CODEBOOK).tobytes()
+    try:
+        return pq4.Codebook.from_bytes(data)
+    except DataLoss as error:
+        raise DataLoss(f"{segment.files[CODEBOOK].path}: {error}") from None

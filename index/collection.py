@@ -19,15 +19,16 @@ from .catalog import Catalog, put_meta
 from .codecs import DEFAULT, codec
 from .collection_stats import collection_stats
 from .disk import absolute, undone_on_error
-from .errors import DataLoss, FailedPrecondition, InvalidArgument, Unavailable
+from .errors import FailedPrecondition, InvalidArgument, Unavailable
 from .filters import check_indexed, index_sql, unindex_sql
 from .frontier import DEPTHS
 from .live import LiveWriter
+from .loader import Loader, Place
 from .lock import WriterLock
 from .maintenance import Background, Maintenance, Policy, learns_again
 from .representations import Schema, TermField, kept_in, needs_ids, term_fields
 from .scoring import SearchParams, TermParams
-from .snapshot import Loader, Place, Snapshot
+from .snapshot import Snapshot
 from .stores import check_store
 from .term_calibration import calibrate_terms, inverted_documents
 from .terms import Terms
@@ -35,7 +36,6 @@ from .threads import limited
 from .tokens import Tokens
 
 MAX_DIM = 4096
-_TRIES = 8
 
 
 class Collection:
@@ -73,7 +73,7 @@ class Collection:
             self.schema = Schema.of(view, kept_in(self.catalog))
             self.store = str(view.meta("store"))
         self._device, self._threads, self._policy, self._chore = device, threads, policy, chore
-        self._loader = Loader(self.path, self.schema.codec, device, threads, verify, place)
+        self._loader = Loader(self.path, self.schema, device, threads, verify, place)
         begin = partial(_begin, self.path, self.catalog, self.schema)
         self._lock = WriterLock(self.path, self.catalog.refuse_to_write, begin)
         self.maintenance = Maintenance(self.path, self.catalog, self.schema, self.store, device, threads, self._lock)
@@ -145,6 +145,18 @@ class Collection:
         background = self._background and self._background.error
         return self.catalog.failure or (str(background) if background else None)
 
+    @property
+    def damage(self) -> list[str]:
+        """What was found of files of open segments, each named; searches raise it. Empty: nothing is known."""
+        return self._loader.damage
+
+    def scrub(self) -> bool:
+        """Compares some more bytes of open segments with their checksums, at the rate of the process; see `damage`.
+
+        The background does so once something was written, and a server always. Returns False: there is no hurry.
+        """
+        return self._loader.scrub()
+
     def recover(self) -> None:
         """Lets this process write again after a failure, as opening the collection again would.
 
@@ -190,6 +202,7 @@ class Collection:
         if background:
             background.stop()
         ended = self.catalog.close(wait_s)
+        self._loader.close()
         self._lock.release()
         return ended
 
@@ -210,18 +223,8 @@ class Collection:
         Raises:
             DataLoss: a segment is damaged; the message names the file.
         """
-        for left in reversed(range(_TRIES)):
-            with self.catalog.reading() as view:
-                try:
-                    state = self._loader.load(view)
-                except DataLoss:
-                    # A merge may have replaced a segment after this view began: then a new view sees other segments.
-                    if not left or view.meta("seq") == self._newest():
-                        raise
-                    continue
-                with limited(self._threads):
-                    yield Snapshot(view, state, self.schema)
-                return
+        with self._loader.pinned(self.catalog) as (view, state), limited(self._threads):
+            yield Snapshot(view, state, self.schema)
 
     @contextmanager
     def builder(self, signed: str | None = None) -> Iterator[Builder]:
@@ -258,7 +261,8 @@ class Collection:
             if self._background is None and (self._policy or self._chore):
                 steps = [partial(self.maintenance.step, self._policy)] if self._policy else []
                 look_s = min(1.0, self._policy.seal_age_s) if self._policy else 1.0
-                self._background = Background([*steps, *([self._chore] if self._chore else [])], look_s)
+                chores = [*([self._chore] if self._chore else []), self._loader.scrub]
+                self._background = Background([*steps, *chores], look_s)
                 self._background.start()
                 weakref.finalize(self, self._background.stop).atexit = False
             background = self._background
@@ -375,10 +379,6 @@ class Collection:
         log = self.catalog.log_stats()
         with self.snapshot() as snapshot:
             return {**collection_stats(self.path, snapshot, self.schema, self.store), "log": log}
-
-    def _newest(self) -> int:
-        with self.catalog.reading() as view:
-            return view.meta("seq")
 
 
 def _begin(path: Path, catalog: Catalog, schema: Schema) -> None:

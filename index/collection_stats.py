@@ -52,7 +52,7 @@ def _sizes(snapshot: Snapshot) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for part in snapshot.state.published.values():
         for name, file in part.segment.files.items():
-            sizes[name] = sizes.get(name, 0) + file["bytes"]
+            sizes[name] = sizes.get(name, 0) + file.bytes
     return sizes
 
 

@@ -32,10 +32,10 @@ class ContextualStore(ExactStore):
     lists: Contextual
 
     @classmethod
-    def open(cls, folder: Path, segment: Segment) -> ContextualStore:
-        """Maps the lists of a segment that has tokens."""
-        arrays = {n: np.memmap(folder / f"contextual.{n}", d, "r").view(np.ndarray) for n, d in _ARRAYS.items()}
-        arrays["codes"] = arrays["codes"].reshape(-1, segment.dim)
+    def open(cls, segment: Segment) -> ContextualStore:
+        """The lists of a segment that has tokens."""
+        arrays = {name: segment.files.array(f"contextual.{name}", dtype) for name, dtype in _ARRAYS.items()}
+        arrays["codes"] = segment.files.array("contextual.codes", _ARRAYS["codes"], (-1, segment.dim))
         return cls(segment, Contextual(len(segment.documents), **arrays))
 
 

@@ -14,6 +14,7 @@ import apsw.sqlite_extra
 from apsw import Connection, Error
 from apsw import ConstraintError as Conflict
 
+from .descriptors import met_limit
 from .errors import DataLoss, FailedPrecondition, InvalidArgument, PlaitError, Unavailable
 
 __all__ = [
@@ -167,6 +168,8 @@ def told(path: Path, error: Exception) -> PlaitError | Exception:
         return DataLoss(f"{path} is damaged ({error}: {name}); restore it from a copy")
     if name.startswith(_BUSY):
         return Unavailable(f"{path} is held by another process for longer than {BUSY_MS // 1000} s; try again")
+    if name.startswith("SQLITE_CANTOPEN") and (limit := met_limit()):
+        return limit
     if name.startswith(_DISK):
         return Unavailable(f"{path} cannot be read or written ({name}: {error}); look at the disk, then try again")
     if name == "SQLITE_NOMEM":

@@ -15,6 +15,7 @@ import numpy as np
 from . import exact, term_kernels
 from .byte_rows import byte_query, scale_of, to_bytes
 from .errors import InvalidArgument
+from .files import Files
 from .hits import Hits, best
 from .kernels import among_best, widen
 from .stopping import steps
@@ -36,9 +37,8 @@ class GlobalCodes:
     """(documents,) float32."""
 
     @classmethod
-    def open(cls, folder: Path, width: int) -> GlobalCodes:
-        codes = np.memmap(folder / _CODES, "|i1", "r").view(np.ndarray)
-        return cls(codes.reshape(-1, width), np.memmap(folder / _SCALES, "<f4", "r").view(np.ndarray))
+    def open(cls, files: Files, width: int) -> GlobalCodes:
+        return cls(files.array(_CODES, "|i1", (-1, width)), files.array(_SCALES, "<f4"))
 
     def estimate(self, query: np.ndarray, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """(documents,) float32 products with `query` (width,) float32, and by how much each may be wrong."""

@@ -114,8 +114,7 @@ def build(
 def _save(index: Any, path: Path) -> None:
     try:
         _faiss().write_index(index, str(path))
-    except RuntimeError as error:
-        # A full disk, which the caller knows by this class.
+    except RuntimeError as error:  # a full disk, which the caller knows by this class
         raise OSError(f"{path} could not be written ({_reason(error)})") from error
 
 
@@ -244,6 +243,11 @@ class FaissStore:
                 scores[i, : len(hits)], found[i, : len(hits)] = hits.scores, hits.docs
         return scores, found
 
+    def held(self, number: int) -> np.ndarray:
+        """(n,) int64 rows that a list holds."""
+        lists, size = self._index.invlists, self._index.invlists.list_size(number)
+        return self._faiss.rev_swig_ptr(lists.get_ids(number), size) if size else np.zeros(0, np.int64)
+
     def _ranked(self, queries: np.ndarray, k: int, nprobe: int, rows: np.ndarray | None) -> Iterator[Hits]:
         """One `Hits` per query, in slices that bound the memory."""
         if not self.tokens:
@@ -272,9 +276,7 @@ class FaissStore:
         """
         _, scores, labels = self._index.range_search(query, -np.inf, params=self._probe(nprobe, rows))
         _, probed = self._index.quantizer.search(query, nprobe)
-        lists, view = self._index.invlists, self._faiss.rev_swig_ptr
-        held = [view(lists.get_ids(i), lists.list_size(i)) for i in probed[0].tolist() if lists.list_size(i)]
-        ids = np.concatenate([*held, labels[:0]])
+        ids = np.concatenate([*map(self.held, probed[0].tolist()), labels[:0]])
         lost = np.setdiff1d(ids if rows is None else ids[rows[ids]], labels)
         pq = self._index.pq
         words = self._faiss.vector_to_array(pq.centroids).reshape(pq.M, pq.ksub, pq.dsub)
@@ -308,8 +310,7 @@ class FaissStore:
 def _faiss() -> Any:
     """FAISS, imported on first use.
 
-    Where torch is used too, import it first: then both share one OpenMP runtime. FAISS first gives two thread pools,
-    and crashes with some CUDA builds. This does not import torch: who needs it does so before reaching an index.
+    Who uses torch too imports it first: both then share one OpenMP runtime. FAISS first crashes with some CUDA builds.
     """
     try:
         import faiss

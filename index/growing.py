@@ -10,6 +10,7 @@ import numpy as np
 from .catalog import FILE
 from .codecs import Codec
 from .errors import DataLoss
+from .files import NO_FILES
 from .representations import Representations, concatenate
 from .segment import Segment
 from .term_rows import TermRows
@@ -123,7 +124,7 @@ def _at_end(blob: bytes, at: int) -> None:
 
 def in_memory(numbers: np.ndarray, contents: Representations, codec: Codec) -> Segment:
     """Fresh documents as a segment without files."""
-    return Segment(None, codec, numbers, contents.tokens, {}, contents.terms)
+    return Segment(None, codec, numbers, contents.tokens, NO_FILES, contents.terms)
 
 
 def shed(chunks: list[Segment], dead: np.ndarray, codec: Codec) -> list[Segment]:

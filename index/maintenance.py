@@ -6,6 +6,7 @@ writes a new segment beside the others and ends in one transaction; before it th
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +17,7 @@ import numpy as np
 
 from .builder import refuse_unfinished
 from .catalog import Catalog, put_meta, put_segment
+from .descriptors import NoDescriptors
 from .errors import InvalidArgument, PlaitError
 from .failpoints import reach
 from .folders import confirm, new_segment, put_away, tidy
@@ -27,8 +29,10 @@ from .segment import Segment, SegmentWriter, seal, segment_folder
 from .stores import build_codes, build_store, build_terms
 from .view import SegmentRow, View
 
+_LOG = logging.getLogger("plait.index")
 _BATCH = 4096
 _LULL_S = 0.05
+_NUMBERS = {"documents"}
 _WAITING = 64
 """Tokens that a document counts for which has none yet: its terms are searched exactly until it is sealed."""
 
@@ -120,7 +124,12 @@ class Maintenance:
         reach("merge")
         number = new_segment(self._path, self._catalog)
         segments = [self._open(row) for row in rows if row.number in wanted]
-        merged, kept = _numbers(segments), _numbers([self._open(row) for row in rows if row.number not in wanted])
+        others = [self._open(row) for row in rows if row.number not in wanted]
+        for segment in segments:
+            segment.verify()  # what is copied gets a new checksum, so damage would not be found any more
+        for segment in others:
+            segment.files.verify(_NUMBERS)
+        merged, kept = _numbers(segments), _numbers(others)
         # Nobody looks for the merged dead any more, nor for those that died before they were sealed.
         gone = dead[np.isin(dead, merged) | ((dead <= sealed) & ~np.isin(dead, kept))]
         relearned = self._relearned(segments, dead) if again else None
@@ -128,6 +137,8 @@ class Maintenance:
         if relearned:
             batches = relearned.encoded(batches)
         with self._write(number, batches, retrain, moves, relearned and relearned.schema) as written:
+            for segment in segments:
+                segment.files.check()
             with self._catalog.writing() as view:
                 view.db.executemany("DELETE FROM segments WHERE number = ?", [(n,) for n in wanted])
                 if written.row[0]:
@@ -272,6 +283,9 @@ class Background(threading.Thread):
             try:
                 while not self._stop_now and any(step() for step in self._steps):
                     pass
+            except NoDescriptors as error:
+                # Nothing was lost: the step is due again at the next look, when others may have closed files.
+                _LOG.warning("background work waits: %s", error)
             except (PlaitError, OSError) as error:
                 self.error = error
                 return

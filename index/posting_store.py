@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import bm25, postings
+from .files import Files
 from .hits import Hits
 from .inverted import Inverted, Rows
 from .postings import Postings
@@ -33,6 +34,8 @@ _ARRAYS = {
     "impacts": "|u1",
 }
 _LENGTHS = {"lengths": "<u4", "edges": "<u4", "codes": "|u1"}
+_MAY_LACK = {"impacts", *_LENGTHS}
+"""Of weights that are all alike, and of those that are no counts."""
 
 
 def files(prefix: str) -> tuple[str, ...]:
@@ -63,6 +66,15 @@ def build(folder: Path, prefix: str, rows: TermRows, counts: bool) -> tuple[str,
     return tuple(written)
 
 
+def arrays(files: Files, prefix: str) -> dict[str, np.ndarray]:
+    """A field's arrays by name: those that the manifest lists, and no others. DataLoss: one is not there that always
+    is.
+    """
+    own = {name: f"{prefix}postings.{name}" for name in (*_ARRAYS, *_LENGTHS)}
+    types = _ARRAYS | _LENGTHS
+    return {n: files.array(f, types[n]) for n, f in own.items() if f in files or n not in _MAY_LACK}
+
+
 @dataclass(frozen=True, eq=False)
 class PostingTerms:
     """Finds documents through postings, whose bounds leave out all that cannot be among the best."""
@@ -72,15 +84,9 @@ class PostingTerms:
     """The files, mapped."""
 
     @classmethod
-    def open(cls, folder: Path, prefix: str, exact: ExactTerms) -> PostingTerms:
-        """Maps the arrays of a segment's field."""
-        arrays = {}
-        for name, dtype in {**_ARRAYS, **_LENGTHS}.items():
-            path = folder / f"{prefix}postings.{name}"
-            if path.exists():
-                empty = not path.stat().st_size
-                arrays[name] = np.zeros(0, dtype) if empty else np.memmap(path, dtype, "r").view(np.ndarray)
-        return cls(exact, arrays)
+    def open(cls, files: Files, prefix: str, exact: ExactTerms) -> PostingTerms:
+        """The postings of a segment's field."""
+        return cls(exact, arrays(files, prefix))
 
     def search(self, query: TermQuery, k: int, allowed: np.ndarray | None = None, counts: Counts | None = None) -> Hits:
         if ("lengths" in self.arrays) != (counts is not None) or (counts and len(query.rows.offsets) != 2):

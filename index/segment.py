@@ -6,29 +6,26 @@ folder counts is decided by the catalog alone, so an unfinished one does no harm
 
 from __future__ import annotations
 
-import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from . import term_columns
-from .codecs import DEFAULT, Codec, Decoded, Vectors
+from .codecs import Codec, Decoded, Vectors
 from .codecs import codec as codec_of
 from .disk import sync
-from .errors import DataLoss, FailedPrecondition, InvalidArgument
+from .errors import DataLoss, InvalidArgument
+from .files import Files, digest, open_files
+from .manifest import FORMAT as FORMAT
+from .manifest import MANIFEST, Manifest, read_manifest
 from .representations import Representations, Schema
 from .term_rows import TermRows
 from .tokens import Tokens, ragged_rows
-
-FORMAT = 2
-"""Segments of another precision than float16 have this format; all others keep format 1, which every plait reads."""
-MANIFEST = "segment.json"
 
 _COLUMNS: dict[str, str] = {
     "documents": "<i8",  # (documents,) collection-wide document numbers, rising
@@ -49,7 +46,9 @@ class SegmentWriter:
         self.folder, self.schema, self.columns = folder, schema, columns(schema)
         folder.mkdir(parents=True, exist_ok=True)
         sync(folder.parent)
-        self._files = {name: open(folder / name, "ab") for name in self.columns}  # noqa: SIM115
+        with ExitStack() as opened:
+            self._files = {name: opened.enter_context(open(folder / name, "ab")) for name in self.columns}
+            opened.pop_all()  # all are open: from here on `close` gives them up
         self._ends = {name: 0 for name in self.columns if name.endswith("offsets")}
         """The last value of each column of offsets, which begins with a zero of its own."""
         self._last = -1
@@ -185,20 +184,11 @@ def seal(writer: SegmentWriter, extra: tuple[str, ...] = ()) -> int:
     width = {"vectors": codec.width, "spans": 2, "globals": writer.schema.vector}
     for name in extra:
         sync(folder / name)
-    files = {
-        name: {
-            "dtype": dtype,
-            "shape": [count // width[name], width[name]] if name in width else [count],
-            **_digest(folder / name),
-        }
-        for name, (dtype, count) in arrays.items()
-    } | {name: _digest(folder / name) for name in extra}
-    said: dict[str, Any] = {"format": 1, "dim": codec.dim, "files": files}
-    if codec.precision != DEFAULT:
-        said |= {"format": FORMAT, "precision": codec.precision}
-    if writer.schema.vector:
-        said["vector"] = writer.schema.vector
-    text = json.dumps(said, indent=1, sort_keys=True).encode()
+    files = {name: digest(folder / name) for name in (*arrays, *extra)}
+    for name, (dtype, count) in arrays.items():
+        shape = (count // width[name], width[name]) if name in width else (count,)
+        files[name] = replace(files[name], dtype=dtype, shape=shape)
+    text = Manifest(codec.dim, codec.precision, writer.schema.vector, files).to_bytes()
     with open(folder / MANIFEST, "wb") as out:
         out.write(text)
         out.flush()
@@ -218,7 +208,7 @@ class Segment:
     documents: np.ndarray
     """(documents,) int64 collection-wide numbers, rising."""
     tokens: Tokens
-    files: dict[str, dict]
+    files: Files
     terms: Mapping[str, TermRows] = field(default_factory=dict)
     """By the name of their field."""
 
@@ -228,42 +218,20 @@ class Segment:
 
     @classmethod
     def open(cls, folder: Path, manifest_crc: int, codec: Codec | None = None) -> Segment:
-        """Maps a segment after comparing every file's size (`verify` compares the contents).
+        """Maps all files of a segment after comparing their sizes (`verify` compares the contents).
 
         `codec` is the collection's; without it, records of a precision that learns can be copied but not read.
 
         Raises:
-            DataLoss: a file is missing, cut, or the manifest is not the one that was published.
-            FailedPrecondition: written by a newer plait.
+            DataLoss: a file is missing or cut, or the manifest is not the one that was published.
+            FailedPrecondition: a newer plait wrote it.
+            Unavailable: this process may open no file more.
         """
-        try:
-            return cls._open(folder, manifest_crc, codec)
-        except FileNotFoundError as error:
-            raise _missing(error) from None
-
-    @classmethod
-    def _open(cls, folder: Path, manifest_crc: int, codec: Codec | None) -> Segment:
-        text = (folder / MANIFEST).read_bytes()
-        if zlib.crc32(text) != manifest_crc:
-            raise DataLoss(f"{folder / MANIFEST} is not the file that was published; restore it from a copy")
-        manifest = json.loads(text)
-        if manifest["format"] > FORMAT:
-            raise FailedPrecondition(
-                f"{folder} has format {manifest['format']}, this plait reads up to {FORMAT}: upgrade it"
-            )
-        for name, file in manifest["files"].items():
-            have = (folder / name).stat().st_size
-            if have != file["bytes"]:
-                raise DataLoss(
-                    f"{folder / name} has {have} bytes, {file['bytes']} were written; "
-                    "restore it from a copy or rebuild the collection"
-                )
-        arrays = {
-            n: _map(folder / n, f["dtype"], tuple(f["shape"])) for n, f in manifest["files"].items() if "dtype" in f
-        }
-        codec, width = codec or codec_of(manifest.get("precision", DEFAULT), manifest["dim"]), manifest.get("vector")
-        if (codec.precision, codec.dim) != (manifest.get("precision", DEFAULT), manifest["dim"]):
-            raise DataLoss(f"{folder} is of another precision than its collection; restore it from a copy")
+        manifest = read_manifest(folder, manifest_crc)
+        files = open_files(folder, manifest)
+        codec = _codec(folder, manifest, codec)
+        arrays = _arrays(files, codec, manifest.vector)
+        whole = arrays.get("globals", np.zeros((0, manifest.vector), np.float16)) if manifest.vector else None
         tokens = Tokens(
             arrays.get("vectors", np.zeros((0, codec.width), codec.dtype)),
             arrays["offsets"],
@@ -271,21 +239,14 @@ class Segment:
             arrays.get("spans"),
             arrays.get("span_offsets"),
             roles=arrays.get("roles"),
-            globals_=arrays.get("globals", np.zeros((0, width), np.float16)) if width else None,
+            globals_=whole,
         )
         numbers = arrays.get("documents", np.zeros(0, np.int64))
-        return cls(folder, codec, numbers, tokens, manifest["files"], term_columns.rows_of(arrays))
+        return cls(folder, codec, numbers, tokens, files, term_columns.rows_of(arrays))
 
     def verify(self) -> None:
         """Reads every byte. DataLoss names the file whose checksum differs."""
-        assert self.folder is not None
-        for name, file in self.files.items():
-            try:
-                found = _digest(self.folder / name)
-            except FileNotFoundError as error:
-                raise _missing(error) from None
-            if found != {"bytes": file["bytes"], "crc32": file["crc32"]}:
-                raise DataLoss(f"{self.folder / name} has changed since it was written; restore it from a copy")
+        self.files.verify()
 
     def document(self, position: int) -> Tokens:
         """The tokens of one document, their vectors as (n, dim) float32."""
@@ -328,16 +289,36 @@ def columns(schema: Schema) -> dict[str, str]:
     return plain | term_columns.columns(schema.terms)
 
 
-def _digest(path: Path) -> dict[str, int]:
-    crc, size = 0, 0
-    with open(path, "rb") as file:
-        while block := file.read(1 << 22):
-            crc, size = zlib.crc32(block, crc), size + len(block)
-    return {"bytes": size, "crc32": crc}
+def _arrays(files: Files, codec: Codec, vector: int) -> dict[str, np.ndarray]:
+    """The columns among the files. DataLoss: one has a type or a shape that it never has."""
+    types = {**_COLUMNS, **_GLOBALS, "vectors": codec.dtype}
+    widths = {"vectors": codec.width, "spans": 2, "globals": vector}
+    arrays = {}
+    for name, file in files.items():
+        said = file.entry
+        if said.dtype is None:
+            continue
+        shape = (-1, widths[name]) if name in widths else (-1,)
+        if said.dtype != types.get(name, term_columns.dtype_of(name)) or said.shape[1:] != shape[1:] or not said.shape:
+            raise DataLoss(
+                f"{file.path} is said to be {said.dtype!r} {said.shape}, as it never is; restore it from a copy"
+            )
+        arrays[name] = files.array(name, said.dtype, said.shape)
+    files.data("offsets")
+    return arrays
 
 
-def _missing(error: FileNotFoundError) -> DataLoss:
-    return DataLoss(f"{error.filename} is missing; restore it from a copy or rebuild the collection")
+def _codec(folder: Path, manifest: Manifest, codec: Codec | None) -> Codec:
+    """The collection's codec, if the segment is of its precision and dimension; without one, that of the manifest."""
+    try:
+        codec = codec or codec_of(manifest.precision, manifest.dim)
+    except InvalidArgument as error:
+        raise DataLoss(
+            f"{folder / MANIFEST} names a precision that there is not ({error}); restore it from a copy"
+        ) from None
+    if (codec.precision, codec.dim) != (manifest.precision, manifest.dim):
+        raise DataLoss(f"{folder} is of another precision or dimension than its collection; restore it from a copy")
+    return codec
 
 
 def _map(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:

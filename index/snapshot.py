@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -14,20 +12,14 @@ import numpy as np
 from . import added, dense, same_id
 from .bm25 import Bm25
 from .candidates import same_id_scores, term_scores, token_scores, vector_scores
-from .codecs import Codec
-from .codecs import codec as codec_of
 from .errors import InvalidArgument
-from .exact import ExactStore
 from .filters import Filter, compile
-from .growing import extend, shed
 from .hits import Hits
 from .kernels import widen
-from .product import LEARNED, Keep
+from .loader import State, mark
 from .representations import Schema
 from .scoring import Scoring, SearchParams, TermParams
-from .search import Alignment, Part, TokenStore, explain, locate, search, unmet
-from .segment import Segment, segment_folder
-from .stores import open_codes, open_store, open_terms
+from .search import Alignment, Part, explain, locate, search, unmet
 from .term_rows import TermRows, from_terms
 from .term_search import (
     TermMatch,
@@ -42,96 +34,6 @@ from .term_store import Counts
 from .terms import Terms
 from .tokens import Tokens, check, whole_rows
 from .view import Document, View
-
-Place = Callable[[Segment, TokenStore], TokenStore]
-"""Called with a segment and its store when it is opened: the store to search it through."""
-
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """What the segments and fresh documents were at one sequence number, open for search."""
-
-    seq: int
-    sealed: int
-    """Documents with greater numbers that came one by one are in `fresh`."""
-    published: dict[int, Part]
-    """By segment number."""
-    fresh: list[Segment]
-    dead: np.ndarray
-    """(n,) int64 rising numbers of those that died, of the documents in `fresh`."""
-    codec: Codec
-    """Of all records."""
-    learned: int | None = None
-    """CRC-32 of what the codec has learned; None: nothing yet."""
-
-    @cached_property
-    def parts(self) -> list[Part]:
-        grown = [_mark(Part(s, ExactStore(s), terms=open_terms(s)), self.dead) for s in self.fresh]
-        return [*self.published.values(), *grown]
-
-
-class Loader:
-    """Brings the state up to date with the catalog, opening only what is new. Shared by the threads of a process."""
-
-    def __init__(
-        self,
-        path: Path,
-        codec: Codec,
-        device: str,
-        threads: int | None,
-        verify: bool,
-        place: Place | None = None,
-    ):
-        self._path, self._codec, self._device, self._threads = path, codec, device, threads
-        self._verify, self._place = verify, place
-        self._lock = threading.Lock()
-        self._state = self._nothing(codec, None)
-
-    def load(self, view: View) -> State:
-        """The state that a view sees. DataLoss: a segment is damaged, or was merged away since the view began."""
-        with self._lock:
-            state, seq, learned = self._state, view.meta("seq"), view.resource_crc(LEARNED)
-            # A view that began before the newest state still gets what it saw; records of another codebook are read anew.
-            base = state if state.seq <= seq and state.learned == learned else self._nothing(self._at(view), learned)
-            if base.seq == seq:
-                return base
-            new = self._advance(base, view, seq)
-            if seq > state.seq:
-                self._state = new
-            return new
-
-    def _nothing(self, codec: Codec, learned: int | None) -> State:
-        return State(-1, -1, {}, [], np.zeros(0, np.int64), codec, learned)
-
-    def _at(self, view: View) -> Codec:
-        """The codec with what it had learned when the view began."""
-        data = view.resource(LEARNED)
-        return codec_of(self._codec.precision, self._codec.dim, Keep(lambda: data))
-
-    def _advance(self, state: State, view: View, seq: int) -> State:
-        newly_dead, published = view.tombstones(after=state.seq), {}
-        for row in view.segments():
-            if not row.published:
-                continue
-            part = state.published.get(row.number)
-            if part is None:
-                segment = Segment.open(segment_folder(self._path, row.number), row.manifest_crc or 0, state.codec)
-                if self._verify:
-                    segment.verify()
-                store = open_store(segment, self._device, self._threads)
-                if self._place is not None:
-                    store = self._place(segment, store)
-                part = _mark(
-                    Part(segment, store, terms=open_terms(segment), codes=open_codes(segment)), view.tombstones()
-                )
-            published[row.number] = _mark(part, newly_dead)
-        sealed, dead = view.meta("sealed"), np.union1d(state.dead, newly_dead)
-        fresh = shed([s for s in state.fresh if s.documents[0] > sealed], dead, state.codec)
-        last = max([sealed, *(int(s.documents[-1]) for s in fresh)])
-        fresh = extend(fresh, view.growing(after=last), state.codec)
-        # Published parts know their dead: kept here, they would grow for as long as the process lives.
-        held = np.isin(dead, np.concatenate([np.zeros(0, np.int64), *(s.documents for s in fresh)]), assume_unique=True)
-        return replace(state, seq=seq, sealed=sealed, published=published, fresh=fresh, dead=dead[held])
 
 
 class Snapshot:
@@ -298,7 +200,7 @@ class Snapshot:
     def _embedded(self, filter: Filter | None, exact: bool) -> list[Part]:
         """The parts without documents that wait, whose global vectors are zeros: without tokens they are not found anyway."""
         parts = self.parts(filter, exact)
-        return [_mark(part, self._pending) for part in parts] if self._schema.vector else parts
+        return [mark(part, self._pending) for part in parts] if self._schema.vector else parts
 
     @property
     def _nothing_yet(self) -> bool:
@@ -358,17 +260,3 @@ def _single(query: Query) -> Query:
     if len(query) != 1:
         raise InvalidArgument(f"{len(query)} queries; this takes exactly one")
     return query
-
-
-def _mark(part: Part, dead: np.ndarray) -> Part:
-    """The part without some documents more."""
-    numbers = part.segment.documents
-    if not len(dead) or not len(numbers):
-        return part
-    at = np.searchsorted(numbers, dead)
-    hit = at[(at < len(numbers)) & (numbers[np.minimum(at, len(numbers) - 1)] == dead)]
-    if not len(hit):
-        return part
-    allowed = np.ones(len(numbers), bool) if part.allowed is None else part.allowed.copy()
-    allowed[hit] = False
-    return replace(part, allowed=allowed)

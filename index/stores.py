@@ -94,11 +94,11 @@ def open_store(segment: Segment, device: str, threads: int | None) -> TokenStore
     if segment.folder is None or not set(TOKEN_FILES) & set(segment.files):
         return ExactStore(segment)
     if contextual_store.FILES[0] in segment.files:
-        return contextual_store.ContextualStore.open(segment.folder, segment)
+        return contextual_store.ContextualStore.open(segment)
     if coded.CODES in segment.files:
         opened = coded.open_lists if coded.CENTROIDS in segment.files else coded.open_flat
         return opened(segment, threads or 1)
-    return faiss_store.FaissStore.open(segment.folder / faiss_store.FILE, device=device)
+    return faiss_store.FaissStore.open(segment.files[faiss_store.FILE].path, device=device)
 
 
 def build_store(
@@ -174,7 +174,7 @@ def open_codes(segment: Segment) -> dense.GlobalCodes | None:
     whole = segment.tokens.globals_
     if whole is None or segment.folder is None or dense.FILES[0] not in segment.files:
         return None
-    return dense.GlobalCodes.open(segment.folder, whole.shape[1])
+    return dense.GlobalCodes.open(segment.files, whole.shape[1])
 
 
 def open_terms(segment: Segment) -> dict[str, TermStore]:
@@ -183,7 +183,7 @@ def open_terms(segment: Segment) -> dict[str, TermStore]:
     for name, rows in segment.terms.items():
         exact = stores[name] = ExactTerms(segment.documents, rows)
         if segment.folder is not None and posting_store.files(prefix(name))[0] in segment.files:
-            stores[name] = posting_store.PostingTerms.open(segment.folder, prefix(name), exact)
+            stores[name] = posting_store.PostingTerms.open(segment.files, prefix(name), exact)
     return stores
 
 

@@ -34,6 +34,11 @@ def columns(fields: Mapping[str, TermField]) -> dict[str, str]:
     }
 
 
+def dtype_of(file: str) -> str | None:
+    """The type of a column by its file's name, whatever field it is of. None: no such column."""
+    return _DTYPES.get(file.rpartition(".")[2])
+
+
 def names(files: Iterable[str]) -> list[str]:
     """The fields that have such files."""
     return [

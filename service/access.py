@@ -22,6 +22,7 @@ _REMEDY = {
     "malformed": "this is no API key; send the metadata `authorization: Bearer KEY`, the key as plait keys create showed it",
     "unknown": "this API key is unknown; make one with plait keys create",
     "expired": "this API key has expired; make another one with plait keys create",
+    "damaged": "the key file of this server is damaged, and no key counts until it is restored; its log names it",
     "revoked": "this API key was revoked; make another one with plait keys create",
 }
 _AUDIT = logging.getLogger("plait.audit")

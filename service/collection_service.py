@@ -152,8 +152,8 @@ class CollectionMethods:
     def _described(self, name: str) -> wire.Collection:
         with self._collections.use(name) as opened:
             info = opened.retriever.info()
-        aliases = [alias for alias, stands in self._collections.aliases().items() if stands == opened.name]
-        described = wire.Collection(name=opened.name, aliases=sorted(aliases), bytes=info["bytes"]["total"])
+        aliases = self._collections.aliases_of(opened.name)
+        described = wire.Collection(name=opened.name, aliases=aliases, bytes=info["bytes"]["total"])
         for field in ("documents", "tokens", "pending", "seq", "dim", "system", "store"):
             setattr(described, field, info[field])
         write_payload(info, described.details)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -15,16 +14,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..index.collection import Collection
 from ..index.disk import absolute, is_free, make_folder, sync
-from ..index.errors import AlreadyExists, FailedPrecondition, NotFound, PlaitError, Unavailable
+from ..index.errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound, PlaitError, Unavailable
+from ..index.making import remove_left
 from ..retrieval.retriever import Retriever
 from ..retrieval.routes import Queries
+from .aliases import FILE as ALIASES
+from .aliases import Aliases
 from .batcher import Batcher
 from .limits import BadField
+from .scrubbing import Scrubbing
 from .settings import Settings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_ALIASES = "aliases.json"
 _LEAVE_S = 30.0
 _LOG = logging.getLogger("plait.service")
 
@@ -87,40 +90,52 @@ class Collections:
         make_folder(self.root)
         for half in self.root.glob(".gone-*") if not follows else ():
             shutil.rmtree(half, ignore_errors=True)
+        for folder in (self.root, settings.snapshots or self.root / ".snapshots") if not follows else ():
+            remove_left(folder)
         self._files: dict[str, int] = {}
         """The inode of each open catalog. Open, it is not given to another file, so an equal one is the same catalog."""
         self._open: dict[str, Opened | PlaitError] = {}
         self._users: dict[str, int] = {}
         self._busy: set[str] = set()
         self._lock = threading.Condition()
-        self._aliases, self._aliases_file = self._read_aliases()
+        self._aliases = Aliases(self.root)
         for name in self.names():
             try:
                 self._open[name] = self._opened(name)
             except PlaitError as error:
                 if not follows:
                     self._open[name] = error
+        self._scrubbing = Scrubbing(self._collections, self.damage)
 
     def names(self) -> list[str]:
         return sorted(p.parent.name for p in self.root.glob("*/catalog.db") if _NAME.fullmatch(p.parent.name))
 
-    def aliases(self) -> dict[str, str]:
-        """Alias to collection."""
+    def aliases_of(self, name: str) -> list[str]:
+        """What else a collection is called; nothing while the file of the aliases is damaged, which `damage` tells."""
+        if self._aliases.damage is not None:
+            return []
+        return sorted(alias for alias, stands in self._aliases.all().items() if stands == name)
+
+    def damage(self) -> dict[str, str]:
+        """What is known to be damaged: open collections by name, and the file of the aliases."""
         with self._lock:
-            return self._read_aliases()[0]
+            opened = [o for o in self._open.values() if isinstance(o, Opened)]
+            found = {name: str(o) for name, o in self._open.items() if isinstance(o, DataLoss)}
+        found |= {o.name: problems[0] for o in opened if (problems := o.retriever.collection.damage)}
+        return found | ({ALIASES: why} if (why := self._aliases.damage) else {})
 
     @contextmanager
     def use(self, name: str) -> Iterator[Opened]:
         """The collection of this name or alias, open for as long as the block runs.
 
         Raises:
-            BadField, NoCollection: there is none. DataLoss: it is damaged. Unavailable: it is being made or deleted.
+            BadField, NoCollection: there is none. Unavailable: it is being made or deleted.
+            DataLoss: it is damaged, or the file that says what an alias stands for.
         """
         with self._lock:
-            if self._follows and _version(self.root / _ALIASES) != self._aliases_file:
-                self._aliases, self._aliases_file = self._read_aliases()
+            if self._aliases.changed() and self._follows:
                 self._let_go(*self._open)  # a delete writes the aliases as well: what is gone is not held for ever
-            name = checked_name(self._aliases.get(name, name))
+            name = self._meant(checked_name(name))
             if self._follows:
                 self._let_go(name)
             opened = self._find(name)
@@ -144,8 +159,9 @@ class Collections:
         """The folder of a new collection, which nobody else makes meanwhile. CollectionThere: the name is taken."""
         checked_name(name)
         with self._lock:
-            if not is_free(self.root / name) or name in self._aliases or name in self._busy:
-                raise CollectionThere(name, "alias" if name in self._aliases else "collection")
+            alias = self._aliases.find(name) is not None
+            if not is_free(self.root / name) or alias or name in self._busy:
+                raise CollectionThere(name, "alias" if alias else "collection")
             full("collections", len(self.names()) + len(self._busy), self._settings)
             self._busy.add(name)
         try:
@@ -170,25 +186,29 @@ class Collections:
                 shutil.rmtree(gone, ignore_errors=True)
                 (self.root / name).rename(gone)
                 sync(self.root)
-                self._write_aliases({a: c for a, c in self._aliases.items() if c != name})
+                if self._aliases.damage is None:
+                    self._aliases.write({a: c for a, c in self._aliases.all().items() if c != name})
             finally:
                 self._busy.discard(name)
         shutil.rmtree(gone, ignore_errors=True)
 
     def set_alias(self, alias: str, name: str | None) -> str | None:
-        """Lets the alias stand for a collection, or for none, in one step. Returns what it stood for."""
+        """Lets the alias stand for a collection, or for none, in one step. Returns what it stood for.
+
+        DataLoss: the file of the aliases is damaged, and writing it would drop all others.
+        """
         checked_name(alias, "alias")
         with self._lock:
             if not is_free(self.root / alias) or alias in self._busy:
                 raise CollectionThere(alias)
             if name is not None and not (self.root / checked_name(name) / "catalog.db").is_file():
                 raise NoCollection(name)
-            before = self._aliases.get(alias)
-            others = {a: c for a, c in self._aliases.items() if a != alias}
+            before = self._aliases.all()
+            others = {a: c for a, c in before.items() if a != alias}
             if name is not None:
                 full("aliases", len(others), self._settings)
-            self._write_aliases(others if name is None else {**others, alias: name})
-            return before
+            self._aliases.write(others if name is None else {**others, alias: name})
+            return before.get(alias)
 
     def failures(self) -> dict[str, str]:
         """Why this process can write no more, of every collection where that is so."""
@@ -221,11 +241,16 @@ class Collections:
                 collection.recover()
 
     def close(self) -> None:
+        self._scrubbing.close()
         with self._lock:
             for opened in self._open.values():
                 if isinstance(opened, Opened):
                     opened.retriever.close()
             self._open.clear()
+
+    def _collections(self) -> list[Collection]:
+        with self._lock:
+            return [o.retriever.collection for o in self._open.values() if isinstance(o, Opened)]
 
     def _find(self, name: str) -> Opened:
         if name in self._busy:
@@ -245,11 +270,13 @@ class Collections:
             if name in self._open and _version(self.root / name / "catalog.db")[0] != self._files[name]:
                 del self._open[name]
 
-    def _read_aliases(self) -> tuple[dict[str, str], tuple[int, int]]:
-        """With the version of their file, which every change replaces."""
-        path = self.root / _ALIASES
-        version = _version(path)
-        return (json.loads(path.read_text()) if path.exists() else {}), version
+    def _meant(self, name: str) -> str:
+        """The collection that a name stands for. A collection's own name is never an alias: it counts without their
+        file.
+        """
+        if name in self._open or (self.root / name / "catalog.db").is_file():
+            return name
+        return checked_name(self._aliases.find(name) or name)
 
     def _opened(self, name: str, made: Retriever | None = None) -> Opened:
         self._files[name] = _version(self.root / name / "catalog.db")[0]
@@ -266,16 +293,6 @@ class Collections:
         s = self._settings
         encode = s.encode_pending and not self._follows
         return {"device": s.device, "device_memory": s.device_memory, "threads": s.threads, "encode_pending": encode}
-
-    def _write_aliases(self, aliases: dict[str, str]) -> None:
-        part = self.root / f".{_ALIASES}"
-        with part.open("w") as file:
-            json.dump(aliases, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(self.root / _ALIASES)
-        sync(self.root)
-        self._aliases = aliases
 
 
 def _version(path: Path) -> tuple[int, int]:

@@ -69,8 +69,9 @@ class Edge:
 
 
 def watch(metrics: Metrics, service: Service) -> None:
-    """Shows a server's queue among the metrics, and the collections that it writes."""
+    """Shows a server's queue among the metrics, what is damaged, and the collections that it writes."""
     metrics.watch_queue(lambda: service.gate.waiting)
+    metrics.watch_damage(service.collections.damage)
     if service.writes:
         metrics.watch_collections(partial(_stats, service.collections))
 

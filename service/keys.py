@@ -24,6 +24,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from ..index.errors import AlreadyExists, DataLoss, InvalidArgument, NotFound
+from .durable import checksum, replace
 
 Scope = Literal["read", "write", "admin"]
 SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
@@ -67,15 +68,22 @@ class Key(BaseModel):
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
+    """A file of format 1 has no checksum; it is written in format 2 when a key is made or revoked."""
     keys: list[Key] = []
+    sha256: str | None = None
+    """Of the keys."""
+
+    @property
+    def checksum(self) -> str:
+        return checksum([key.model_dump(mode="json") for key in self.keys])
 
 
 @dataclass(frozen=True)
 class Refusal:
     """Why a token is not accepted."""
 
-    reason: Literal["missing", "malformed", "unknown", "expired", "revoked"]
+    reason: Literal["missing", "malformed", "unknown", "expired", "revoked", "damaged"]
 
 
 def create(
@@ -139,26 +147,30 @@ def revoke(path: Path, name: str) -> Key:
 
 
 def read(path: Path) -> list[Key]:
-    """All keys of a file. NotFound: there is none. DataLoss: it is no key file."""
+    """All keys of a file. NotFound: there is none. DataLoss: it is no key file, or not what was written."""
     try:
-        return _File.model_validate_json(path.read_bytes()).keys
+        file = _File.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise NotFound(f"there is no key file {path}; make one with plait keys create {path} --name NAME") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise DataLoss(f"{path} is no key file: {where}: {first['msg']}") from None
+    if file.sha256 != (None if file.format == 1 else file.checksum):
+        raise DataLoss(f"{path} has changed since it was written, and none of its keys counts; restore it from a copy")
+    return file.keys
 
 
 class KeyRing:
     """The keys of a file as they are now: looked at again at most once in `interval_s` seconds.
 
-    A file that went away leaves no keys; one that cannot be read leaves those that were, and the log says so.
+    A file that went away leaves no keys. While it is damaged no key counts: it may hold a revocation. The log names it.
     """
 
     def __init__(self, path: Path, interval_s: float = 1.0, now: Callable[[], datetime] = lambda: datetime.now(UTC)):
         self._path, self._interval, self._now = path, interval_s, now
         self._keys = {key.id: key for key in read(path)}
+        self._damaged = False
         self._signature, self._looked = _signature(path), time.monotonic()
         self._loading = threading.Lock()
 
@@ -174,6 +186,8 @@ class KeyRing:
         if scheme.lower() != "bearer" or match is None:
             return Refusal("malformed")
         self._refresh()
+        if self._damaged:
+            return Refusal("damaged")
         key = self._keys.get(match[1])
         if not hmac.compare_digest(_hash(match[2]), key.sha256 if key else "0" * 64) or key is None:
             return Refusal("unknown")
@@ -193,8 +207,10 @@ class KeyRing:
             except NotFound:
                 keys = {}
             except (DataLoss, OSError) as error:
+                self._damaged = True
                 _AUDIT.error("keys not read", extra={"fields": {"file": str(self._path), "error": str(error)}})
                 return
+            self._damaged = False
             before, self._keys = self._keys, keys
             _AUDIT.info("keys changed", extra={"fields": {"file": str(self._path), **_difference(before, keys)}})
         finally:
@@ -231,11 +247,7 @@ def _changing(path: Path) -> Iterator[_File]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         file = _File(keys=read(path)) if path.exists() else _File()
         yield file
-        draft = path.with_name(path.name + ".new")
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
-            out.write(file.model_dump_json(indent=2) + "\n")
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(draft, path)
+        file.sha256 = file.checksum
+        replace(path, file.model_dump_json(indent=2) + "\n", 0o600)
     finally:
         os.close(lock)

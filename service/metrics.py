@@ -78,6 +78,10 @@ class Metrics:
         """Asks for the sizes of collections at every scrape."""
         self.registry.register(_Collections(stats))
 
+    def watch_damage(self, damage: Callable[[], Iterable[str]]) -> None:
+        """Asks at every scrape what is known to be damaged: names of collections, and of files of the server."""
+        self.registry.register(_Damage(damage))
+
     def probed(self, collection: str, recall: float) -> None:
         self._recall.labels(collection).set(recall)
         self._probes.labels("answered").inc()
@@ -114,6 +118,24 @@ class _Gathered(Collector):
                 family = families.setdefault(found.name, Metric(found.name, found.documentation, found.type))
                 family.samples += [s._replace(labels={**s.labels, "process": process}) for s in found.samples]
         return families.values()
+
+
+class _Damage(Collector):
+    def __init__(self, damage: Callable[[], Iterable[str]]):
+        self._damage = damage
+
+    def describe(self) -> Iterable[Metric]:
+        return [self._family()]
+
+    def collect(self) -> Iterable[Metric]:
+        family = self._family()
+        for name in self._damage():
+            family.add_metric([name], 1)
+        return [family]
+
+    def _family(self) -> GaugeMetricFamily:
+        text = "1 for every collection, or file of the server, that is damaged: calls that need it end in DATA_LOSS."
+        return GaugeMetricFamily("plait_damaged", text, labels=["name"])
 
 
 class _Collections(Collector):

@@ -8,6 +8,7 @@ import warnings
 
 from threadpoolctl import threadpool_limits
 
+from ..index.descriptors import raise_limit
 from ..index.errors import IdleOption
 from ..index.threads import use_threads
 from .settings import Settings
@@ -17,7 +18,7 @@ _ARENAS = 2
 
 
 def settle(settings: Settings) -> None:
-    """Shares the cores among the workers, and the memory among the threads.
+    """Shares the cores among the workers, the memory among the threads; takes as many open files as it may have.
 
     Requests are worked on side by side: BLAS threads of each would spin while they wait for cores that others use. And
     glibc gives every thread an arena, up to eight for each core, which keeps what a search has freed: with some ten
@@ -25,6 +26,7 @@ def settle(settings: Settings) -> None:
     """
     # An option without effect is told to the client, not to the server's log.
     warnings.simplefilter("ignore", IdleOption)
+    raise_limit()
     threads = settings.threads or max(1, (os.cpu_count() or 1) // (settings.workers * settings.processes))
     threadpool_limits(threads, user_api="blas")
     use_threads(threads)

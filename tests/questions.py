@@ -1,7 +1,7 @@
 """Every kind of question that a collection answers, asked of one on disk, and collections of every kind to ask them of.
 
-A test of damage asks an undamaged collection once and a damaged one after it: equal answers or a named error are right, other
-answers are not. Answers are plain values that compare with `==`, scores to the last bit.
+A test of damage asks an undamaged collection once and a damaged one after it: equal answers or a named error are right,
+other answers are not. Answers are plain values that compare with `==`, scores to the last bit.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ KINDS = {
 
 
 def make(path: Path, kind: Kind) -> None:
-    """Two segments, fresh documents, dead ones in each and among the fresh; payloads with declared and other fields; where
-    the collection has terms and tokens, documents that wait for their tokens.
+    """Two segments, fresh documents, dead ones in each and among the fresh; payloads with declared and other fields;
+    where the collection has terms and tokens, documents that wait for their tokens.
     """
     sides: dict[str, Any] = {"vector": kind.vector, "terms": kind.terms, "precision": kind.precision}
     with Collection.create(path, kind.dim, kind.store, fields=["n", "tag"], threads=1, **sides) as collection:
@@ -113,7 +113,7 @@ def named(path: Path, name: str) -> bool:
 
 
 def tokens_of(kind: Kind, name: str) -> Tokens:
-    """One document of 1 to 4 tokens, unit vectors that a seed gives, with ids, spans, roles, perhaps a global vector."""
+    """One document of 1 to 4 tokens, seeded unit vectors with ids, spans and roles, and perhaps a global vector."""
     rng = np.random.default_rng([ord(name[0]), int(name[1:])])
     n = 1 + int(rng.integers(4)) if kind.dim else 0
     vectors = rng.standard_normal((n, kind.dim)).astype(np.float32)

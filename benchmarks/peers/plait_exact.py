@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from plait.index.codecs import Half
 from plait.index.exact import scan
+from plait.index.files import NO_FILES
 from plait.index.segment import Segment
 from plait.index.tokens import Tokens
 
@@ -15,7 +16,7 @@ GRID: list[dict[str, Any]] = [{}]
 
 
 def build(tokens: Tokens, types: np.ndarray, folder: Path) -> Segment:
-    return Segment(None, Half(tokens.dim), np.arange(len(tokens)), tokens, {})
+    return Segment(None, Half(tokens.dim), np.arange(len(tokens)), tokens, NO_FILES)
 
 
 def size(handle: Segment) -> int:

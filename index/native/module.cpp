@@ -113,6 +113,7 @@ static void probes(Array<const float, 2> scores, std::size_t k, Array<std::int64
 NB_MODULE(_native, m) {
     def_terms(m);
     def_rows(m);
+    def_mapped(m);
     m.def("widen", widen, nb::arg("half").noconvert(), nb::arg("out").noconvert());
     m.def("segmented_max", segmented_max, nb::arg("scores").noconvert(), nb::arg("offsets").noconvert(),
           nb::arg("out").noconvert());

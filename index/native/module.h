@@ -39,3 +39,6 @@ void def_terms(nb::module_& m);
 
 // Stored rows: module_rows.cpp.
 void def_rows(nb::module_& m);
+
+// Mapped files: module_mapped.cpp.
+void def_mapped(nb::module_& m);
