@@ -131,8 +131,8 @@ class Operations:
                 yield now
             seen = now
 
-    def close(self, within_s: float) -> bool:
-        """Cancels everything and waits for the step under way. Returns whether it ended in time."""
+    def close(self, within_s: float | None = None) -> bool:
+        """Cancels everything and waits for the step under way, so long at most. Returns whether it ended."""
         with self._changed:
             self._stopping.update(self._known)
         self._pool.shutdown(wait=False, cancel_futures=True)
