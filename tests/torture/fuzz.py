@@ -62,7 +62,7 @@ def _fuzz(name: str, arguments: list[str]) -> None:
     run = targets.TARGETS[name]
 
     def one(data: bytes) -> None:
-        with suppress(targets.ENDS_WELL):
+        with suppress(*targets.ENDS_WELL):
             run(data)
 
     atheris.Setup([sys.argv[0], *arguments], one)

@@ -62,7 +62,7 @@ def _after(world: World, name: str, value: Any) -> World:
         case "create":
             collections[value] = set()
         case "upsert":
-            target = aliases.get(value[0], value[0])
+            target = str(aliases.get(value[0], value[0]))
             collections[target] = collections[target] | {value[1]}
         case "alias":
             aliases = {**aliases, value[0]: str(value[1])} if value[1] else {}

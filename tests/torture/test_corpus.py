@@ -17,7 +17,7 @@ INPUTS = sorted(path.relative_to(CORPUS).as_posix() for path in CORPUS.glob("*/*
 
 
 def ends_well(name: str, data: bytes) -> None:
-    with suppress(ENDS_WELL):
+    with suppress(*ENDS_WELL):
         TARGETS[name](data)
 
 
