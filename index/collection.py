@@ -268,6 +268,7 @@ class Collection:
             background = self._background
         if background:
             if background.error:
+                self.catalog.refuse_to_write()  # closed meanwhile: that is what ended it
                 raise Unavailable(f"{self.path} is read-only here: background work failed ({background.error})")
             background.notify()
         return LiveWriter(self.path, self.catalog, self.schema, self._lock)
