@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import normal, on_every_level
 from plait.index import clustering, exact, kernels, pq4, row_kernels
+from plait.index.catalog import put_resource
 from plait.index.codecs import Codec, codec, rerank, score, scores, similarities
 from plait.index.collection import Collection
-from plait.index.product import Keep
+from plait.index.product import LEARNED, Keep
 from plait.index.scoring import Scoring, SearchParams, totals
 from plait.index.search import Alignment
 from plait.index.terms import Terms
@@ -213,7 +214,8 @@ def collection(folder: Path, precision: str, batches: list[Tokens], fresh: Token
     made_ = Collection.create(folder, batches[0].dim, "exact", precision=precision)
     kept = made(precision, batches[0].dim)
     if precision.startswith(("pq", "residual")):
-        made_.schema.keep.put(kept.book)  # type: ignore[attr-defined]
+        with made_.catalog.writing() as view:
+            put_resource(view, LEARNED, kept.book.to_bytes())  # type: ignore[attr-defined]
     first = 0
     for batch in batches:
         with made_.builder() as writer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -73,7 +74,10 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     made["by alias"] = keys.create(file, "by-alias", "admin", ["mine-by-alias"])[1]
     soon = datetime.now(UTC) + timedelta(days=1)
     key, made["expired"] = keys.create(file, "expired", "admin", expires=soon)
-    file.write_text(file.read_text().replace(key.expires.isoformat().replace("+00:00", "Z"), "2020-01-01T00:00:00Z"))  # type: ignore[union-attr]
+    stored = json.loads(file.read_text())
+    next(one for one in stored["keys"] if one["id"] == key.id)["expires"] = "2020-01-01T00:00:00Z"
+    del stored["sha256"]  # as a file of format 1 has it, so that it need not be computed
+    file.write_text(json.dumps({**stored, "format": 1}))
     key, made["revoked"] = keys.create(file, "revoked", "admin")
     keys.revoke(file, key.id)
     made["bad"] = made["admin"][:-1] + ("a" if made["admin"][-1] != "a" else "b")
