@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import coded, contextual_store, dense, faiss_params, faiss_store, posting_store, pq4
+from . import coded, contextual_store, dense, faiss_merge, faiss_params, faiss_store, posting_store, pq4
 from .catalog import Catalog, put_resource
 from .codecs import Codec, Vectors
 from .errors import InvalidArgument
@@ -146,7 +146,7 @@ def build_store(
         return files, coded.distortion(codebook, drifted)
     file = segment.folder / faiss_store.FILE
     old = [(folder / faiss_store.FILE, rows) for folder, rows in sources if len(rows)]
-    if old and not retrain and faiss_store.splice(codebook, old, file):
+    if old and not retrain and faiss_merge.splice(codebook, old, file):
         return (faiss_store.FILE,), faiss_store.residual(codebook, drifted)
     blocks = (vectors[start : start + _ROWS] for start in range(0, len(vectors), _ROWS))
     faiss_store.build(codebook, blocks, file, device=device, threads=threads, progress=done)

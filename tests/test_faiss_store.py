@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 faiss = pytest.importorskip("faiss")
 
-from plait.index import faiss_store  # noqa: E402
+from plait.index import faiss_merge, faiss_store  # noqa: E402
 from plait.index.errors import DataLoss, FailedPrecondition, InvalidArgument  # noqa: E402
 from plait.index.faiss_store import FaissParams, FaissStore, list_count, parse, sample_size, train  # noqa: E402
 
@@ -342,7 +342,7 @@ def test_a_splice_is_what_a_build_would_write(tmp_path, codec):
     moved = np.full(400, -1)
     moved[kept] = rng.permutation(int(kept.sum()))
     fast = codec.endswith("fs")
-    done = faiss_store.splice(codebook, [(tmp_path / "a", moved[:150]), (tmp_path / "b", moved[150:])], tmp_path / "c")
+    done = faiss_merge.splice(codebook, [(tmp_path / "a", moved[:150]), (tmp_path / "b", moved[150:])], tmp_path / "c")
     assert done is not fast
     if fast:
         assert not (tmp_path / "c").exists()
@@ -352,7 +352,7 @@ def test_a_splice_is_what_a_build_would_write(tmp_path, codec):
     faiss_store.build(codebook, [wanted], tmp_path / "d")
     assert (tmp_path / "c").read_bytes() == (tmp_path / "d").read_bytes()
     other = train(unit(400, DIM, 7), params, 400)
-    assert not faiss_store.splice(other, [(tmp_path / "a", moved[:150])], tmp_path / "e")
+    assert not faiss_merge.splice(other, [(tmp_path / "a", moved[:150])], tmp_path / "e")
 
 
 def test_a_file_that_cannot_be_written_is_an_oserror(tmp_path):
