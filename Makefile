@@ -51,6 +51,7 @@ fuzz: .venv/wheel
 STATES ?= 20000
 TORTURE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONSAFEPATH=1 PYTHONPATH=tests $(BIN)/python -m
 torture: .venv/wheel
+	PLAIT_CRASH_ROUNDS=100 PYTHONSAFEPATH=1 $(BIN)/pytest -q -n auto --dist worksteal tests/test_crash.py
 	$(TORTURE) torture --states $(STATES) --rounds $(if $(filter file,$(origin ROUNDS)),10000,$(ROUNDS)) --results benchmarks/results
 
 MINUTES ?= 30

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .catalog import CHECKED_FORMAT, FILE, LOCK, Catalog, put_meta, renew
 from .database import Error, connect, copy, told
-from .disk import absolute, is_free, make_folder, sync
+from .disk import absolute, is_free, sync
 from .errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound, PlaitError, Unavailable
 from .failpoints import reach
 from .making import PART, empty, making, put, remove
@@ -85,7 +85,6 @@ def restore_snapshot(snapshot: Path, collection: Path, progress: Progress | None
     _there(snapshot)
     if not is_free(collection):
         raise AlreadyExists(f"{collection} is there already; choose another folder")
-    make_folder(collection.parent)
     with making(collection) as part:
         seq = _copy_back(snapshot, part, progress)
         for path in [*part.rglob("*"), part]:

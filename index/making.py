@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .disk import sync
+from .disk import make_folder, sync
 from .errors import Unavailable
 
 PART = ".part"
@@ -32,8 +32,9 @@ def making(target: Path) -> Iterator[Path]:
     part = _part(target)
     with suppress(OSError):
         part.rmdir()  # empty: whoever made it was killed before it was marked
+    make_folder(target.parent)
     with suppress(FileExistsError):
-        part.mkdir(parents=True)
+        part.mkdir()
     if any(part.iterdir()) or (lock := _locked(part / _MARK)) is None:
         raise Unavailable(
             f"{part} is there: a copy to {target} is under way, or the folder is not plait's; wait, or remove it"

@@ -9,12 +9,14 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import cache
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from life import EVERYTHING, QUERY, Operation, perform
 from oracle import some_tokens
 from plait.index import database, segment
@@ -29,7 +31,11 @@ from plait.index.maintenance import Policy
 def context() -> ForkServerContext:
     """Children are forks of a process that has imported everything and has no threads and no open collection."""
     forks = multiprocessing.get_context("forkserver")
-    forks.set_forkserver_preload(["plait.index.collection", "plait.index.backup", "scipy.sparse", "faiss"])
+    forks.set_forkserver_preload([__name__, "pytest", "faiss"])
+    with pytest.MonkeyPatch.context() as patch:
+        # That process has this folder in no other way, and would import nothing of it before each child does so anew.
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        forkserver.ensure_running()
     return forks
 
 
@@ -63,13 +69,13 @@ def run(path: Path, operations: list[Operation], reports: Connection, background
 
 
 def run_to_step(path: Path, operation: Operation, reports: Connection, last: int) -> None:
-    """Performs one operation and dies at its step number `last` (from 1); 0: reports how many steps there are."""
+    """Performs one operation and dies at its step number `last` (from 1); 0: reports how many steps there are, and which commit."""
     collection = Collection(path, threads=1)
     steps = Steps(last)
     steps.watch()
     perform(collection, operation)
     steps.reached("the end, not yet reported")
-    reports.send(steps.count)
+    reports.send((steps.count, steps.commits))
     os._exit(0)
 
 
@@ -102,6 +108,9 @@ def found(path: Path) -> list[list[tuple[str, dict[str, Any], float]]]:
         return rankings
 
 
+AFTER_COMMIT = "what follows a commit"
+
+
 class Steps:
     """Counts whatever changes a file: each is a step before which the process can die."""
 
@@ -109,9 +118,13 @@ class Steps:
 
     def __init__(self, last: int):
         self.last, self.count = last, 0
+        self.commits: list[int] = []
+        """The steps before and after each commit."""
 
     def reached(self, what: object, torn: Callable[[], object] = lambda: None) -> None:
         self.count += 1
+        if what in ("COMMIT", AFTER_COMMIT):
+            self.commits.append(self.count)
         if self.count == self.last:
             torn()
             print(f"killed before {what}", file=sys.stderr, flush=True)
@@ -139,7 +152,7 @@ class Steps:
             def __init__(self, *arguments: Any, **more: Any):
                 super().__init__(*arguments, **more)
                 self.set_exec_trace(lambda cursor, sql, values: steps._statement(sql))
-                self.set_profile(lambda sql, _: steps.reached("what follows a commit") if sql == "COMMIT" else None)
+                self.set_profile(lambda sql, _: steps.reached(AFTER_COMMIT) if sql == "COMMIT" else None)
 
         os.fsync = counted_sync
         setattr(database, "Connection", Traced)  # noqa: B010
