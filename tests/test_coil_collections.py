@@ -111,7 +111,7 @@ def test_coil_lives_through_everything(tmp_path: Path) -> None:
                 assert why.vector_score == pytest.approx(hit.score, rel=1e-5)
                 assert hit.explain().score == hit.score
     coil(folder, seed=9)
-    with pytest.raises(FailedPrecondition, match="has changed"):
+    with pytest.raises(FailedPrecondition, match="is not the one that this collection was built with"):
         plait.open(tmp_path / "c").search(QUERY)
 
 

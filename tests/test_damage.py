@@ -84,7 +84,7 @@ def test_the_lock_file_is_only_a_lock(whole: Path, tmp_path: Path) -> None:
             (path / "writer.lock").write_bytes(content)
         with Collection(path) as collection:
             collection.live.upsert(["x"], document(3))
-            with pytest.raises(Unavailable, match="another process"):
+            with pytest.raises(Unavailable, match="another handle of this same process"):
                 _ = Collection(path).live
         assert check_collection(path) == []
 

@@ -111,7 +111,8 @@ def test_collections_of_a_process_share_one_budget(tmp_path: Path) -> None:
             near(b.search(queries, 5), a.search(queries, 5))
 
 
-def test_a_process_has_one_placement_for_a_device_and_its_memory() -> None:
+def test_a_process_has_one_placement_for_a_device_and_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     assert placement("cuda", 5) is placement("cuda:0", 5) is not None
     assert placement("cuda:0", 5) is not placement("cuda:0", 6)
     assert placement("cuda:0", 5) is not placement("cuda:1", 5)

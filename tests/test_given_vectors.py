@@ -75,7 +75,9 @@ def test_a_lane_beside_bm25(tmp_path: Path) -> None:
             }
             assert {h.id: h.score for h in hits} == pytest.approx(wanted)
         why = index.search(asked)[0][0].explain()
-        assert why.vector_score is not None and why.score == why.terms_score
+        assert why.vector_score is not None and why.terms_score is not None
+        assert why.score == pytest.approx(sum(lane.contribution for lane in why.lanes))
+        assert [lane.lane for lane in why.lanes] == ["terms", "vector"]
         with pytest.raises(InvalidArgument, match="no sum"):
             index.search(asked, mode="sum")
         with pytest.raises(InvalidArgument, match="no global vector"):

@@ -39,7 +39,7 @@ def test_fields_are_declared_and_dropped_later(tmp_path: Path) -> None:
         with pytest.raises(InvalidArgument):
             writer.index_fields(wrong)
     assert reader.stats()["fields"] == ["a.b", "Year", "lang"] and not indexed(reader, "year")
-    with pytest.raises(Unavailable, match="another process"):
+    with pytest.raises(Unavailable, match="another handle of this same process"):
         reader.index_fields([])
     writer.index_fields([])
     assert not any(indexed(reader, f) for f in ("year", "Year", "lang", "a.b")) and not check_collection(tmp_path)

@@ -23,6 +23,7 @@ from plait.index.errors import DataLoss
 from plait.index.files import open_files
 from plait.index.making import PART, making, remove_left
 from plait.index.manifest import Entry, Manifest
+from plait.index.representations import Schema
 from plait.index.scrub import Budget, Scrubber
 from plait.index.segment import Segment
 from plait.index.terms import Terms
@@ -80,9 +81,13 @@ def test_a_file_that_is_removed_after_the_opening_is_read_to_the_end(
 def test_a_snapshot_between_a_commit_and_its_tidying_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tidy = maintenance.tidy
 
-    def late(folder: Path) -> None:
-        create_snapshot(folder.parent, tmp_path / "s", progress=lambda done, total: tidy(folder) if done else None)
-        tidy(folder)
+    def late(folder: Path, schema: Schema) -> None:
+        def between(done: int, total: int) -> None:
+            if done:
+                tidy(folder, schema)
+
+        create_snapshot(folder.parent, tmp_path / "s", progress=between)
+        tidy(folder, schema)
 
     with Collection.create(tmp_path / "c", 4) as collection:
         collection.live.upsert(["a"], from_matrices([np.ones((2, 4), np.float16)]))

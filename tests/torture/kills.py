@@ -113,6 +113,7 @@ def reading(path: Path, seen: Seen) -> Iterator[None]:
     stop = path.with_name("stop")
     reader, reports = start(read, path, [], stop)
     try:
+        reports.poll(60)
         yield
     finally:
         stop.touch()
@@ -121,7 +122,7 @@ def reading(path: Path, seen: Seen) -> Iterator[None]:
         stop.unlink()
         if not told or reader.exitcode:
             _violated(seen, f"{seen.kind}: the reader ended with {reader.exitcode}")
-        for reads, errors in told[-1:]:
+        for reads, errors in told[-1:]:  # the first says that it has begun
             seen.reads += reads
             for error in errors:
                 _violated(seen, f"{seen.kind}: a reader got {error}")
@@ -137,6 +138,8 @@ def read(path: Path, operations: list[Any], reports: Connection, stop: Path) -> 
                     with collection.snapshot() as snapshot:
                         _whole(snapshot, collection.dim)
                     reads += 1
+                    if reads == 1:
+                        reports.send((reads, []))
                     time.sleep(0.05)
         except Exception as error:
             errors.append(f"{type(error).__name__}: {error}")

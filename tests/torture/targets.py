@@ -25,11 +25,11 @@ from plait.index.segment import MANIFEST, Segment
 from plait.index.tokens import from_matrices
 from plait.retrieval import ciff, corpus, recipe
 from plait.service import keys, tensors, wire_filters
-from plait.service.collections import Collections
+from plait.service.aliases import FILE as ALIASES
+from plait.service.aliases import Aliases
 from plait.service.limits import Limits
 from plait.service.queries import read_queries
 from plait.service.search_options import read_options, write_options
-from plait.service.settings import Settings
 from plait.service.wire import documents_pb2, filter_pb2, search_pb2
 
 Target = Callable[[bytes], None]
@@ -86,12 +86,8 @@ def key_file(data: bytes) -> None:
 def aliases(data: bytes) -> None:
     root = scratch() / "root"
     root.mkdir(exist_ok=True)
-    (root / "aliases.json").write_bytes(data)
-    collections = Collections(Settings(root=root))
-    try:
-        collections.aliases()
-    finally:
-        collections.close()
+    (root / ALIASES).write_bytes(data)
+    Aliases(root).all()
 
 
 def documents(data: bytes) -> None:
