@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -11,7 +12,7 @@ from ..index.errors import FailedPrecondition, InvalidArgument, NotFound
 from ..index.representations import TermField
 from ..index.terms import TERMS
 from . import places
-from .encoder import EMBEDDED, Encoder, EncoderOptions, encoder_name, load_encoder
+from .encoder import Encoder, EncoderOptions, encoder_name, load_encoder
 from .encoding import Encoding
 from .recipe import Step, needs_attention
 from .recipe import parse as parse_recipe
@@ -39,7 +40,7 @@ class Prepared:
 
 def prepare(
     system: str | None,
-    encoder: str | None,
+    encoder: str | os.PathLike[str] | None,
     options: EncoderOptions,
     reduce: Sequence[str],
     dim: int | None,
@@ -54,11 +55,6 @@ def prepare(
         InvalidArgument: a setting out of its bounds, or two that contradict each other.
     """
     check_device(place["device"])
-    if not isinstance(encoder, str | None):
-        raise InvalidArgument(
-            f"encoder is a {type(encoder).__name__}; give a name ({EMBEDDED!r}, a checkpoint folder, a hub id), or None "
-            "and token vectors of your own (add_tokens)"
-        )
     steps = parse_recipe(reduce)
     encoder = None if encoder is None else places.kept(encoder_name(encoder))
     named = {TERMS: terms} if isinstance(terms, str) and terms else dict(terms or {})

@@ -100,7 +100,10 @@ class Encoder(Protocol):
 def encoder_name(given: Any) -> str:
     """The name of an encoder, or the path of its folder, as text. InvalidArgument: neither."""
     if not isinstance(given, str | os.PathLike):
-        raise InvalidArgument(f"encoder is {given!r:.80}; give {EMBEDDED!r}, a checkpoint folder, a hub id, or None")
+        raise InvalidArgument(
+            f"encoder is {given!r:.80}; give {EMBEDDED!r}, a checkpoint folder, a hub id, or None with "
+            "token vectors of your own (add_tokens)"
+        )
     return os.fspath(given)
 
 

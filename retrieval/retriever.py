@@ -91,7 +91,7 @@ class Retriever:
         path: str | Path,
         *,
         system: str | None = None,
-        encoder: str | None = EMBEDDED,
+        encoder: str | os.PathLike[str] | None = EMBEDDED,
         options: EncoderOptions = EncoderOptions(),
         reduce: Sequence[str] = (),
         dim: int | None = None,

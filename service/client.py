@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..index.errors import FailedPrecondition, NotFound, PlaitError
-from ..retrieval.encoder import EncoderOptions
+from ..retrieval.encoder import EncoderOptions, encoder_name
 
 try:
     import grpc
@@ -152,7 +152,7 @@ class Server:
         self,
         collection: str,
         *,
-        encoder: str | None = "minilm",
+        encoder: str | os.PathLike[str] | None = "minilm",
         options: EncoderOptions = EncoderOptions(),
         reduce: Iterable[str] = (),
         fields: Iterable[str] = (),
@@ -170,7 +170,11 @@ class Server:
             specs = (collections_pb2.TermFieldSpec(name=name, terms=made) for name, made in terms.items())
             given["term_fields"] = list(specs)
         request = collections_pb2.CreateCollectionRequest(
-            collection=collection, encoder=encoder or "none", reduce=reduce, fields=fields, **given
+            collection=collection,
+            encoder=encoder_name(encoder) if encoder else "none",
+            reduce=reduce,
+            fields=fields,
+            **given,
         )
         self._channel.call(self._collections.CreateCollection, request)
         return Remote(self._channel, collection)

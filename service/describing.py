@@ -26,7 +26,7 @@ def show_info(info: dict[str, Any]) -> None:
     known = [name for name in _LINES if name in info]
     for name in [*known, *(name for name in info if name not in _LINES)]:
         value, (label, show) = info[name], _LINES.get(name, (name.replace("_", " "), _plain))
-        nothing = value is None or (name in _HIDDEN and not value)
+        nothing = value is None or (name in _HIDDEN and not value) or (name == "log" and not value["bytes"])
         if nothing or name in _KEPT_BACK or (name in _OF_TOKENS and not info.get("dim")):
             continue
         out.print(f"{label:>18}  {show(value)}", markup=False)
@@ -96,6 +96,11 @@ def _bytes(value: dict[str, int]) -> str:
     return f"{bytes_text(value['total'])}: " + ", ".join(f"{n} {bytes_text(b)}" for n, b in parts)
 
 
+def _log(value: dict[str, float]) -> str:
+    held = value["oldest_read_s"]
+    return bytes_text(value["bytes"]) + (f", held by a read for {held:,.0f} s" if held >= 1 else "")
+
+
 def _segments(value: Sequence[dict[str, Any]]) -> str:
     drifts = [f"{s['drift']:.3f}" for s in value if s["drift"] is not None]
     shown = f"{len(value):,}"
@@ -153,6 +158,7 @@ _LINES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "bytes": ("bytes", _bytes),
     "bytes_per_token": ("bytes per token", _plain),
     "bytes_per_document": ("bytes per document", _plain),
+    "log": ("SQLite's log", _log),
     "recall": ("recall", _recall),
 }
 """What each line is called and how it is shown, in the order of the lines."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import typer
 
-from ..device.machine import examine, offers, problems
 from .console import bytes_text, out, print_json
 from .options import Json
 
@@ -19,6 +18,8 @@ def register(app: typer.Typer) -> None:
 
 def doctor(as_json: Json = False) -> None:
     """What this machine can do: instruction set, memory, GPUs, builds of torch and FAISS. Exits with 1 where parts clash."""
+    from ..device.machine import examine, offers, problems
+
     facts = examine()
     found, missing = problems(facts), offers(facts)
     if as_json:

@@ -78,13 +78,15 @@ _OPEN = ("system", "vector")
 
 
 def _asked(making: Making) -> dict[str, Any]:
+    from ..retrieval.places import kept
+
     wanted = making.settings()
     return {
         "system": making.system,
-        "encoder": wanted["encoder"],
+        "encoder": wanted["encoder"] and kept(wanted["encoder"]),
         "reducers": wanted["reduce"],
         "dim": wanted["dim"],
-        "terms": _fields(wanted["terms"]),
+        "terms": {name: kept(maker) for name, maker in _fields(wanted["terms"]).items()},
         "vector": making.vector or None,
         "store": wanted["store"],
         "precision": wanted["precision"],

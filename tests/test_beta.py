@@ -96,7 +96,7 @@ def test_another_checkpoint_is_noticed(folder: Path, tmp_path: Path) -> None:
     filled(tmp_path / "c", folder).close()
     config = folder / "config.json"
     config.write_text(config.read_text().replace('"topk": 40', '"topk": 39'))
-    with pytest.raises(FailedPrecondition, match="has changed"):
+    with pytest.raises(FailedPrecondition, match="is not the one that this collection was built with"):
         plait.open(tmp_path / "c").search(QUERY)
 
 

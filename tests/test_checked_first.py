@@ -52,7 +52,7 @@ def test_bad_data_leaves_nothing_either(tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("kept")
-    run("build", bad, tmp_path / "mine", *TERMS, code=2)
+    assert "notes.txt" in run("build", bad, tmp_path / "mine", *TERMS, code=1).stderr
     assert [file.name for file in (tmp_path / "mine").iterdir()] == ["notes.txt"]
 
 
@@ -91,7 +91,7 @@ def test_a_device_is_looked_for_before_anything_is_made(tmp_path: Path) -> None:
 def test_unknown_settings_of_create_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match=r"unknown setting 'pool'.*reduce=\['pool:2'\]"):
         plait.create(tmp_path / "c", encoder=None, dim=8, pool=2)
-    with pytest.raises(InvalidArgument, match="encoder is a function"):
+    with pytest.raises(InvalidArgument, match="encoder is <function"):
         plait.create(tmp_path / "c", encoder=lambda texts: texts)
     assert not (tmp_path / "c").exists()
 

@@ -1,24 +1,15 @@
 """The command line as a user meets it: a process, its stdout, its exit code."""
 
 import json
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from shell import here, plait
 
 pytest.importorskip("onnxruntime", reason="the extra `demo` is not installed")
 pytest.importorskip("ir_measures", reason="the extra `eval` is not installed")
 DEMO = Path(__file__).parent.parent / "examples" / "xquad-en"
-
-
-def plait(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    run = [sys.executable, "-c", "from plait.service.cli import main; main()", *map(str, arguments)]
-    done = subprocess.run(run, capture_output=True, text=True, cwd=Path(__file__).parent, stdin=subprocess.DEVNULL)
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +198,7 @@ def test_failures_are_exit_code_1(data: Path, collection: Path, tmp_path: Path) 
     half.write_text('{"_id": "a", "text": "whole"}\n{"_id": "b", "te')
     assert "line 2" in plait("build", half, tmp_path / "c", code=2).stderr
     half.write_text('{"_id": "a", "text": "whole"}\n{"_id": "a", "text": "again"}\n')
-    assert "'a'" in plait("build", half, tmp_path / "c2", code=1).stderr
+    assert "'a'" in plait("build", half, tmp_path / "c2", code=2).stderr
     half.write_text("")
     assert "no documents" in plait("build", half, tmp_path / "c3", code=2).stderr
 
@@ -219,48 +210,48 @@ def test_other_settings_do_not_resume_a_build(data: Path, collection: Path) -> N
 def test_a_collection_lives(data: Path, tmp_path: Path) -> None:
     """add, delete, compact, check, snapshot, stats, filters: as a user would go through them."""
     folder, more = tmp_path / "c", tmp_path / "more.jsonl"
-    plait("build", data, folder, "--quiet")
+    here("build", data, folder, "--quiet")
     more.write_text(
         '{"id": "d2", "text": "Tides follow the sun, too.", "year": 2021}\n{"id": "d3", "text": "Foxes hunt at dusk.", "year": 2020}\n'
     )
-    done = plait("add", folder, more, "--json")
+    done = here("add", folder, more, "--json")
     assert json.loads(done.stdout)["documents"] == 3 and "add: 2 of 2" in done.stderr
     hits = json.loads(
-        plait("search", folder, "tides", "--filter", '{"range": {"year": {"gte": 2021}}}', "--json").stdout
+        here("search", folder, "tides", "--filter", '{"range": {"year": {"gte": 2021}}}', "--json").stdout
     )["hits"]
     assert [(h["id"], h["payload"]["text"][:5]) for h in hits] == [("d2", "Tides")]
-    assert json.loads(plait("stats", folder, "--json").stdout)["fresh"] == 2
-    copied = plait("snapshot", "create", folder, tmp_path / "s").stderr
+    assert json.loads(here("stats", folder, "--json").stdout)["fresh"] == 2
+    copied = here("snapshot", "create", folder, tmp_path / "s").stderr
     size = sum(file.stat().st_size for file in (tmp_path / "s").rglob("*") if file.is_file())
     assert f"bytes: {size:,} of {size:,}" in copied
-    assert not plait("snapshot", "create", folder, tmp_path / "again", "--quiet").stderr
+    assert not here("snapshot", "create", folder, tmp_path / "again", "--quiet").stderr
     assert (
-        json.loads(plait("delete", folder, "--filter", '{"year": 2020}', "--dry-run", "--json").stdout)["would_delete"]
+        json.loads(here("delete", folder, "--filter", '{"year": 2020}', "--dry-run", "--json").stdout)["would_delete"]
         == 1
     )
-    assert json.loads(plait("delete", folder, "d3", "d9", "--json").stdout)["deleted"] == 1
-    after = json.loads(plait("compact", folder, "--json").stdout)["after"]
+    assert json.loads(here("delete", folder, "d3", "d9", "--json").stdout)["deleted"] == 1
+    after = json.loads(here("compact", folder, "--json").stdout)["after"]
     assert (after["documents"], after["fresh"], after["dead"], len(after["segments"])) == (2, 0, 0, 1)
-    assert "all is well" in plait("check", folder).stdout
+    assert "all is well" in here("check", folder).stdout
     (tmp_path / "again" / "catalog.db").write_bytes(b"no catalog" * 1000)
-    problem = plait("snapshot", "list", tmp_path, "--json").stdout
+    problem = here("snapshot", "list", tmp_path, "--json").stdout
     assert "catalog.db" in {one["name"]: one["problem"] for one in json.loads(problem)["snapshots"]}["again"]
-    assert "again/catalog.db" in plait("snapshot", "list", tmp_path).stdout
-    plait("snapshot", "delete", tmp_path / "again", "--yes")
-    assert "bytes: " in plait("snapshot", "restore", tmp_path / "s", tmp_path / "r").stderr
-    assert json.loads(plait("info", tmp_path / "r", "--json").stdout)["documents"] == 3
+    assert "again/catalog.db" in here("snapshot", "list", tmp_path).stdout
+    here("snapshot", "delete", tmp_path / "again", "--yes")
+    assert "bytes: " in here("snapshot", "restore", tmp_path / "s", tmp_path / "r").stderr
+    assert json.loads(here("info", tmp_path / "r", "--json").stdout)["documents"] == 3
     # What is searched stays a snapshot. Only those are listed, and a collection that is written to is not deleted as one.
-    plait("search", tmp_path / "s", "tides")
-    listed = json.loads(plait("snapshot", "list", tmp_path, "--json").stdout)["snapshots"]
+    here("search", tmp_path / "s", "tides")
+    listed = json.loads(here("snapshot", "list", tmp_path, "--json").stdout)["snapshots"]
     assert [(one["name"], one["documents"]) for one in listed] == [("r", 3), ("s", 3)]
-    assert "nobody said yes" in plait("snapshot", "delete", tmp_path / "s", code=1).stderr
-    assert "is a collection" in plait("snapshot", "delete", folder, "--yes", code=1).stderr
-    assert "deleted" in plait("snapshot", "delete", tmp_path / "s", "--yes").stdout
-    plait("snapshot", "delete", tmp_path / "s", "--yes", code=2)
-    assert plait("snapshot", "list", tmp_path).stdout.split()[3:4] == ["r"] and not (tmp_path / "s").exists()
+    assert "nobody said yes" in here("snapshot", "delete", tmp_path / "s", code=1).stderr
+    assert "is a collection" in here("snapshot", "delete", folder, "--yes", code=1).stderr
+    assert "deleted" in here("snapshot", "delete", tmp_path / "s", "--yes").stdout
+    here("snapshot", "delete", tmp_path / "s", "--yes", code=2)
+    assert here("snapshot", "list", tmp_path).stdout.split()[3:4] == ["r"] and not (tmp_path / "s").exists()
     for bad in ("year = 2020", "[1]", '{"like": {"a": "b"}}'):
-        plait("delete", folder, "--filter", bad, code=2)
-    plait("delete", folder, code=2)
+        here("delete", folder, "--filter", bad, code=2)
+    here("delete", folder, code=2)
     vectors = next(folder.glob("segment-*/vectors"))
     vectors.write_bytes(vectors.read_bytes()[:-2])
     assert "vectors" in plait("check", folder, code=1).stderr

@@ -66,7 +66,7 @@ def test_a_hit_is_one_line(words: Path) -> None:
 
 def test_a_long_text_is_cut_between_words(capsys: pytest.CaptureFixture[str]) -> None:
     texts = {"words": "seventeen letters " * 30, "none": "x" * 500, "short": "y" * 160, "gap": "z" + " " * 900 + "end"}
-    hits = [Hit(id, 1.0, {"text": text}, None, "", {}) for id, text in texts.items()]  # type: ignore[arg-type]
+    hits = [Hit(id, 1.0, {"text": text}) for id, text in texts.items()]
     console.show_hits(hits)
     shown = dict(line.split("  ")[-2:] for line in capsys.readouterr().out.splitlines())
     assert shown["words"].endswith(("letters …", "seventeen …")) and len(shown["words"]) <= 162
@@ -136,5 +136,7 @@ def test_what_a_calibration_replaces(words: Path) -> None:
 
 
 def test_errors_of_the_system_have_no_number(tmp_path: Path, words: Path) -> None:
-    said = run("calibrate", words, "--queries", tmp_path / "nosuch", code=1).stderr
-    assert f"{tmp_path / 'nosuch'}: no such file or directory" in said and "Errno" not in said
+    said = run("calibrate", words, "--queries", tmp_path / "nosuch", code=2).stderr
+    assert f"no file {tmp_path / 'nosuch'}" in said
+    said = run("build", words.parent / "d.jsonl", "/proc/x", "--encoder", "none", "--terms", "bm25", code=1).stderr
+    assert "/proc/x: no such file or directory" in said and "Errno" not in said

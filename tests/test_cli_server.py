@@ -79,9 +79,8 @@ def test_the_key_of_the_command_line(server: str, keys: dict[str, str]) -> None:
 def test_info_has_the_order_of_a_collection_here(server: str, keys: dict[str, str]) -> None:
     shown = run("info", "left", "--server", server, "--api-key", keys["one"]).stdout
     labels = [line.strip().split("  ")[0] for line in shown.splitlines()]
-    assert labels == ["documents", "state", "segments", "terms", "bytes", "bytes per document", "recall"] or labels == [
-        *("documents", "state", "segments", "terms", "bytes", "bytes per document")
-    ]
+    labels = [label for label in labels if label not in ("SQLite's log", "recall")]
+    assert labels == ["documents", "state", "segments", "terms", "bytes", "bytes per document"]
 
 
 def test_a_key_is_revoked_by_name(tmp_path: Path) -> None:
@@ -94,19 +93,18 @@ def test_a_key_is_revoked_by_name(tmp_path: Path) -> None:
     assert states["web"] == "revoked" != states["other"]
 
 
-def test_settings_that_are_nearly_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_that_are_nearly_right(tmp_path: Path) -> None:
     said = run("serve", tmp_path, "--set", "limits.kk=5", code=2).stderr
-    assert "no setting is called limits.kk (flag); did you mean limits.k" in said
+    assert "there is no setting limits.kk (flag); did you mean limits.k?" in said
     assert "did you mean limits" in run("serve", tmp_path, "--set", "limts.k=5", code=2).stderr
-    for name in ("PLAIT_LISTN", "PLAIT_LISTEN", "PLAIT_API_KEY", "PLAIT_CA", "PLAIT_SIMD", "PLAIT_SOMETHING_ELSE"):
-        monkeypatch.setenv(name, "x")
-    assert [note.split()[0] for note in unknown_variables()] == ["PLAIT_LISTN"]
+    known = ("PLAIT_LISTEN", "PLAIT_LIMITS__K", "PLAIT_API_KEY", "PLAIT_CA", "PLAIT_SIMD")
+    assert unknown_variables(dict.fromkeys([*known, "PLAIT_LISTN", "PATH"], "x")) == ["PLAIT_LISTN"]
 
 
 def test_a_folder_that_is_made_is_told(tmp_path: Path) -> None:
     running = Server(tmp_path / "typo")
     try:
-        assert any(f"there is no folder {tmp_path / 'typo'}; it is made" in line for line in running.log)
+        assert any(f"{tmp_path / 'typo'} is made: there was no such folder" in line for line in running.log)
     finally:
         running.kill()
 

@@ -110,7 +110,7 @@ def test_a_crash_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("ill", [False, True])
 def test_the_command(monkeypatch: pytest.MonkeyPatch, ill: bool) -> None:
     made = {**examine(), "interpreted": ill}
-    monkeypatch.setattr("plait.service.doctor.examine", lambda: made)
+    monkeypatch.setattr("plait.device.machine.examine", lambda: made)
     result = CliRunner().invoke(app, ["doctor", "--json"])
     said = json.loads(result.stdout)
     assert ("TRITON_INTERPRET" in json.dumps(said["problems"])) is ill

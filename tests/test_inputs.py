@@ -83,7 +83,6 @@ CALLS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "dict as query": (lambda i: i.search({"text": "moon"}), "a query must be text, several texts, Tokens or Queries; got dict"),
     "k as text": (lambda i: i.search("moon", k="5"), "k is '5'; it must be a whole number"),
     "k as float": (lambda i: i.explain("moon", "a", k=2.0), "k is 2.0; it must be a whole number"),
-    "one id": (lambda i: i.get("asyncio.run"), "ids must be a list of ids, got 'asyncio.run'"),
     "one id to delete": (lambda i: i.delete("asyncio.run"), "ids must be a list of ids, got 'asyncio.run'"),
     "number as id to get": (lambda i: i.get([5]), "the id 5 is no text"),
     "vector for nothing": (lambda i: i.upsert([{"id": "s", "text": "x", "vector": [0.5, 1]}]), "document 's' has a vector, and this collection was not made for given vectors"),

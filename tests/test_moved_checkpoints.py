@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,6 +13,7 @@ pytest.importorskip("torch", reason="extra encoders is not installed")
 pytest.importorskip("sentence_transformers", reason="extra encoders is not installed")
 import sparse_checkpoints as tiny
 from plait.retrieval.places import checkpoints, kept
+from shell import here
 
 DOCUMENTS = [{"id": "a", "text": "venus is a planet"}, {"id": "b", "text": "mars the red"}]
 
@@ -28,13 +26,6 @@ def plain(folder: Path, seed: int = 7) -> Path:
 def masked(folder: Path) -> Path:
     tiny.save_masked(folder, tiny.masked())
     return folder
-
-
-def command(*arguments: Any) -> subprocess.CompletedProcess[str]:
-    run = "from plait.service.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", run, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
 
 
 def test_a_path_is_kept_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,17 +105,29 @@ def test_moved_checkpoints_of_terms_are_named(tmp_path: Path) -> None:
 def test_the_command_line_takes_the_place(tmp_path: Path) -> None:
     old = plain(tmp_path / "old")
     (tmp_path / "c.jsonl").write_text("".join(json.dumps(d) + "\n" for d in DOCUMENTS))
-    assert command("build", tmp_path / "c.jsonl", tmp_path / "c", "--encoder", old, "-q").returncode == 0
+    here("build", tmp_path / "c.jsonl", tmp_path / "c", "--encoder", old, "-q")
     new = old.rename(tmp_path / "new")
-    lost = command("search", tmp_path / "c", "venus")
-    assert lost.returncode == 2 and str(old) in lost.stderr and "--encoder" in lost.stderr
+    lost = here("search", tmp_path / "c", "venus", code=2).stderr
+    assert str(old) in lost and "--encoder" in lost
     for place in (new, f"{old}={new}"):
-        found = command("search", tmp_path / "c", "venus", "--encoder", place, "--json")
+        found = here("search", tmp_path / "c", "venus", "--encoder", place, "--json")
         assert json.loads(found.stdout)["hits"][0]["id"] == "a"
-    assert command("explain", tmp_path / "c", "venus", "a", "--encoder", new).returncode == 0
-    assert command("add", tmp_path / "c", tmp_path / "c.jsonl", "--encoder", new, "-q").returncode == 0
-    unnamed = command("search", tmp_path / "c", "venus", "--encoder", new, "--encoder", new)
-    assert unnamed.returncode == 2 and "OLD=" in unnamed.stderr
+    here("explain", tmp_path / "c", "venus", "a", "--encoder", new)
+    here("add", tmp_path / "c", tmp_path / "c.jsonl", "--encoder", new, "-q")
+    assert "OLD=" in here("search", tmp_path / "c", "venus", "--encoder", new, "--encoder", new, code=2).stderr
+
+
+def test_a_build_goes_on_by_the_same_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain(tmp_path / "models" / "mine")
+    masked(tmp_path / "models" / "sparse")
+    monkeypatch.chdir(tmp_path)
+    Path("c.jsonl").write_text("".join(json.dumps(d) + "\n" for d in DOCUMENTS))
+    fields = {"encoder": "models/mine", "terms": {"s": "splade:models/sparse"}}
+    plait.create("c", **fields).close()
+    begun = "build", "c.jsonl", "c", "--encoder", "models/mine", "-q"
+    here(*begun, "--terms", "s=splade:models/sparse")
+    assert "built already" in here(*begun, "--terms", "s=splade:models/sparse", code=1).stderr
+    assert f"it has s=splade:{tmp_path / 'models' / 'sparse'}" in here(*begun, "--terms", "bm25", code=2).stderr
 
 
 def test_a_server_is_told_by_a_setting(tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +17,7 @@ import plait
 pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `demo` is not installed")
 from served import serving
+from shell import here
 
 DOCUMENTS = [
     {
@@ -355,25 +354,16 @@ def test_collections_come_are_named_and_go(server: Any) -> None:
     assert server.open("one").info()["fields"] == ["year", "lang"]
 
 
-def test_commands_take_a_server(server: Any, tmp_path: Path) -> None:
+def test_commands_take_a_server(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     target = server._channel.grpc._channel.target().decode().removeprefix("dns:///")
     server.create("shell", encoder=None, terms="bm25", fields=["year"])
     data = tmp_path / "data.jsonl"
     data.write_text("\n".join(json.dumps(d) for d in DOCUMENTS))
 
     def run(command: str, *arguments: object, code: int = 0, answer: str = "") -> Any:
-        call = [
-            sys.executable,
-            "-c",
-            "from plait.service.cli import main; main()",
-            *command.split(),
-            "shell",
-            *map(str, arguments),
-        ]
-        done = subprocess.run(
-            [*call, "--server", target, "--json"], capture_output=True, text=True, cwd=tmp_path, input=answer
-        )
-        assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
+        there = "--server", target, "--json"
+        done = here(*command.split(), "shell", *arguments, *there, code=code, answer=answer)
         return json.loads(done.stdout) if not code else done.stderr
 
     assert run("add", data)["written"] == 3
