@@ -50,32 +50,32 @@ def test_search_and_explain(collection: Path) -> None:
 
 def test_a_build_may_leave_the_model_for_later(data: Path, tmp_path: Path) -> None:
     settings = "--terms", "bm25", "--prune", "idf:80%"
-    done = plait("build", data, tmp_path / "c", *settings, "--defer", "--json")
+    done = here("build", data, tmp_path / "c", *settings, "--defer", "--json")
     built = json.loads(done.stdout)
     assert built["collection"]["pending"] == built["documents"] == 2 and built["estimate"]["tokens"] == 0
     assert "add: 2 of 2" in done.stderr and "encode" not in done.stderr.replace("s to encode", "")
-    plait("build", data, tmp_path / "whole", *settings)
+    here("build", data, tmp_path / "whole", *settings)
 
     def found(folder: str, *options: str) -> dict[str, float]:
-        hits = json.loads(plait("search", tmp_path / folder, "the tides of bread", *options, "--json").stdout)["hits"]
+        hits = json.loads(here("search", tmp_path / folder, "the tides of bread", *options, "--json").stdout)["hits"]
         return {hit["id"]: hit["score"] for hit in hits}
 
     assert found("c", "--mode", "terms") == found("whole", "--mode", "terms") != {}
     assert found("c", "--mode", "tokens") == {} != found("whole", "--mode", "tokens")
-    assert json.loads(plait("encode", tmp_path / "c", "--json").stdout)["pending"] == 0
+    assert json.loads(here("encode", tmp_path / "c", "--json").stdout)["pending"] == 0
     for mode in ("tokens", "terms", "hybrid"):
         assert found("c", "--mode", mode) == pytest.approx(found("whole", "--mode", mode), rel=1e-5)
-    again = plait("build", data, tmp_path / "d", "--encoder", "none", "--terms", "bm25", "--defer", code=2)
+    again = here("build", data, tmp_path / "d", "--encoder", "none", "--terms", "bm25", "--defer", code=2)
     assert "need no model; leave it out" in again.stderr and not (tmp_path / "d").exists()
-    assert "2 wait for `plait encode" in plait("build", data, tmp_path / "e", "--terms", "bm25", "--defer").stdout
+    assert "2 wait for `plait encode" in here("build", data, tmp_path / "e", "--terms", "bm25", "--defer").stdout
 
 
 def test_a_query_goes_by_terms_and_by_both(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "c"
-    plait("build", data, folder, "--terms", "bm25")
+    here("build", data, folder, "--terms", "bm25")
 
     def found(*options: object) -> list[tuple[str, float]]:
-        done = plait("search", folder, "tides of bread", "--json", *options)
+        done = here("search", folder, "tides of bread", "--json", *options)
         return [(hit["id"], hit["score"]) for hit in json.loads(done.stdout)["hits"]]
 
     hybrid = "--mode", "hybrid", "--fusion", "weighted", "--weights", "1,3"
@@ -85,27 +85,27 @@ def test_a_query_goes_by_terms_and_by_both(data: Path, tmp_path: Path) -> None:
     assert first == by_terms[0][0] and best + least == 4 and best in (3, 4)
     assert found("--mode", "terms", "--term-candidates", 2, "--query-terms", 5, "--min-idf", 0.1) == by_terms
     assert found("--mode", "terms", "--target-recall", 1.0) == by_terms
-    assert "by terms up to 1.000" in plait("info", folder).stdout
-    shown = plait("calibrate", folder).stdout
+    assert "by terms up to 1.000" in here("info", folder).stdout
+    shown = here("calibrate", folder).stdout
     assert "term candidates" in shown and "alpha" in shown
     for wrong, message in (
         (("--weights", "1,x"), "one number for each lane"),
         (("--query-terms", 5), "term-candidates|term_candidates"),
     ):
-        refused = plait("search", folder, "tides", "--mode", "terms", *wrong, code=2)
+        refused = here("search", folder, "tides", "--mode", "terms", *wrong, code=2)
         assert any(word in refused.stderr for word in message.split("|"))
 
 
 def test_several_term_fields(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "c"
     build = "build", data, folder, "--encoder", "none", "--terms", "bm25", "--terms", "sets=binary", "--json"
-    assert json.loads(plait(*build).stdout)["documents"] == 2
-    fields = json.loads(plait("info", folder, "--json").stdout)["term_fields"]
+    assert json.loads(here(*build).stdout)["documents"] == 2
+    fields = json.loads(here("info", folder, "--json").stdout)["term_fields"]
     assert [(field["name"], field["encoder"]) for field in fields] == [("bm25", "bm25"), ("sets", "binary")]
-    assert "bm25 (" in plait("info", folder).stdout
+    assert "bm25 (" in here("info", folder).stdout
 
     def found(*options: object) -> dict[str, float]:
-        done = plait("search", folder, "why do the tides rise", "--json", *options)
+        done = here("search", folder, "why do the tides rise", "--json", *options)
         return {hit["id"]: hit["score"] for hit in json.loads(done.stdout)["hits"]}
 
     by_bm25, by_sets = found(), found("--field", "sets")
@@ -113,11 +113,11 @@ def test_several_term_fields(data: Path, tmp_path: Path) -> None:
     assert found("--scorer", "sets") == {"d1": by_sets.get("d1", 0.0), "d2": 2.0}
     fused = found("--lanes", "sets,bm25", "--weights", "2,1", "--fusion", "weighted")
     assert fused == found("--mode", "hybrid", "--weights", "1,2", "--fusion", "weighted") != found("--mode", "hybrid")
-    shown = plait("explain", folder, "tides", "d2", "--scorer", "sets").stdout
+    shown = here("explain", folder, "tides", "d2", "--scorer", "sets").stdout
     assert "score by bm25" in shown and "score by sets" in shown and "rerank" in shown
-    again = plait("build", data, folder, "--encoder", "none", "--terms", "bm25", code=2)
+    again = here("build", data, folder, "--encoder", "none", "--terms", "bm25", code=2)
     assert "begun with other settings" in again.stderr
-    unnamed = plait("build", data, tmp_path / "d", "--terms", "bm25", "--terms", "some/folder", code=2)
+    unnamed = here("build", data, tmp_path / "d", "--terms", "bm25", "--terms", "some/folder", code=2)
     assert "NAME=some/folder" in unnamed.stderr
 
 

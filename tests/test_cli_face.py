@@ -111,6 +111,21 @@ def test_info_has_one_order(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == first and "novel  1" in first
 
 
+@pytest.mark.parametrize(
+    ("log", "line"),
+    [
+        ((0, 9.0), ""),
+        ((2_000_000, 0.2), "SQLite's log  2 MB"),
+        ((10, 70.4), "SQLite's log  10 B, held by a read for 70 s"),
+    ],
+)
+def test_the_log_is_a_line_where_there_is_one(
+    capsys: pytest.CaptureFixture[str], log: tuple[int, float], line: str
+) -> None:
+    describing.show_info({"log": dict(zip(("bytes", "oldest_read_s"), log, strict=True))})
+    assert capsys.readouterr().out.strip() == line
+
+
 def test_the_estimate_of_terms_alone(tmp_path: Path, words: Path) -> None:
     said = run("build", words.parent / "d.jsonl", tmp_path / "c", "--encoder", "none", "--terms", "bm25").stderr
     assert said.startswith("2 documents: about ") and "token" not in said

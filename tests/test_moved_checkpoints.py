@@ -142,11 +142,12 @@ def test_a_server_is_told_by_a_setting(tmp_path: Path) -> None:
         index.add(DOCUMENTS)
     new = old.rename(tmp_path / "new")
     with (
-        serving(tmp_path / "root", checkpoints={str(old): str(new)}) as process,
+        serving(tmp_path / "root", checkpoints={str(old): str(new)}, encoders=[str(new)]) as process,
         plait.connect(process.target) as server,
     ):
         assert server.open("c").search("venus")[0].id == "a"
         assert server.open("words").search("venus")[0].id == "a"
+        assert server.create("new", encoder=new).info()["encoder"]["name"] == str(new)
         with pytest.raises(plait.InvalidArgument, match="setting checkpoints"):
             from plait.service.opening import open_index
 
