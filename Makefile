@@ -3,7 +3,7 @@
 # make test-blas   the tests of scores on other BLAS kernels (part of make test)
 # make sanitize   the tests of the kernels with ASan and UBSan (part of make test)
 # make fuzz   the properties of the tests on new examples, ROUNDS times (part of no check: what it finds becomes a test)
-# make torture   crash states and rounds of SIGKILL (STATES, ROUNDS), figures to benchmarks/results/
+# make torture   every step of a writer, flipped bits, crash states, rounds of SIGKILL (STATES, ROUNDS); figures to benchmarks/results/
 # make soak MINUTES=30   a server under all its operations at once; make fuzz-files SECONDS=3600   coverage-guided fuzzing of readers
 # make dev    an editable install for working on plait (then: .venv/bin/pytest)
 # make results COLLECTIONS=folder   docs/results.md anew
@@ -51,7 +51,8 @@ fuzz: .venv/wheel
 STATES ?= 20000
 TORTURE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONSAFEPATH=1 PYTHONPATH=tests $(BIN)/python -m
 torture: .venv/wheel
-	PLAIT_CRASH_ROUNDS=100 PYTHONSAFEPATH=1 $(BIN)/pytest -q -n auto --dist worksteal tests/test_crash.py
+	PLAIT_CRASH_ROUNDS=100 PLAIT_FLIPS=3000 PYTHONSAFEPATH=1 $(BIN)/pytest -q -n auto --dist worksteal \
+		tests/test_crash.py tests/test_flips.py tests/test_catalog_pages.py
 	$(TORTURE) torture --states $(STATES) --rounds $(if $(filter file,$(origin ROUNDS)),10000,$(ROUNDS)) --results benchmarks/results
 
 MINUTES ?= 30

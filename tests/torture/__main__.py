@@ -21,7 +21,7 @@ from typing import Any
 from . import disk, figures, kills, recorder, states, traces
 
 _SHARE = {"service": 40}
-"""Distinct states of one record; of a server's less, for each costs a second."""
+"""Distinct states of one record; of a server's less, for each starts one."""
 _STATES = 500
 
 

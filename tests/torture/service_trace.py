@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from plait.service import keys
+from plait.service.server import build_server
+from plait.service.settings import Settings
 from served import Wire, serving, tensor
 
 from .recorder import mark
@@ -131,8 +134,7 @@ def look(root: Path, allowed: Sequence[World], deep: bool) -> None:
         else {}
     )
     assert known in [world.keys for world in allowed], f"the keys are {known}"
-    with serving(root / "collections") as server:
-        wire = Wire(server.target)
+    with _started(root / "collections") as wire:
         listed = wire("ListCollections")
         aliases = {alias: c.name for c in listed.collections for alias in c.aliases}
         assert aliases in [world.aliases for world in allowed], f"the aliases are {aliases}"
@@ -146,7 +148,20 @@ def look(root: Path, allowed: Sequence[World], deep: bool) -> None:
         for name in ("one", "two", "three") if deep else ():
             if name not in held:
                 wire("CreateCollection", collection=name, encoder="none", dim=2)
+
+
+@contextmanager
+def _started(root: Path) -> Iterator[Wire]:
+    """A client of a server in this process: a process of its own would import everything for each state."""
+    service = build_server(Settings(root=root, listen="127.0.0.1:0"))
+    try:
+        service.grpc.start()
+        service.collections.warm()
+        wire = Wire(f"127.0.0.1:{service.port}")
+        yield wire
         wire.close()
+    finally:
+        assert service.stop(60)
 
 
 def _ids(wire: Wire, collection: str) -> set[str]:
