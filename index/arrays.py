@@ -70,7 +70,7 @@ def as_column(
     if dtype == np.float32:
         good, wanted = column.dtype.kind in "fiu" and bool(np.isfinite(column.astype(dtype)).all()), "finite numbers"
     else:
-        limit = int(np.iinfo(np.dtype(dtype)).max) if greatest is None else greatest
+        limit = int(np.iinfo(np.dtype(dtype).name).max) if greatest is None else greatest
         within = column.dtype.kind in "iu" and (not column.size or bool(column.min() >= 0 and column.max() <= limit))
         good, wanted = within, f"whole numbers from 0 to {limit}"
     if not good:

@@ -285,7 +285,7 @@ def test_a_write_by_a_plait_that_knows_nothing_of_it_keeps_it_right(tmp_path: Pa
     collection.close()
     db = connect(tmp_path / "c" / "catalog.db")
     with db:
-        (number,) = db.execute("SELECT number FROM documents WHERE id = 'a'").fetchone()
+        number = db.execute("SELECT number FROM documents WHERE id = 'a'").get
         db.execute("DELETE FROM documents WHERE number = ?", (number,))
         db.execute("DELETE FROM growing WHERE number = ?", (number,))
         db.execute("INSERT INTO tombstones VALUES (?, 2)", (number,))

@@ -77,7 +77,7 @@ def test_collections_aliases_and_snapshots_have_a_number(wire: Wire) -> None:
         ("snapshots", "CreateSnapshot", {"collection": "c", "name": "t"}),
         ("collections", "RestoreSnapshot", {"collection": "e", "name": "s"}),
     ):
-        code, said, _ = wire.error(rpc, **request)
+        code, said, _ = wire.error(rpc, 30, **request)
         assert code == "FAILED_PRECONDITION" and f"({limit})" in said, said
     wire("SetAlias", alias="x", collection="d")  # another one for what is there
     wire("DeleteCollection", collection="d", confirm_name="d")
