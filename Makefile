@@ -3,7 +3,7 @@
 # make test-blas   the tests of scores on other BLAS kernels (part of make test)
 # make sanitize   the tests of the kernels with ASan and UBSan (part of make test)
 # make fuzz   the properties of the tests on new examples, ROUNDS times (part of no check: what it finds becomes a test)
-# make torture   every step of a writer, flipped bits, crash states, rounds of SIGKILL (STATES, ROUNDS); figures to benchmarks/results/
+# make torture   every step of a writer, flipped bits, crash states, SIGKILLs (STATES, ROUNDS); benchmarks/results/
 # make soak MINUTES=30   a server under all its operations at once; make fuzz-files SECONDS=3600   coverage-guided fuzzing of readers
 # make dev    an editable install for working on plait (then: .venv/bin/pytest)
 # make results COLLECTIONS=folder   docs/results.md anew
