@@ -160,7 +160,7 @@ def test_the_public_face_holds_what_it_names() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", plait.__version__)
 
 
-@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md"])
+@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"])
 def test_paths_named_in_documents_exist(document: str) -> None:
     """In back quotes, with a slash or a known suffix: a path of this repository."""
     for name in re.findall(r"`([\w.\-/]+)`", (ROOT / document).read_text()):
