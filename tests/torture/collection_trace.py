@@ -93,6 +93,9 @@ def steps(life: Life, seed: int) -> list[Operation]:
     while len(chosen) < life.steps:
         chance = rng.integers(12)
         operation = draw(rng, contents, isinstance(life.terms, TermField))
+        if chosen[-1][0] == "fast" and (chance in (2, 3) or operation[0] == "snapshot"):
+            # Until the next durable write a machine that dies may lose a fast one: copies elsewhere do not change that.
+            continue
         if chance == 0:
             operation = "reopen", None
         elif chance == 1:
