@@ -84,13 +84,6 @@ def _keys() -> Any:
         raise FailedPrecondition(f"keys need {error.name}: pip install 'plait[service]'") from None
 
 
-def _id_of(file: Path, given: str) -> str:
-    """The id of the key that has this id, or this name and is in use; what is no key's stays as it is."""
-    found = _keys().read(file)
-    named = [key.id for key in found if key.name == given and key.revoked is None]
-    return given if any(key.id == given for key in found) or not named else named[0]
-
-
 def _public(key: Key) -> dict[str, Any]:
     """A key without its hash."""
     return {**key.model_dump(mode="json", exclude={"sha256"}), "state": key.state(datetime.now(UTC))}
