@@ -20,7 +20,9 @@ from served import Server, Wire, code, message, method
 
 DOCUMENTS = 20_000
 SLOW = {"any_of": {"filters": [{"range": {"field": "s", "gt": {"text": f"x{i}"}}} for i in range(250)]}}
-"""Some hundred million looks at values: minutes, if nothing stops it."""
+"""Some hundred million comparisons over the documents below: a minute for one call, if nothing stops it."""
+VALUES = 50
+"""Of each document."""
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("slow")
     with plait.create(folder / "c", encoder=None, dim=2) as index:
         tokens = from_matrices([np.ones((1, 2), np.float16)] * DOCUMENTS)
-        index.add_tokens([f"d{i}" for i in range(DOCUMENTS)], tokens, [{"s": f"value {i}"} for i in range(DOCUMENTS)])
+        payloads = [{"s": [f"value {i} {j}" for j in range(VALUES)]} for i in range(DOCUMENTS)]
+        index.add_tokens([f"d{i}" for i in range(DOCUMENTS)], tokens, payloads)
     return folder
 
 
