@@ -17,7 +17,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NATIVE := $(wildcard index/native/*)
-SOURCES := pyproject.toml constraints.txt $(NATIVE) $(wildcard plait/*.py index/*.py device/*.py retrieval/* service/*.py service/wire/* eval/*.py)
+SOURCES := pyproject.toml constraints.txt $(NATIVE) $(wildcard plait/* device/*.py eval/*.py $(foreach room,index retrieval service,$(room)/*.py $(room)/*/*))
 EVERYTHING := .[demo,encoders,faiss,eval,service,tracing]
 
 KERNEL_TESTS := $(addprefix tests/test_, $(addsuffix .py, axes codecs contextual kernels lists postings pq4 residual same_id_kernel select sparse_maxsim))
@@ -39,7 +39,7 @@ test: .venv/wheel
 # The tests of scores again, on BLAS kernels that are not this machine's own (or not those that OPENBLAS_CORETYPE names already).
 test-blas: .venv/wheel
 	OPENBLAS_CORETYPE=$$($(BIN)/python -P -c "import numpy; from threadpoolctl import threadpool_info; \
-		from plait.index.kernels import simd_levels; own = str(threadpool_info()); \
+		from plait.index.kernels.vectors import simd_levels; own = str(threadpool_info()); \
 		print('Haswell' if 'avx2' in simd_levels() and 'Haswell' not in own else 'Prescott')") \
 	PYTHONSAFEPATH=1 $(BIN)/pytest -q $(SCORE_TESTS)
 
@@ -69,7 +69,7 @@ sanitize: build/sanitized
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
 	PYTHONSAFEPATH=1 PYTHONPATH=build/sanitized $(BIN)/pytest -q -p no:cacheprovider $(KERNEL_TESTS)
 
-build/sanitized: $(NATIVE) $(wildcard index/*.py) | .venv/wheel
+build/sanitized: $(NATIVE) $(wildcard index/*.py index/*/*.py) | .venv/wheel
 	@rm -rf $@
 	$(BIN)/pip install --quiet --no-deps --target $@ -C cmake.define.PLAIT_SANITIZE=ON -C install.strip=false \
 		-C build-dir=build/sanitize-objects .

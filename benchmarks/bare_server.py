@@ -14,7 +14,7 @@ from pathlib import Path
 
 import grpc
 import numpy as np
-from plait.service.process import settle
+from plait.service.server.process import settle
 from plait.service.settings import Settings
 
 import plait

@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from plait.index.coil.store import ContextualStore
 from plait.index.collection import Collection
-from plait.index.contextual_store import ContextualStore
-from plait.index.scoring import Scoring
+from plait.index.params import Scoring
 from plait.index.tokens import Tokens, concatenate
 from threadpoolctl import threadpool_limits
 

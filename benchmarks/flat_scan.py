@@ -23,11 +23,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from plait.index import clustering, kernels, lists, pq4
-from plait.index.codecs import PRECISIONS, Half, codec, score
-from plait.index.flat import Flat
+from plait.index.codecs import kmeans as clustering
+from plait.index.codecs import pq4
+from plait.index.codecs.codec import PRECISIONS, Half, codec, score
 from plait.index.hits import Hits, best
-from plait.index.lists import Lists
+from plait.index.kernels import vectors as kernels
+from plait.index.late import lists
+from plait.index.late.flat import Flat
+from plait.index.late.lists import Lists
 from threadpoolctl import threadpool_limits
 
 from plait import Retriever

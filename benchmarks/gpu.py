@@ -122,7 +122,7 @@ def random_book(size: int) -> Any:
     import numpy as np
     import torch
     from plait.device.codes import book
-    from plait.index.pq4 import Codebook
+    from plait.index.codecs.pq4 import Codebook
 
     rng, width = np.random.default_rng(0), DIM // (2 * size)
     centroids = rng.standard_normal((2 * size, 16, width)).astype(np.float32)

@@ -26,9 +26,9 @@ import numpy as np
 import token_data
 from engine_process import Engine, EngineFailed
 from engine_report import Measured, print_table, rows_of
-from plait.index.codecs import Half, score
+from plait.index.codecs.codec import Half, score
 from plait.index.hits import best
-from plait.index.kernels import simd_level
+from plait.index.kernels.vectors import simd_level
 
 ENGINES = ("numpy_exact", "plait_exact", "maxsim_cpu", "muvera_rs", "tachiom", "plait_flat", "plait_lists")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from plait.index import bm25
+from plait.index.sparse import bm25
 from scipy import sparse as matrices
 from sparse_data import Mixture, exact, score_recall
 from sparse_engine import Engine, clocked, engines_of, measure, report, sparse_rows

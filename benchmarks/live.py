@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from plait.index.catalog.database import VERSION
 from plait.index.collection import Collection
-from plait.index.database import VERSION
-from plait.index.kernels import simd_level
-from plait.index.maintenance import Policy
-from plait.index.scoring import SearchParams
+from plait.index.kernels.vectors import simd_level
+from plait.index.params import SearchParams
 from plait.index.tokens import Tokens
+from plait.index.writing.maintenance import Policy
 from reader import Watch, memory, reading
 
 K = 10

@@ -47,7 +47,14 @@ def measure(data: Path, name: str, options: str, cache: Path | None, threads: in
     for row in done:
         if (row["collection"], row["options"]) == (name, options):
             return row
-    command = [sys.executable, "-c", "from plait.service.cli import main; main()", "eval", str(data / name), "--json"]
+    command = [
+        sys.executable,
+        "-c",
+        "from plait.service.cli.main import main; main()",
+        "eval",
+        str(data / name),
+        "--json",
+    ]
     if "--store" not in options and "bm25" not in options:
         command += ["--store", "exact"]
     command += ["--threads", str(threads), *options.split(), *(["--cache", str(cache)] if cache else [])]

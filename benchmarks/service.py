@@ -29,9 +29,9 @@ import grpc
 import numpy as np
 from engine_process import Engine, EngineFailed
 from live import Corpus
-from plait.index.kernels import simd_level
+from plait.index.kernels.vectors import simd_level
 from plait.index.tokens import Tokens
-from plait.service.queries import write_query
+from plait.service.messages.queries import write_query
 from plait.service.wire.search_pb2 import Query, SearchRequest
 from plait.service.wire.search_pb2_grpc import SearchServiceStub
 from service_load import bare_served, cpu_of, ideal, memory_of, paced, served, under_load

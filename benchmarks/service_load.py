@@ -22,7 +22,7 @@ def served(root: Path, bare: bool, settings: Mapping[str, Any] = {}) -> Iterator
 
     With keys, a line in a log file for every call, and metrics, as it is run for others; `bare`: without all of these.
     """
-    run = [sys.executable, "-c", "from plait.service.cli import main; main()", "serve", str(root)]
+    run = [sys.executable, "-c", "from plait.service.cli.main import main; main()", "serve", str(root)]
     ring, log = root / "keys.json", root / "server.log"
     _, key = keys.create(ring, "benchmark", "admin")
     edge = ["--set", "log=warning"] if bare else ["--keys", str(ring), "--admin", "127.0.0.1:0"]

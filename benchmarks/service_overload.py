@@ -21,8 +21,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from live import Corpus
 from plait.index.tokens import Tokens, from_matrices
-from plait.service.queries import write_query
-from plait.service.server import LINE, WINDOW
+from plait.service.messages.queries import write_query
+from plait.service.server.server import LINE, WINDOW
 from plait.service.wire.search_pb2 import Query, SearchRequest
 from service_load import quantiles, served, under_load
 

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from plait.index import inverted
-from plait.index.scoring import TermParams
+from plait.index.params import TermParams
+from plait.index.sparse import inverted
 from sparse_data import Mixture, exact, score_recall
 from sparse_engine import Engine, clocked, engines_of, measure, report, sparse_rows
 from threadpoolctl import threadpool_limits

@@ -31,14 +31,14 @@ import numpy as np
 from plait.eval import bm25, measure
 from plait.eval.dataset import Dataset, open_dataset
 from plait.index.hits import Hits, best
-from plait.index.postings import maxima
-from plait.index.term_kernels import sparse_maxsim
-from plait.index.term_query import BETA, fused
+from plait.index.kernels.terms import sparse_maxsim
+from plait.index.sparse.postings import maxima
+from plait.index.sparse.query import BETA, fused
 from plait.index.term_rows import TermRows, from_terms
 from plait.index.terms import Terms
 from plait.retrieval.corpus import document_text
-from plait.retrieval.encoder import EncoderOptions, load_encoder
-from plait.retrieval.sparse import BINARY, SparseOptions, load_sparse_encoder
+from plait.retrieval.encoders.encoder import EncoderOptions, load_encoder
+from plait.retrieval.sparse.encoder import BINARY, SparseOptions, load_sparse_encoder
 
 QUERY, DOCUMENT = 162, 258
 OPTIONS = SparseOptions(query_length=QUERY, document_length=DOCUMENT)

@@ -1,4 +1,4 @@
-"""Searches handed to the threads of a server, without any network: `plait.service.pool` beside `ThreadPoolExecutor`.
+"""Searches handed to the threads of a server, without any network: `plait.service.rpc.pool` beside `ThreadPoolExecutor`.
 
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/thread_pools.py [--documents N] [--seconds S] [--json]
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from live import Corpus
-from plait.service.pool import Threads
+from plait.service.rpc.pool import Threads
 from service_load import under_load
 
 import plait

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from plait.eval.dataset import open_dataset
-from plait.index import kernels
+from plait.index.kernels import vectors as kernels
 from plait.index.tokens import Tokens
 
 from plait import Retriever

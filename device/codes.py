@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..index import pq4
+from ..index.codecs import pq4
 from ..index.errors import InvalidArgument
 
 EIGHT = 8

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..index.hits import Hits, best
-from ..index.segment import Segment
+from ..index.segments.segment import Segment
 from ..index.tokens import Tokens
 from .records import Records, greatest
 from .records import size as records_size

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..index.coded import each
 from ..index.errors import InvalidArgument
-from ..index.flat import Flat
 from ..index.hits import Hits
-from ..index.scoring import SearchParams
-from ..index.search import passes
+from ..index.late.coded import each
+from ..index.late.flat import Flat
+from ..index.late.search import passes
+from ..index.params import SearchParams
 from ..index.tokens import Tokens
 from . import codes, reference
 from .codes import Asked, Book

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..index import pq4
-from ..index.coded import each
+from ..index.codecs import pq4
 from ..index.errors import InvalidArgument
 from ..index.hits import Hits
-from ..index.kernels import widen
-from ..index.lists import Lists
-from ..index.scoring import SearchParams
-from ..index.search import passes
+from ..index.kernels.vectors import widen
+from ..index.late.coded import each
+from ..index.late.lists import Lists
+from ..index.late.search import passes
+from ..index.params import SearchParams
 from ..index.tokens import Tokens
 from . import codes, reference
 from .codes import Asked, Book

@@ -12,7 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..index import database, kernels
+from ..index.catalog import database
+from ..index.kernels import vectors as kernels
 
 FAISS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs", "faiss-gpu-cu12", "faiss-gpu-cu11", "faiss-cuda")
 """Distributions that install the module `faiss`."""

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..index import row_kernels
 from ..index.errors import InvalidArgument
+from ..index.kernels import rows as row_kernels
 from . import reference
 
 _LIBRARY = torch.library.Library("plait", "DEF")

@@ -11,13 +11,13 @@ from weakref import WeakSet
 
 import numpy as np
 
-from ..index.coded import CodedStore, load_flat, load_lists
 from ..index.errors import FailedPrecondition, InvalidArgument
-from ..index.exact import ExactStore
 from ..index.hits import Hits
-from ..index.scoring import SearchParams
-from ..index.search import TokenStore
-from ..index.segment import Segment
+from ..index.late.coded import CodedStore, load_flat, load_lists
+from ..index.late.exact import ExactStore
+from ..index.late.search import TokenStore
+from ..index.params import SearchParams
+from ..index.segments.segment import Segment
 from ..index.tokens import Tokens
 
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?")

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..index.codecs import Codec, rerank
-from ..index.coded import each
+from ..index.codecs.codec import Codec, rerank
 from ..index.hits import Hits, best
-from ..index.kernels import widen
+from ..index.kernels.vectors import widen
+from ..index.late.coded import each
 from ..index.tokens import Tokens
 from .maxsim import maxsim
 

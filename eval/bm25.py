@@ -14,7 +14,7 @@ import numpy as np
 
 from ..index.errors import InvalidArgument
 from ..index.hits import Hits, best
-from ..retrieval.analyzer import words
+from ..retrieval.sparse.analyzer import words
 
 if TYPE_CHECKING:
     from bm25s import BM25

@@ -12,12 +12,12 @@ from typing import Any
 
 from ..index.errors import InvalidArgument
 from ..index.hits import Hits
-from ..index.kernels import simd_level
+from ..index.kernels.vectors import simd_level
 from ..index.term_rows import from_terms
-from ..retrieval.analyzer import words
 from ..retrieval.corpus import document_text
 from ..retrieval.retriever import Retriever
-from ..retrieval.term_side import load_terms
+from ..retrieval.sparse.analyzer import words
+from ..retrieval.sparse.term_side import load_terms
 from . import bm25, lucene
 from .checking import depth_of
 from .dataset import Dataset

@@ -1,1 +1,1 @@
-"""Arrays in, arrays out: tokens, segments, stores, scoring. Needs NumPy and SciPy alone."""
+"""Arrays in, arrays out: no text, no model, no wire."""

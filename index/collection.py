@@ -12,28 +12,28 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from .bm25 import Bm25
-from .builder import Builder, drop_broken, is_broken, sweep
-from .calibration import Calibration, calibrate, coded_documents
-from .catalog import Catalog, put_meta
-from .codecs import DEFAULT, codec
-from .collection_stats import collection_stats
-from .disk import absolute, undone_on_error
+from .catalog.catalog import Catalog, put_meta
+from .catalog.lock import WriterLock
+from .codecs.codec import DEFAULT, codec
+from .disk.paths import absolute, undone_on_error
 from .errors import FailedPrecondition, InvalidArgument, Unavailable
-from .filters import check_indexed, index_sql, unindex_sql
-from .frontier import DEPTHS
-from .live import LiveWriter
-from .loader import Loader, Place
-from .lock import WriterLock
-from .maintenance import Background, Maintenance, Policy, learns_again
+from .filters.sql import check_indexed, index_sql, unindex_sql
+from .kernels.threads import limited
+from .params import SearchParams, TermParams
+from .reading.loader import Loader, Place
+from .reading.snapshot import Snapshot
+from .reading.stats import collection_stats
+from .recall.calibration import Calibration, calibrate, coded_documents
+from .recall.frontier import DEPTHS
+from .recall.term_calibration import calibrate_terms, inverted_documents
 from .representations import Schema, TermField, kept_in, needs_ids, term_fields
-from .scoring import SearchParams, TermParams
-from .snapshot import Snapshot
+from .sparse.bm25 import Bm25
 from .stores import check_store
-from .term_calibration import calibrate_terms, inverted_documents
 from .terms import Terms
-from .threads import limited
 from .tokens import Tokens
+from .writing.bulk import Builder, drop_broken, is_broken, sweep
+from .writing.live import LiveWriter
+from .writing.maintenance import Background, Maintenance, Policy, learns_again
 
 MAX_DIM = 4096
 
@@ -99,14 +99,14 @@ class Collection:
         Args:
             dim: dimensions of every token vector, 1 to 4096; 0: none, for a collection of terms or global vectors alone.
             store: `auto`, `exact`, `flat`, `lists` (or `flat:8`, `lists:32`, ... bytes per token), or `faiss:` and a
-                factory string (`faiss:IVF1024,PQ64x4fs`); `stores.py` says what they are.
+                factory string (`faiss:IVF1024,PQ64x4fs`); `index/stores.py` says what they are.
             meta: further JSON values to keep with the collection.
             fields: payload fields to index, so that filters on them are fast; any field can be filtered.
             terms: every document has sparse terms too: a `TermField` says how, True takes its defaults; several by name, each
                 with its own keys, weights and statistics. The first is meant where a search names none.
             vector: dimensions of one global vector for each document (`Tokens.globals_`), up to 4096; 0: none.
             precision: how vectors are kept, `float16`; `int8`: half the bytes, faster reranking, 0.997 of the float16 rows' top 10
-                on real embeddings; `pq:72`, `pq:64`, `pq:32`: so many bytes, 0.98, 0.97, 0.91; `residual:1`, `2`, `4`: as ColBERTv2 (codecs.py).
+                on real embeddings; `pq:72`, `pq:64`, `pq:32`: so many bytes, 0.98, 0.97, 0.91; `residual:1`, `2`, `4`: as ColBERTv2 (index/codecs/codec.py).
         """
         sparse = term_fields(terms)
         if not (1 <= dim <= MAX_DIM or (dim == 0 and (sparse or vector))):
@@ -233,7 +233,7 @@ class Collection:
         The write lock is given back at the end of the block, unless something else in this process is at work by then.
 
         Args:
-            signed: who stages documents here (`builder.py`): of a WRITE that is interrupted, nothing is kept.
+            signed: who stages documents here (`index/writing/bulk.py`): of a WRITE that is interrupted, nothing is kept.
 
         Raises Unavailable while another process writes.
         """

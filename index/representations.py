@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from . import term_rows, tokens
-from .catalog import CHECKED_FORMAT, FIELDS_FORMAT, FULL_FORMAT, TERMS_FORMAT, Catalog
-from .codecs import DEFAULT, Codec, codec
+from .catalog.catalog import CHECKED_FORMAT, FIELDS_FORMAT, FULL_FORMAT, TERMS_FORMAT, Catalog
+from .catalog.view import View
+from .codecs.codec import DEFAULT, Codec, codec
+from .codecs.product import LEARNED, Keep
 from .errors import DataLoss, InvalidArgument
-from .product import LEARNED, Keep
 from .term_rows import KEYS, TermRows
 from .terms import TERMS, Terms
 from .tokens import Tokens
-from .view import View
 
 _LOST = "lost"
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
@@ -74,7 +74,7 @@ class Schema:
     ids: bool = False
     """Every token comes with a vocabulary id, which the store needs."""
     precision: str = DEFAULT
-    """How token vectors are kept (codecs.py)."""
+    """How token vectors are kept (index/codecs/codec.py)."""
     keep: Keep = field(default_factory=Keep, compare=False)
     """Where what that learns is kept."""
 
@@ -229,7 +229,7 @@ class Representations:
     """Those of some documents. All documents of a collection have the same kinds."""
 
     tokens: Tokens
-    """Their vectors are records (codecs.py), of dimension 0 where a collection holds none. Global vectors are with them."""
+    """Their vectors are records (index/codecs/codec.py), of dimension 0 where a collection holds none. Global vectors are with them."""
     terms: Mapping[str, TermRows] = field(default_factory=dict)
     """By the name of their field."""
 

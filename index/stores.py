@@ -16,16 +16,20 @@ from pathlib import Path
 
 import numpy as np
 
-from . import coded, contextual_store, dense, faiss_merge, faiss_params, faiss_store, posting_store, pq4
-from .catalog import Catalog, put_resource
-from .codecs import Codec, Vectors
+from .catalog.catalog import Catalog, put_resource
+from .codecs import pq4
+from .codecs.codec import Codec, Vectors
+from .coil import store as contextual_store
 from .errors import InvalidArgument
-from .exact import ExactStore
+from .late import coded, faiss_merge, faiss_params, faiss_store
+from .late.exact import ExactStore
+from .late.search import TokenStore
 from .representations import Schema
-from .search import TokenStore
-from .segment import Segment, SegmentWriter
-from .term_columns import prefix
-from .term_store import ExactTerms, TermStore
+from .segments.segment import Segment, SegmentWriter
+from .segments.term_columns import prefix
+from .sparse import store as posting_store
+from .sparse.exact import ExactTerms, TermStore
+from .vector import search as dense
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(stage, done, total)."""

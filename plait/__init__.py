@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from plait.index.hits import Hits
     from plait.index.terms import Terms
     from plait.index.tokens import Role, Tokens, from_matrices, from_vectors
-    from plait.retrieval.encoder import EncoderOptions, load_encoder
-    from plait.retrieval.explanation import Explanation
+    from plait.retrieval.encoders.encoder import EncoderOptions, load_encoder
     from plait.retrieval.retriever import Hit, Retriever
-    from plait.retrieval.routes import Queries
-    from plait.service.client import Server
-    from plait.service.remote import Remote
+    from plait.retrieval.routes.explanation import Explanation
+    from plait.retrieval.routes.find import Queries
+    from plait.service.client.remote import Remote
+    from plait.service.client.server import Server
 
 _ERRORS = (
     "AlreadyExists",
@@ -59,14 +59,14 @@ _NAMES = {
     "Tokens": ".index.tokens",
     "from_matrices": ".index.tokens",
     "from_vectors": ".index.tokens",
-    "EncoderOptions": ".retrieval.encoder",
-    "load_encoder": ".retrieval.encoder",
-    "Explanation": ".retrieval.explanation",
+    "EncoderOptions": ".retrieval.encoders.encoder",
+    "load_encoder": ".retrieval.encoders.encoder",
+    "Explanation": ".retrieval.routes.explanation",
     "Hit": ".retrieval.retriever",
-    "Queries": ".retrieval.routes",
-    "Remote": ".service.remote",
+    "Queries": ".retrieval.routes.find",
+    "Remote": ".service.client.remote",
     "Retriever": ".retrieval.retriever",
-    "Server": ".service.client",
+    "Server": ".service.client.server",
 }
 
 __all__ = [
@@ -89,7 +89,7 @@ def open(path: Any, **machine: Any) -> Retriever:
 
 def connect(target: str, **how: Any) -> Server:
     """Connects to a server: `plait.connect("host:port").open("my-notes")`; `Server` lists `api_key`, `ca` and the like."""
-    return import_module(".service.client", __name__).Server(target, **how)
+    return import_module(".service.client.server", __name__).Server(target, **how)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,1 +1,1 @@
-
+"""Text and models in, ranked documents out."""

@@ -75,7 +75,7 @@ def given_vectors(documents: Sequence[Document], width: int) -> np.ndarray:
 
 
 def open_corpus(data: str | Path) -> Corpus:
-    """Documents of a BEIR or MS MARCO passage folder, of a file (`text_files.py`), of stdin (`-`), or an ir_datasets id.
+    """Documents of a BEIR or MS MARCO passage folder, of a file (`retrieval/text_files.py`), of stdin (`-`), or an ir_datasets id.
 
     A record has an id and a `text`, perhaps a `title`, and payload fields. JSON calls the id `_id` or `id` (text or integer), and
     the fields of a `metadata` object join the payload; .jsonl, .json, .tsv and .csv files are read, each perhaps .gz; stdin is .jsonl.
@@ -116,7 +116,7 @@ def read_documents(path: Path) -> Iterator[tuple[str, Document]]:
 
 
 def read_queries(path: Path) -> list[str]:
-    """The texts of a file: of records (`text_files.py`), which need no id, or else of lines.
+    """The texts of a file: of records (`retrieval/text_files.py`), which need no id, or else of lines.
 
     Raises:
         NotFound: no such file.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .term_side import stored_fields
+from .sparse.term_side import stored_fields
 
 if TYPE_CHECKING:
     from .retriever import Retriever

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from ..index.errors import FailedPrecondition
 from ..index.tokens import Tokens
-from .explanation import Explanation
-from .routes import Queries, Route
+from .routes.explanation import Explanation
+from .routes.find import Queries, Route
 
 _DEPTH = Route.depth
 

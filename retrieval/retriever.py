@@ -12,31 +12,31 @@ from pathlib import Path
 from typing import Any, overload
 
 from ..device.placement import placement
-from ..index.builder import WRITE, Builder
-from ..index.calibration import DEPTHS, Calibration
 from ..index.collection import Collection
-from ..index.disk import absolute, undone_on_error
+from ..index.disk.paths import absolute, undone_on_error
 from ..index.errors import InvalidArgument, Unavailable
-from ..index.live import Written
-from ..index.maintenance import Policy
 from ..index.payload import check_ids
+from ..index.recall.calibration import DEPTHS, Calibration
 from ..index.stores import Progress
 from ..index.tokens import Tokens
-from . import given
-from .creation import check_machine, encoding_of, prepare
+from ..index.writing.bulk import WRITE, Builder
+from ..index.writing.live import Written
+from ..index.writing.maintenance import Policy
 from .description import described
-from .encoder import EMBEDDED, EncoderOptions
-from .encoding import SAMPLE, Encoding
-from .explanation import Explanation, explained
-from .freshness import Pending, at_once
+from .encoders.encoder import EMBEDDED, EncoderOptions
 from .hit import Hit, Origin
-from .idle import warn_idle
-from .learning import learn, learned
-from .places import moved
-from .routes import Queries, Route, as_filter, compiled, find, route_of, terms_of
-from .sides import Batch, batches, of_queries
+from .models.places import moved
+from .routes.explanation import Explanation, explained
+from .routes.find import Queries, Route, as_filter, compiled, find, route_of, terms_of
+from .routes.idle import warn_idle
+from .sparse.term_side import TermSide, by_own_names, model_free, restored, stored_fields
 from .systems import System, system_named
-from .term_side import TermSide, by_own_names, model_free, restored, stored_fields
+from .text import given
+from .text.creation import check_machine, encoding_of, prepare
+from .text.documents import Batch, batches, of_queries
+from .text.encoding import SAMPLE, Encoding
+from .text.freshness import Pending, at_once
+from .text.learning import learn, learned
 
 
 class Retriever:
@@ -109,15 +109,15 @@ class Retriever:
             encoder: `minilm` (embedded), a checkpoint folder or hub id, or None: token vectors of `dim` dimensions are
                 given; without `dim` too there are none, terms or a vector alone.
             options: what to change about the encoder.
-            reduce: reducers in order, such as `["pool:2"]` (retrieval/recipe.py has the grammar). Cannot be changed later.
+            reduce: reducers in order, such as `["pool:2"]` (retrieval/reducers/recipe.py has the grammar). Cannot be changed later.
             dim: with an encoder, project to this many dimensions by PCA (costs up to 2 points of nDCG@10 at 128).
             terms: what makes sparse terms of a text, beside its token vectors: `bm25`, `bm25:german`, ..., a sparse checkpoint, or
-                `binary` (`term_side.py`). Several by name: `{"bm25": "bm25", "tilde": "tildev2:FOLDER"}`, fields of which a search
+                `binary` (`retrieval/sparse/term_side.py`). Several by name: `{"bm25": "bm25", "tilde": "tildev2:FOLDER"}`, fields of which a search
                 takes any (`lanes`, `field`, `scorer`), the first unless it says. None: nothing.
             vector: one vector for each document as well, scored by dot product: True, the encoder's own; without an encoder, the
                 dimensions of the `vector` that every document then comes with. COIL and DupMAE have theirs unasked.
             store: `auto` (by the system and the size of each segment), `exact`, `flat`, `lists` or `faiss:FACTORY`, ... (index/stores.py).
-            precision: how token vectors are kept: `float16`, `int8`, `pq:72`, `pq:32`, `residual:2`, ... (index/codecs.py).
+            precision: how token vectors are kept: `float16`, `int8`, `pq:72`, `pq:32`, `residual:2`, ... (index/codecs/codec.py).
             fields: payload fields with an index, so that filters on them are fast; any field can be filtered.
             **machine: as for opening.
         """
@@ -316,7 +316,7 @@ class Retriever:
                 that found this share of the exact top k when the collection was calibrated; exact search where none did.
                 An option that changes nothing is told by an `IdleOption` warning. `filter`: a condition on payload fields,
                 such as `{"year": 2020}` or
-                `{"range": {"year": {"gte": 2000}}}` (index/filters.py), applied before scoring.
+                `{"range": {"year": {"gte": 2000}}}` (index/filters/sql.py), applied before scoring.
         """
         k, payloads = given.depth(k), search.pop("payloads", True)
         route = self.route(search, k)
@@ -348,7 +348,7 @@ class Retriever:
     def calibrate(
         self, queries: Sequence[str] | Tokens | None = None, depths: Sequence[int] = DEPTHS, progress: Any = None
     ) -> Calibration:
-        """Measures recall and time of search parameters against exact search, for `target_recall` (index/frontier.py).
+        """Measures recall and time of search parameters against exact search, for `target_recall` (index/recall/frontier.py).
 
         Args:
             queries: texts or token vectors like those that will be asked; None draws some from the documents.

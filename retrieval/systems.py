@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..index.errors import InvalidArgument
-from ..index.scoring import Scoring, SearchParams
+from ..index.params import Scoring, SearchParams
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-
+"""The command line, the gRPC server and its client."""

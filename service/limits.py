@@ -5,11 +5,11 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..index.collection import MAX_DIM
-from ..index.conditions import MAX_ALL_VALUES, MAX_DEPTH, MAX_INDEXED, MAX_NODES, MAX_VALUES
 from ..index.errors import InvalidArgument
+from ..index.filters.conditions import MAX_ALL_VALUES, MAX_DEPTH, MAX_INDEXED, MAX_NODES, MAX_VALUES
 from ..index.payload import MAX_ID
 from ..index.representations import MAX_TERM_FIELDS
-from ..retrieval.recipe import MAX_STEPS
+from ..retrieval.reducers.recipe import MAX_STEPS
 
 
 class BadField(InvalidArgument):

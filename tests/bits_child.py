@@ -9,14 +9,15 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from plait.index import kernels, pq4, residual
-from plait.index.codecs import codec
+from plait.index.codecs import pq4, residual
+from plait.index.codecs.codec import codec
+from plait.index.codecs.pq4 import Codebook
+from plait.index.codecs.product import Keep
 from plait.index.collection import Collection
-from plait.index.pq4 import Codebook
-from plait.index.product import Keep
-from plait.index.scoring import Scoring, SearchParams
+from plait.index.kernels import vectors as kernels
+from plait.index.params import Scoring, SearchParams
 from plait.index.tokens import Tokens
-from plait.retrieval import pooling, projection
+from plait.retrieval.reducers import pooling, projection
 from threadpoolctl import threadpool_info
 
 

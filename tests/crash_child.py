@@ -19,12 +19,13 @@ import numpy as np
 import pytest
 from life import EVERYTHING, QUERY, Operation, perform
 from oracle import some_tokens
-from plait.index import database, segment
-from plait.index.checkup import check_collection
+from plait.index.catalog import database
 from plait.index.collection import Collection
 from plait.index.errors import PlaitError
-from plait.index.filters import Range
-from plait.index.maintenance import Policy
+from plait.index.filters.sql import Range
+from plait.index.reading.check import check_collection
+from plait.index.segments import segment
+from plait.index.writing.maintenance import Policy
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.struct_pb2 import Struct
-from plait.service.concerns import Concern, Interceptor
+from plait.service.rpc.interceptor import Concern, Interceptor
 
 KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 

@@ -13,8 +13,8 @@ import crash_child
 import numpy as np
 from crash_child import reported, start
 from life import Contents, Operation, after, assert_holds, draw, perform, snapshot_folder
-from plait.index.checkup import check_collection
 from plait.index.collection import Collection
+from plait.index.reading.check import check_collection
 
 PROBE: Operation = ("upsert", {"probe": (3, {"n": 1, "id": "probe"})})
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 from hypothesis import strategies as st
-from plait.index import kernels
 from plait.index.hits import Hits
+from plait.index.kernels import vectors as kernels
 from plait.index.tokens import Role, Tokens, from_matrices
 
 

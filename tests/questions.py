@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from plait.index.bm25 import Bm25
-from plait.index.checkup import check_collection
 from plait.index.collection import Collection
 from plait.index.errors import DataLoss, NotFound
-from plait.index.filters import And, Eq, Exists, In, Not, Or, Range
+from plait.index.filters.sql import And, Eq, Exists, In, Not, Or, Range
+from plait.index.params import Scoring, SearchParams, TermParams
+from plait.index.reading.check import check_collection
+from plait.index.reading.snapshot import Snapshot
 from plait.index.representations import TermField
-from plait.index.scoring import Scoring, SearchParams, TermParams
-from plait.index.snapshot import Snapshot
+from plait.index.sparse.bm25 import Bm25
 from plait.index.terms import Terms
 from plait.index.tokens import Tokens
 from scipy.sparse import csr_array
@@ -188,7 +188,7 @@ def _of_catalog(collection: Collection, snapshot: Snapshot) -> Answers:
 
 
 def _filtered(snapshot: Snapshot, filter: Any) -> list[Any]:
-    from plait.index.filters import compile
+    from plait.index.filters.sql import compile
 
     return snapshot.view.page("", 9999, *compile(filter, snapshot.view.declared))
 

@@ -15,7 +15,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from plait.index import failpoints
+from plait.index.disk import failpoints
 
 _LONG_S = 120.0
 """No schedule takes so long: it hangs."""

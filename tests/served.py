@@ -24,7 +24,7 @@ from grpc_tools import protoc
 PROTO = Path(__file__).parent.parent / "proto"
 
 
-COMMAND = "from plait.service.cli import main; main()"
+COMMAND = "from plait.service.cli.main import main; main()"
 
 
 class Server:

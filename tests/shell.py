@@ -9,9 +9,9 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
 
-from plait.service.cli import main
+from plait.service.cli.main import main
 
-COMMAND = [sys.executable, "-c", "from plait.service.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from plait.service.cli.main import main; main()"]
 
 
 def plait(

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from plait.retrieval.ahead import ahead
+from plait.retrieval.offline.ahead import ahead
 
 WAIT = 30
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plait.index.axes import principal, rotation
+from plait.index.codecs.axes import principal, rotation
 from plait.index.errors import InvalidArgument
 
 

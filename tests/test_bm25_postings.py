@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import on_every_level, same_ranking
-from plait.index import bm25
 from plait.index.errors import InvalidArgument
+from plait.index.sparse import bm25
 from scipy import sparse
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import oracle
 import pytest
-from plait.index import frontier as measuring
-from plait.index.calibration import Calibration, Point, draw
 from plait.index.collection import Collection
 from plait.index.errors import FailedPrecondition, InvalidArgument
-from plait.index.frontier import frontier
-from plait.index.scoring import Scoring, SearchParams
+from plait.index.params import Scoring, SearchParams
+from plait.index.recall import frontier as measuring
+from plait.index.recall.calibration import Calibration, Point, draw
+from plait.index.recall.frontier import frontier
 from plait.index.tokens import Tokens
 
 

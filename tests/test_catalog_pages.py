@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plait.index.checkup import check_collection
+from plait.index.catalog.database import PAGE, connect, has_checksums
 from plait.index.collection import Collection
-from plait.index.database import PAGE, connect, has_checksums
 from plait.index.errors import DataLoss
+from plait.index.reading.check import check_collection
 from questions import BOTH, VECTOR, Kind, _batch, answers, make, verdict
 
 FLIPS = int(os.environ.get("PLAIT_FLIPS", "150"))

@@ -5,11 +5,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from plait.index import faiss_params
 from plait.index.errors import FailedPrecondition, InvalidArgument
-from plait.retrieval import recipe
-from plait.retrieval.encoder import load_encoder
-from plait.retrieval.term_side import load_terms
+from plait.index.late import faiss_params
+from plait.retrieval.encoders.encoder import load_encoder
+from plait.retrieval.reducers import recipe
+from plait.retrieval.sparse.term_side import load_terms
 from shell import plait as run
 
 import plait

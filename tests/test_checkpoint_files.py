@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from plait.index.errors import FailedPrecondition, InvalidArgument, NotFound
-from plait.retrieval.checkpoint import detect, fingerprint, load_checkpoint, locate
-from plait.retrieval.encoder import EncoderOptions
+from plait.retrieval.encoders.encoder import EncoderOptions
+from plait.retrieval.models.folder import detect, fingerprint, load_checkpoint, locate
 
 
 def write(path: Path, content: bytes) -> None:

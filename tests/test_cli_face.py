@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from plait.index.calibration import Calibration, Point
+from plait.index.recall.calibration import Calibration, Point
 from plait.retrieval.hit import Hit
-from plait.service import console, describing
+from plait.service.terminal import console, describing
 from shell import plait as run
 
 import plait
@@ -29,14 +29,14 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_start_is_light() -> None:
-    code = "import sys; sys.argv = ['plait', '--help']\nfrom plait.service.cli import main\ntry: main()\nfinally: print(*sys.modules)"
+    code = "import sys; sys.argv = ['plait', '--help']\nfrom plait.service.cli.main import main\ntry: main()\nfinally: print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
     loaded = {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
     assert "typer" in loaded and not loaded & HEAVY
 
 
 def test_a_search_loads_no_more_of_scipy_than_it_needs(words: Path) -> None:
-    code = f"import sys; sys.argv = ['plait', 'info', {str(words)!r}]\nfrom plait.service.cli import main\nmain_ = main\ntry: main()\nfinally: print(*sys.modules)"
+    code = f"import sys; sys.argv = ['plait', 'info', {str(words)!r}]\nfrom plait.service.cli.main import main\nmain_ = main\ntry: main()\nfinally: print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
     assert not {"scipy.stats", "scipy.cluster"} & set(done.stdout.splitlines()[-1].split())
 

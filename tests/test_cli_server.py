@@ -11,7 +11,7 @@ pytest.importorskip("grpc", reason="the extra `service` is not installed")
 pytest.importorskip("bm25s", reason="the extra `lexical` is not installed")
 import grpc
 from plait.service.configuration import unknown_variables
-from plait.service.status import from_rpc_error
+from plait.service.messages.status import from_rpc_error
 from served import Server
 from shell import plait as run
 

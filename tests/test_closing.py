@@ -14,9 +14,9 @@ import pytest
 from life import DIM
 from plait.index.collection import Collection
 from plait.index.errors import FailedPrecondition, Unavailable
-from plait.index.filters import Eq
-from plait.index.maintenance import Policy
+from plait.index.filters.sql import Eq
 from plait.index.tokens import Tokens, from_matrices
+from plait.index.writing.maintenance import Policy
 
 import plait
 

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import normal, on_every_level
-from plait.index import codecs, row_kernels
-from plait.index.codecs import Bytes, Codec, Decoded, Half, codec, rerank, score
+from plait.index.codecs import codec as codecs
+from plait.index.codecs.codec import Bytes, Codec, Decoded, Half, codec, rerank, score
+from plait.index.codecs.product import SIZES, Product
 from plait.index.errors import InvalidArgument
-from plait.index.product import SIZES, Product
+from plait.index.kernels import rows as row_kernels
 from plait.index.tokens import Tokens, from_matrices
 
 

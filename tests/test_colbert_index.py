@@ -13,8 +13,8 @@ pytest.importorskip("torch")
 import torch
 from plait.index.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from plait.index.tokens import from_matrices
-from plait.retrieval.colbert_index import import_colbert
-from plait.service.cli import app
+from plait.retrieval.offline.colbert_index import import_colbert
+from plait.service.cli.main import app
 from typer.testing import CliRunner
 
 DIM, CENTROIDS = 16, 12

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import some_tokens
 from plait.index import stores
-from plait.index.catalog import Catalog, next_segment, put_meta
+from plait.index.catalog.catalog import Catalog, next_segment, put_meta
 from plait.index.collection import Collection
 from plait.index.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound, Unavailable
-from plait.index.scoring import SearchParams
-from plait.index.segment import segment_folder
+from plait.index.params import SearchParams
+from plait.index.segments.segment import segment_folder
 from plait.index.tokens import Tokens, from_matrices
 
 
@@ -110,10 +110,10 @@ def test_an_interrupted_build_goes_on(tmp_path: Path, step: str, monkeypatch: py
     with pytest.raises(KeyboardInterrupt), collection.builder() as writer:
         writer.add(["a", "b"], some_tokens(2, 1))
         target = {
-            "add": "plait.index.builder.put_documents",
-            "train": "plait.index.faiss_store.build",
-            "seal": "plait.index.builder.seal",
-            "commit": "plait.index.builder.put_meta",
+            "add": "plait.index.writing.bulk.put_documents",
+            "train": "plait.index.late.faiss_store.build",
+            "seal": "plait.index.writing.bulk.seal",
+            "commit": "plait.index.writing.bulk.put_meta",
         }[step]
         if step in ("add", "train", "seal"):
             monkeypatch.setattr(target, fail)

@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import on_every_level
-from plait.index import contextual, kernels, term_kernels
-from plait.index.byte_rows import byte_query, scale_of, to_bytes
+from plait.index.codecs.byte_rows import byte_query, scale_of, to_bytes
+from plait.index.coil import lists as contextual
 from plait.index.errors import InvalidArgument
+from plait.index.kernels import terms as term_kernels
+from plait.index.kernels import vectors as kernels
 
 DIMS = st.sampled_from([1, 3, 8, 17, 32, 130])
 

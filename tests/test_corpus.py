@@ -16,7 +16,7 @@ from plait.eval.dataset import read_qrels
 from plait.eval.measure import read_run
 from plait.index.errors import InvalidArgument, NotFound
 from plait.retrieval.corpus import document_text, open_corpus, read_queries, repeated, survey
-from plait.retrieval.vectors import read_jsonl
+from plait.retrieval.offline.vectors import read_jsonl
 
 TWO = '{"_id": "a", "title": "T", "text": "one"}\n{"_id": "b", "text": "two"}\n'
 

@@ -23,8 +23,8 @@ from life import (
     prepare,
     snapshot_folder,
 )
-from plait.index.backup import create_snapshot, restore_snapshot
 from plait.index.collection import Collection
+from plait.index.disk.backup import create_snapshot, restore_snapshot
 from plait.index.representations import TermField
 
 ROUNDS = int(os.environ.get("PLAIT_CRASH_ROUNDS", "0"))

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from crash_child import found, reported, start
 from life import Contents, Operation, after, assert_holds, document, perform, prepare
-from plait.index.checkup import check_collection
+from plait.index.catalog.database import connect
 from plait.index.collection import Collection
-from plait.index.database import connect
 from plait.index.errors import DataLoss, Unavailable
+from plait.index.reading.check import check_collection
 
 STORE = "faiss:IVF,SQfp16"
 ROUNDS = int(os.environ.get("PLAIT_CRASH_ROUNDS", "0"))

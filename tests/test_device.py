@@ -19,15 +19,18 @@ from plait.device.flat import DeviceFlat, document_scores
 from plait.device.lists import DeviceLists
 from plait.device.placement import Placement, placement
 from plait.device.records import greatest
-from plait.index import clustering, kernels, lists, pq4
-from plait.index.codecs import codec, rerank
+from plait.index.codecs import kmeans as clustering
+from plait.index.codecs import pq4
+from plait.index.codecs.codec import codec, rerank
+from plait.index.codecs.product import Keep
 from plait.index.collection import Collection
 from plait.index.errors import FailedPrecondition, InvalidArgument
-from plait.index.filters import parse as parse_filter
-from plait.index.flat import Flat
+from plait.index.filters.sql import parse as parse_filter
 from plait.index.hits import Hits
-from plait.index.product import Keep
-from plait.index.scoring import SearchParams
+from plait.index.kernels import vectors as kernels
+from plait.index.late import lists
+from plait.index.late.flat import Flat
+from plait.index.params import SearchParams
 from plait.index.tokens import Tokens, from_matrices
 
 

@@ -14,10 +14,10 @@ pytest.importorskip("torch")
 
 from plait.device import flat, lists
 from plait.device.placement import Placement, placement
-from plait.index import search
 from plait.index.collection import Collection
-from plait.index.scoring import Scoring, SearchParams
-from plait.index.search import passes
+from plait.index.late import search
+from plait.index.late.search import passes
+from plait.index.params import Scoring, SearchParams
 from plait.index.tokens import Tokens
 from test_device import collection, found, inverted, made
 from test_device_exact import near

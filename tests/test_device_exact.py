@@ -18,13 +18,13 @@ from plait.device.flat import DeviceFlat
 from plait.device.lists import DeviceLists
 from plait.device.placement import Placement
 from plait.device.records import Records
-from plait.index.calibration import calibrate
-from plait.index.code_scores import code_ranking
-from plait.index.codecs import codec
+from plait.index.codecs.codec import codec
 from plait.index.collection import Collection
-from plait.index.filters import parse as parse_filter
+from plait.index.filters.sql import parse as parse_filter
 from plait.index.hits import Hits, best
-from plait.index.scoring import Scoring, SearchParams
+from plait.index.late.code_scores import code_ranking
+from plait.index.params import Scoring, SearchParams
+from plait.index.recall.calibration import calibrate
 from plait.index.tokens import Tokens
 from test_device import collection, found, inverted, made
 
@@ -117,7 +117,7 @@ def test_rows_on_the_device_are_read_there(
         opened.seal()
     wanted = found(tmp_path, queries, None, **how)
     for name in ("scan", "search_tokens"):
-        monkeypatch.setattr(f"plait.index.exact.{name}", None)
+        monkeypatch.setattr(f"plait.index.late.exact.{name}", None)
     near(found(tmp_path, queries, Placement("cpu"), **how), wanted)
     with pytest.raises(TypeError):
         found(tmp_path, queries, Placement("cpu", 0), **how)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from plait.device import machine
 from plait.device.machine import examine, offers, problems
-from plait.index import kernels
-from plait.service.cli import app
+from plait.index.kernels import vectors as kernels
+from plait.service.cli.main import app
 from typer.testing import CliRunner
 
 GPU = {"name": "H100", "bytes": 80 << 30, "architecture": 90}

@@ -8,8 +8,8 @@ pytest.importorskip("sentence_transformers")
 
 import torch
 from plait.index.errors import InvalidArgument
-from plait.retrieval.encoder import EncoderOptions, load_encoder
-from plait.retrieval.forward import precision
+from plait.retrieval.encoders.encoder import EncoderOptions, load_encoder
+from plait.retrieval.models.forward import precision
 from test_checkpoint import TEXTS, Tiny, stanford, xtr  # noqa: F401
 
 NEAR = {"float16": 5e-3, "bfloat16": 4e-2}

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import normal
 from plait.index.tokens import from_vectors
-from plait.retrieval.routes import Queries
-from plait.retrieval.stages import returned
+from plait.retrieval.routes.find import Queries
+from plait.retrieval.routes.stages import returned
 
 import plait
 

@@ -5,9 +5,9 @@ import pytest
 
 faiss = pytest.importorskip("faiss", reason="the extra `faiss` is not installed")
 
-from plait.index import faiss_store  # noqa: E402
 from plait.index.errors import FailedPrecondition, InvalidArgument  # noqa: E402
-from plait.index.faiss_store import FaissParams, FaissStore, train  # noqa: E402
+from plait.index.late import faiss_store  # noqa: E402
+from plait.index.late.faiss_store import FaissParams, FaissStore, train  # noqa: E402
 from test_faiss_store import DIM, build, factory, unit  # noqa: E402
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 faiss = pytest.importorskip("faiss")
 
-from plait.index import faiss_merge, faiss_store  # noqa: E402
 from plait.index.errors import DataLoss, FailedPrecondition, InvalidArgument  # noqa: E402
-from plait.index.faiss_store import FaissParams, FaissStore, list_count, parse, sample_size, train  # noqa: E402
+from plait.index.late import faiss_merge, faiss_store  # noqa: E402
+from plait.index.late.faiss_store import FaissParams, FaissStore, list_count, parse, sample_size, train  # noqa: E402
 
 CODECS = ("SQfp16", "SQ8", "PQ", "PQfs")
 DIM, M = 12, 4
@@ -325,7 +325,7 @@ def test_without_faiss_the_extra_is_named(tmp_path, monkeypatch):
 
 
 def test_importing_the_adapter_imports_neither_faiss_nor_torch():
-    code = "import sys, plait.index.faiss_store; print(sorted({'faiss', 'torch'} & set(sys.modules)))"
+    code = "import sys, plait.index.late.faiss_store; print(sorted({'faiss', 'torch'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import crash_child
 import pytest
 from life import Contents, Documents, Operation, after, assert_holds, document, perform, prepare
-from plait.index import database
-from plait.index.backup import create_snapshot
+from plait.index.catalog import database
 from plait.index.collection import Collection
+from plait.index.disk.backup import create_snapshot
 from plait.index.errors import DataLoss, Unavailable
 
 STORE = "faiss:IVF,SQfp16"

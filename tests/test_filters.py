@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from plait.index import filters
-from plait.index.database import Connection
+from plait.index.catalog.database import Connection
 from plait.index.errors import InvalidArgument
-from plait.index.filters import And, Eq, Exists, Filter, In, Not, Or, Range, compile, parse, to_json
+from plait.index.filters import sql as filters
+from plait.index.filters.sql import And, Eq, Exists, Filter, In, Not, Or, Range, compile, parse, to_json
 
 Row = tuple[str, dict[str, Any] | None]
 """A document: its id and its payload."""

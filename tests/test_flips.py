@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from plait.index.catalog import Catalog
-from plait.index.checkup import check_collection
+from plait.index.catalog.catalog import Catalog
 from plait.index.errors import PlaitError
+from plait.index.reading.check import check_collection
 from questions import KINDS, answers, flipped, make, named, verdict
 
 FLIPS = int(os.environ.get("PLAIT_FLIPS", "320"))

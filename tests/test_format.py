@@ -10,21 +10,21 @@ import numpy as np
 import oracle
 import pytest
 from life import COIL, DIM, EVERYTHING, QUERY
-from plait.index import segment
-from plait.index.backup import create_snapshot, restore_snapshot
-from plait.index.bm25 import Bm25
-from plait.index.catalog import CHECKED_FORMAT, FORMAT, Catalog, put_meta
-from plait.index.checkup import check_collection
+from plait.index.catalog.catalog import CHECKED_FORMAT, FORMAT, Catalog, put_meta
+from plait.index.catalog.database import connect, has_checksums
 from plait.index.collection import Collection
-from plait.index.database import connect, has_checksums
+from plait.index.disk.backup import create_snapshot, restore_snapshot
 from plait.index.errors import DataLoss, FailedPrecondition
-from plait.index.filters import Range
+from plait.index.filters.sql import Range
+from plait.index.reading.check import check_collection
+from plait.index.reading.snapshot import Snapshot
 from plait.index.representations import TermField
-from plait.index.snapshot import Snapshot
+from plait.index.segments import segment
+from plait.index.sparse.bm25 import Bm25
 from plait.index.term_rows import from_terms
 from plait.index.terms import Terms
 from plait.index.tokens import Tokens, concatenate
-from plait.retrieval.vectors import rows_of
+from plait.retrieval.offline.vectors import rows_of
 from scipy.sparse import csr_array
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plait.index.backup import create_snapshot, restore_snapshot
-from plait.index.checkup import check_collection
+from plait.index.disk.backup import create_snapshot, restore_snapshot
 from plait.index.errors import InvalidArgument, NotFound
-from plait.retrieval import freshness
+from plait.index.reading.check import check_collection
 from plait.retrieval.corpus import Corpus
-from plait.retrieval.indexing import build
+from plait.retrieval.offline.build import build
+from plait.retrieval.text import freshness
 
 import plait
 
@@ -190,7 +190,7 @@ def test_a_deferred_build_goes_on_where_it_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool
 ) -> None:
     """Deferred to its end, or not: then the rest is whole, and only what was staged before waits."""
-    monkeypatch.setattr("plait.retrieval.sides.BATCH", 2)
+    monkeypatch.setattr("plait.retrieval.text.documents.BATCH", 2)
     corpus = Corpus("memory", None, lambda: iter(ROWS))
     index, whole = (made(tmp_path / name, reduce=["idf:80%"], dim=8) for name in ("c", "whole"))
 

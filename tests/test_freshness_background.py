@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plait.index.checkup import check_collection
 from plait.index.errors import FailedPrecondition, Unavailable
-from plait.index.live import LiveWriter
-from plait.index.maintenance import Policy
+from plait.index.reading.check import check_collection
+from plait.index.writing.live import LiveWriter
+from plait.index.writing.maintenance import Policy
 from test_freshness import ROWS, assert_equal, made, small_batches  # noqa: F401 (a fixture for all)
 
 import plait

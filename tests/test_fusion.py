@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from plait.index.errors import InvalidArgument
-from plait.index.fusion import rrf, weighted
 from plait.index.hits import Hits, best
+from plait.index.search.fusion import rrf, weighted
 
 RANKINGS = st.lists(st.dictionaries(st.integers(0, 9), st.integers(-3, 3), max_size=8), max_size=4)
 

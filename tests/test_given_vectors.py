@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plait.index import added
 from plait.index.collection import Collection
 from plait.index.errors import FailedPrecondition, InvalidArgument
+from plait.index.reading import sums as added
 from plait.index.terms import Terms
 from scipy.sparse import csr_array
 

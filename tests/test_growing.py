@@ -2,9 +2,9 @@
 
 import numpy as np
 from oracle import some_tokens
-from plait.index.codecs import Half
-from plait.index.growing import pack, unpack
+from plait.index.codecs.codec import Half
 from plait.index.representations import Representations
+from plait.index.segments.fresh import pack, unpack
 from plait.index.tokens import Tokens, from_matrices
 
 

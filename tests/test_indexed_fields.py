@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from plait.index.checkup import check_collection
 from plait.index.collection import Collection
 from plait.index.errors import InvalidArgument, Unavailable
-from plait.index.filters import Eq, compile
+from plait.index.filters.sql import Eq, compile
+from plait.index.reading.check import check_collection
 from plait.index.tokens import concatenate
 from test_live import DIM, document, ranking
 

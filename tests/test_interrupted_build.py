@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from plait.index.errors import Unavailable
 from plait.index.stopping import look, stopping
-from plait.retrieval import indexing
-from plait.retrieval.ahead import ahead
 from plait.retrieval.corpus import open_corpus
-from plait.retrieval.encoded import encoded, telling
-from plait.service import progress
+from plait.retrieval.encoders.encoded import encoded, telling
+from plait.retrieval.offline import build as indexing
+from plait.retrieval.offline.ahead import ahead
+from plait.service.terminal import progress
 from shell import COMMAND
 from shell import plait as run
 

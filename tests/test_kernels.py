@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import on_every_level
-from plait.index import kernels, row_kernels
+from plait.index.kernels import rows as row_kernels
+from plait.index.kernels import vectors as kernels
 
 
 @pytest.fixture(params=kernels.simd_levels())
@@ -60,13 +61,13 @@ def test_unknown_levels_are_refused() -> None:
     with pytest.raises(ValueError, match="mmx"):
         kernels.use_simd("mmx")
     forced = {**os.environ, "PLAIT_SIMD": "mmx"}
-    run = [sys.executable, "-c", "import plait.index.kernels as k; k.simd_level()"]
+    run = [sys.executable, "-c", "import plait.index.kernels.vectors as k; k.simd_level()"]
     assert "mmx" in subprocess.run(run, env=forced, capture_output=True, text=True).stderr
 
 
 def test_the_environment_forces_a_level() -> None:
     forced = {**os.environ, "PLAIT_SIMD": "scalar"}
-    run = [sys.executable, "-c", "import plait.index.kernels as k; print(k.simd_level())"]
+    run = [sys.executable, "-c", "import plait.index.kernels.vectors as k; print(k.simd_level())"]
     assert subprocess.run(run, env=forced, capture_output=True, text=True, check=True).stdout == "scalar\n"
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 pytest.importorskip("pydantic", reason="the extra `service` is not installed")
 from plait.index.errors import AlreadyExists, DataLoss, InvalidArgument, NotFound
 from plait.service import keys
-from plait.service.cli import app
+from plait.service.cli.main import app
 from plait.service.keys import Key, KeyRing, Refusal, create, read, revoke
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

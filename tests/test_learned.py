@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scheduler
-from plait.index import learned, product
-from plait.index.checkup import check_collection
+from plait.index.codecs import product
 from plait.index.collection import Collection
 from plait.index.errors import AlreadyExists, InvalidArgument
-from plait.index.maintenance import Policy
+from plait.index.reading.check import check_collection
 from plait.index.tokens import from_matrices
+from plait.index.writing import learned
+from plait.index.writing.maintenance import Policy
 
 DIM = 16
 PRECISIONS = "pq:32", "residual:2"

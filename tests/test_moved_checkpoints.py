@@ -12,7 +12,7 @@ import plait
 pytest.importorskip("torch", reason="extra encoders is not installed")
 pytest.importorskip("sentence_transformers", reason="extra encoders is not installed")
 import sparse_checkpoints as tiny
-from plait.retrieval.places import checkpoints, kept
+from plait.retrieval.models.places import checkpoints, kept
 from shell import here
 
 DOCUMENTS = [{"id": "a", "text": "venus is a planet"}, {"id": "b", "text": "mars the red"}]
@@ -149,6 +149,6 @@ def test_a_server_is_told_by_a_setting(tmp_path: Path) -> None:
         assert server.open("words").search("venus")[0].id == "a"
         assert server.create("new", encoder=new).info()["encoder"]["name"] == str(new)
         with pytest.raises(plait.InvalidArgument, match="setting checkpoints"):
-            from plait.service.opening import open_index
+            from plait.service.terminal.opening import open_index
 
             open_index(Path("c"), process.target, [str(new)])

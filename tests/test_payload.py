@@ -23,7 +23,7 @@ from plait.index.payload import (
 )
 
 pytest.importorskip("google.protobuf", reason="the extra `service` is not installed")
-from plait.service.payloads import read_payload, write_payload
+from plait.service.messages.payloads import read_payload, write_payload
 from plait.service.wire import documents_pb2, search_pb2
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5)

@@ -14,20 +14,20 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from life import COIL, DIM, FIELDS, KEYED_QUERY, VECTOR, document, keyed, offset, sparse, terms_of
-from plait.index.backup import create_snapshot, restore_snapshot
-from plait.index.catalog import FORMAT
-from plait.index.checkup import check_collection
+from plait.index.catalog.catalog import FORMAT
+from plait.index.catalog.database import connect
 from plait.index.collection import Collection
-from plait.index.database import connect
+from plait.index.disk.backup import create_snapshot, restore_snapshot
 from plait.index.errors import InvalidArgument
-from plait.index.filters import Range
+from plait.index.filters.sql import Range
 from plait.index.hits import Hits
-from plait.index.maintenance import Policy
+from plait.index.params import SearchParams
+from plait.index.reading.check import check_collection
+from plait.index.reading.snapshot import Snapshot
 from plait.index.representations import TermField
-from plait.index.scoring import SearchParams
-from plait.index.snapshot import Snapshot
 from plait.index.terms import Terms
 from plait.index.tokens import concatenate
+from plait.index.writing.maintenance import Policy
 from test_format import CASES, GOLDEN, counted_rows, sparse_rows
 from test_terms_live import expected, query
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plait.index.errors import FailedPrecondition, InvalidArgument
 from plait.index.tokens import COLUMNS, Role, Tokens, check, concatenate, from_matrices
-from plait.retrieval import pooling
+from plait.retrieval.reducers import pooling
 
 METHODS = ("hierarchical", "kmeans", "sequential")
 LINKAGES = ("euclidean", "cosine", "profile")

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import on_every_level
-from plait.index import inverted, postings, term_kernels
 from plait.index.errors import InvalidArgument
 from plait.index.hits import Hits
-from plait.index.inverted import Inverted
-from plait.index.scoring import TermParams
+from plait.index.kernels import terms as term_kernels
+from plait.index.params import TermParams
+from plait.index.sparse import inverted, postings
+from plait.index.sparse.inverted import Inverted
 from scipy import sparse
 
 

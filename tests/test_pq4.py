@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import normal, on_every_level
-from plait.index import kernels, pq4
-from plait.index.codecs import Half, score
+from plait.index.codecs import pq4
+from plait.index.codecs.codec import Half, score
 from plait.index.errors import DataLoss, InvalidArgument
-from plait.index.flat import Flat
+from plait.index.kernels import vectors as kernels
+from plait.index.late.flat import Flat
 from plait.index.tokens import Tokens, from_matrices
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import oracle
 import pytest
-from plait.index.backup import create_snapshot, restore_snapshot
-from plait.index.catalog import CHECKED_FORMAT, Catalog
-from plait.index.checkup import check_collection
+from plait.index.catalog.catalog import CHECKED_FORMAT, Catalog
 from plait.index.collection import Collection
+from plait.index.disk.backup import create_snapshot, restore_snapshot
 from plait.index.errors import DataLoss, InvalidArgument
-from plait.index.scoring import SearchParams
+from plait.index.params import SearchParams
+from plait.index.reading.check import check_collection
 from plait.index.tokens import Tokens, from_matrices
 
 DIM, DOCUMENTS = 24, 400

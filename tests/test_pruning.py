@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plait.index.errors import FailedPrecondition, InvalidArgument
 from plait.index.tokens import Role, Tokens, check
-from plait.retrieval import pruning
-from plait.retrieval.pruning import Budget
+from plait.retrieval.reducers import pruning
+from plait.retrieval.reducers.pruning import Budget
 
 VOCABULARY = 6
 budgets = st.one_of(

@@ -23,7 +23,7 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_shell_commands_exist() -> None:
-    from plait.service.cli import app
+    from plait.service.cli.main import app
 
     known = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
     used = set(re.findall(r"^    (?:.*&& )?plait ([\w-]+)", README, re.M))

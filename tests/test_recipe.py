@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plait.index.errors import FailedPrecondition, InvalidArgument
 from plait.index.tokens import COLUMNS, Role, Tokens
-from plait.retrieval import pooling, pruning, recipe
-from plait.retrieval.pruning import Budget
+from plait.retrieval.reducers import pooling, pruning, recipe
+from plait.retrieval.reducers.pruning import Budget
 
 VOCABULARY = 20
 KNOWN = recipe.Statistics(9, np.arange(VOCABULARY, dtype=np.int64), np.array([1, 2, 3], np.uint32))

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import on_every_level
-from plait.index.codecs import codec, score
+from plait.index.codecs.codec import codec, score
+from plait.index.codecs.residual import BITS, Buckets, Residual
 from plait.index.collection import Collection
 from plait.index.errors import DataLoss, InvalidArgument
-from plait.index.residual import BITS, Buckets, Residual
 from plait.index.tokens import Tokens, from_matrices
 
 

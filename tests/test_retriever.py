@@ -7,10 +7,10 @@ import numpy as np
 import oracle
 import pytest
 from plait.index.tokens import Tokens, from_matrices
-from plait.retrieval import projection
 from plait.retrieval.corpus import Corpus
-from plait.retrieval.indexing import build
-from plait.retrieval.pooling import pool
+from plait.retrieval.offline.build import build
+from plait.retrieval.reducers import projection
+from plait.retrieval.reducers.pooling import pool
 from plait.retrieval.retriever import Retriever
 
 import plait
@@ -182,7 +182,7 @@ def test_a_changed_encoder_is_noticed(tmp_path: Path) -> None:
 
 def test_an_interrupted_build_resumes_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     many = [{"id": f"d{i}", "text": f"document number {i} about {'cats' if i % 2 else 'dogs'}"} for i in range(20)]
-    monkeypatch.setattr("plait.retrieval.sides.BATCH", 4)
+    monkeypatch.setattr("plait.retrieval.text.documents.BATCH", 4)
     index = plait.create(tmp_path / "c", reduce=["idf:90%"], dim=16)
     encoded: list[int] = []
 

@@ -15,17 +15,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import normal, on_every_level
-from plait.index import clustering, exact, kernels, pq4, row_kernels
-from plait.index.catalog import put_resource
-from plait.index.codecs import Codec, codec, rerank, score, scores, similarities
+from plait.index.catalog.catalog import put_resource
+from plait.index.codecs import kmeans as clustering
+from plait.index.codecs import pq4
+from plait.index.codecs.codec import Codec, codec, rerank, score, scores, similarities
+from plait.index.codecs.product import LEARNED, Keep
 from plait.index.collection import Collection
-from plait.index.product import LEARNED, Keep
-from plait.index.scoring import Scoring, SearchParams, totals
-from plait.index.search import Alignment
+from plait.index.kernels import rows as row_kernels
+from plait.index.kernels import vectors as kernels
+from plait.index.kernels.threads import limited
+from plait.index.late import exact
+from plait.index.late.search import Alignment
+from plait.index.params import Scoring, SearchParams, totals
 from plait.index.terms import Terms
-from plait.index.threads import limited
 from plait.index.tokens import Tokens, concatenate
-from plait.retrieval import pooling, projection
+from plait.retrieval.reducers import pooling, projection
 from scipy.sparse import csr_array
 
 PRECISIONS = ("float16", "int8", "pq:32", "pq:72", "residual:2")

@@ -8,13 +8,13 @@ import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plait.index.checkup import check_collection
 from plait.index.collection import Collection
 from plait.index.errors import InvalidArgument
-from plait.index.filters import Range
+from plait.index.filters.sql import Range
 from plait.index.hits import Hits
-from plait.index.scoring import Scoring
-from plait.index.snapshot import Snapshot
+from plait.index.params import Scoring
+from plait.index.reading.check import check_collection
+from plait.index.reading.snapshot import Snapshot
 from plait.index.tokens import Tokens, concatenate, from_matrices, from_vectors
 
 COIL = Scoring("same_id")

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scheduler
-from plait.index.backup import create_snapshot
-from plait.index.checkup import check_collection
 from plait.index.collection import Collection
+from plait.index.disk.backup import create_snapshot
 from plait.index.errors import PlaitError
-from plait.index.maintenance import Policy
+from plait.index.reading.check import check_collection
 from plait.index.tokens import Tokens, concatenate, from_matrices
+from plait.index.writing.maintenance import Policy
 
 SCHEDULES = int(os.environ.get("PLAIT_SCHEDULES", "240"))
 ONE = os.environ.get("PLAIT_SCHEDULE")

@@ -12,20 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import plait.index.maintenance as maintenance
+import plait.index.writing.maintenance as maintenance
 import pytest
-from plait.index import _native
-from plait.index.backup import create_snapshot, restore_snapshot
-from plait.index.checkup import check_collection
 from plait.index.collection import Collection
-from plait.index.descriptors import NoDescriptors
+from plait.index.disk.backup import create_snapshot, restore_snapshot
+from plait.index.disk.descriptors import NoDescriptors
+from plait.index.disk.making import PART, making, remove_left
 from plait.index.errors import DataLoss
-from plait.index.files import open_files
-from plait.index.making import PART, making, remove_left
-from plait.index.manifest import Entry, Manifest
+from plait.index.kernels import _native
+from plait.index.reading.check import check_collection
 from plait.index.representations import Schema
-from plait.index.scrub import Budget, Scrubber
-from plait.index.segment import Segment
+from plait.index.segments.files import open_files
+from plait.index.segments.manifest import Entry, Manifest
+from plait.index.segments.scrub import Budget, Scrubber
+from plait.index.segments.segment import Segment
 from plait.index.terms import Terms
 from plait.index.tokens import Tokens, from_matrices
 from questions import BOTH, KINDS, Kind, answers, make, terms_of, tokens_of
@@ -192,9 +192,9 @@ CUT = """
 import os, sys
 from pathlib import Path
 import numpy as np
-from plait.index import _native
-from plait.index.files import open_files
-from plait.index.manifest import Entry, Manifest
+from plait.index.kernels import _native
+from plait.index.segments.files import open_files
+from plait.index.segments.manifest import Entry, Manifest
 import zlib
 content = bytes(range(256)) * 4096
 Path(sys.argv[1], "f").write_bytes(content)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from plait.index import kernels
+from plait.index.kernels import vectors as kernels
 
 
 @given(st.integers(0, 40), st.integers(0, 45), st.integers(1, 6), st.booleans(), st.integers(0, 2**31))

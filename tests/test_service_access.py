@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plait.index.errors import FailedPrecondition
 from plait.service import keys
-from plait.service.access import Rule, guarded, rules
-from plait.service.protocol import SCOPES, SERVICES
+from plait.service.concerns.access import Rule, guarded, rules
+from plait.service.messages.protocol import SCOPES, SERVICES
 from served import Server, Wire, failure, message, method, services, serving
 
 RPCS = [m.name for service in services() for m in service.methods]

@@ -13,7 +13,7 @@ import plait
 pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
 from plait.index.errors import InvalidArgument
 from plait.index.tokens import from_matrices
-from plait.service.server import build_server
+from plait.service.server.server import build_server
 from plait.service.settings import Settings
 from served import Wire, tensor
 
@@ -71,7 +71,7 @@ def test_an_answer_that_does_not_fit_names_the_limit_and_the_remedy(
 
 def test_what_does_not_fit_costs_one_document_more_than_what_does(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """Documents are read one by one while the answer is built, and no more once it is full."""
-    from plait.index.view import View
+    from plait.index.catalog.view import View
 
     read: list[str] = []
     real = View._document

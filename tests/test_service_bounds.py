@@ -13,14 +13,14 @@ from typer.testing import CliRunner
 import plait
 
 pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
-from plait.index.conditions import MAX_INDEXED
 from plait.index.errors import InvalidArgument, NotFound, Unavailable
-from plait.index.faiss_params import FaissParams
+from plait.index.filters.conditions import MAX_INDEXED
+from plait.index.late.faiss_params import FaissParams
 from plait.index.representations import MAX_TERM_FIELDS
-from plait.retrieval.recipe import MAX_STEPS
-from plait.service.cli import app
+from plait.retrieval.reducers.recipe import MAX_STEPS
+from plait.service.cli.main import app
 from plait.service.configuration import load, shown, unknown_variables
-from plait.service.server import build_server
+from plait.service.server.server import build_server
 from plait.service.settings import Settings
 from served import Server, Wire
 
@@ -173,7 +173,7 @@ def test_no_proxy_leads_to_this_machine(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_server_that_is_not_reached_may_want_tls_or_no_proxy(
     tls: bool, hint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from plait.service.client import _unreached
+    from plait.service.client.server import _unreached
 
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     assert hint in _unreached(tls, True) and "https_proxy" not in _unreached(tls, True)
@@ -188,8 +188,8 @@ def test_a_server_is_ready_when_its_encoders_are(tmp_path: Path, monkeypatch: py
     """The first search has nothing to load."""
     import threading
 
-    from plait.service import server as module
-    from plait.service.collections import Collections
+    from plait.service.hosting.collections import Collections
+    from plait.service.server import server as module
 
     loaded, go, told, seen = threading.Event(), threading.Event(), threading.Event(), []
 
@@ -210,7 +210,7 @@ def test_a_server_is_ready_when_its_encoders_are(tmp_path: Path, monkeypatch: py
 
 
 def test_warming_encodes_a_query_of_every_collection(tmp_path: Path) -> None:
-    from plait.service.collections import Collections
+    from plait.service.hosting.collections import Collections
 
     plait.create(tmp_path / "words", encoder=None, terms="bm25").close()
     plait.create(tmp_path / "given", encoder=None, dim=4).close()

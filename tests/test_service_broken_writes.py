@@ -13,11 +13,11 @@ import plait
 
 pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
 import grpc
-from plait.index.checkup import check_collection
 from plait.index.collection import Collection
-from plait.index.failpoints import VARIABLE
+from plait.index.disk.failpoints import VARIABLE
+from plait.index.reading.check import check_collection
 from plait.retrieval.corpus import open_corpus
-from plait.retrieval.indexing import build
+from plait.retrieval.offline.build import build
 from served import Server, Wire, code, serving, tensor
 from test_service_processes import SEVERAL, until
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 pytest.importorskip("grpc", reason="the extra `service` is not installed")
 import grpc
 from echo_service import KINDS, Named, call, invoker, serving
-from plait.service import logs
-from plait.service.concerns import Rpc, refuse, stage_ended
-from plait.service.logs import identified, logged, to_stderr
+from plait.service.concerns import logs
+from plait.service.concerns.logs import identified, logged, to_stderr
+from plait.service.rpc.interceptor import Rpc, refuse, stage_ended
 
 MARKER = "zebra-7f3a"
 

@@ -22,10 +22,10 @@ pytest.importorskip("bm25s", reason="the extra `lexical` is not installed")
 import trustme
 from plait.index.errors import FailedPrecondition, InvalidArgument
 from plait.service import keys
-from plait.service.cli import app
-from plait.service.edge import Edge, watch
+from plait.service.cli.main import app
 from plait.service.limits import PerKey
-from plait.service.server import Service, build_server
+from plait.service.server.edge import Edge, watch
+from plait.service.server.server import Service, build_server
 from plait.service.settings import Admin, Settings
 from prometheus_client.parser import text_string_to_metric_families
 from served import Server, Wire, tensor

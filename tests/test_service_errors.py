@@ -354,8 +354,8 @@ def test_bytes_that_are_no_message_are_invalid(wire: Wire, rpc: str) -> None:
 @contextmanager
 def failing(root: Path, error: Exception) -> Iterator[Wire]:
     """A server in this process, one of whose methods meets what nobody foresaw."""
-    from plait.service.edge import Edge
-    from plait.service.server import build_server
+    from plait.service.server.edge import Edge
+    from plait.service.server.server import build_server
     from plait.service.settings import Settings
 
     def fails(*_: Any) -> Any:
@@ -365,7 +365,7 @@ def failing(root: Path, error: Exception) -> Iterator[Wire]:
     edge = Edge(settings)
     with pytest.MonkeyPatch.context() as patch:
         for method in ("count_documents", "ingest_documents"):
-            patch.setattr(f"plait.service.document_service.DocumentMethods.{method}", fails)
+            patch.setattr(f"plait.service.methods.documents.DocumentMethods.{method}", fails)
         service = build_server(settings, edge.interceptors)
     service.grpc.start()
     wire = Wire(f"127.0.0.1:{service.port}", [("x-request-id", "my-own-number")])

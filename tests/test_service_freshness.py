@@ -77,7 +77,7 @@ def test_it_is_the_same_here_and_over_the_wire(tmp_path: Path) -> None:
 
 
 def plait_command(*arguments: object) -> dict[str, Any]:
-    run = [sys.executable, "-c", "from plait.service.cli import main; main()", *map(str, arguments), "--json"]
+    run = [sys.executable, "-c", "from plait.service.cli.main import main; main()", *map(str, arguments), "--json"]
     done = subprocess.run(run, capture_output=True, text=True, cwd=Path(__file__).parent)
     assert done.returncode == 0, done.stderr
     return {**json.loads(done.stdout), "said": done.stderr}

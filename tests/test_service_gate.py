@@ -6,8 +6,8 @@ import threading
 import time
 
 import pytest
-from plait.service.calls import Gate
-from plait.service.status import Expired
+from plait.service.messages.status import Expired
+from plait.service.rpc.calls import Gate
 
 
 def waiting(gate: Gate, order: list[int], number: int) -> threading.Thread:

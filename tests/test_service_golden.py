@@ -32,9 +32,9 @@ def test_bytes_keep_their_meaning(golden: dict[str, Any]) -> None:
 def test_the_python_client_sends_what_it_always_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
     from plait.index.tokens import from_matrices
-    from plait.retrieval.encoder import EncoderOptions
-    from plait.service.client import Server
-    from plait.service.remote import Remote
+    from plait.retrieval.encoders.encoder import EncoderOptions
+    from plait.service.client.remote import Remote
+    from plait.service.client.server import Server
 
     class Sent(Exception):
         pass

@@ -18,7 +18,7 @@ import plait
 pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from plait.index.checkup import check_collection
+from plait.index.reading.check import check_collection
 from served import Server, Wire, code, method, services, tensor
 
 STATES = health_pb2.HealthCheckResponse
@@ -36,7 +36,7 @@ def states(stub: Any) -> dict[str, int]:
 
 
 def test_the_service_that_writes_is_the_one_with_the_scope() -> None:
-    from plait.service.health import WRITING as derived
+    from plait.service.server.health import WRITING as derived
 
     assert derived == {WRITING} and method("UpsertDocuments").containing_service.full_name == WRITING
 
@@ -81,9 +81,9 @@ def test_a_full_disk_ends_writing_and_reading_goes_on(tmp_path: Path) -> None:
 def test_what_a_bulk_write_left_on_a_full_disk_is_dropped_when_it_recovers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from plait.index.segment import SegmentWriter
-    from plait.service import health
-    from plait.service.server import build_server
+    from plait.index.segments.segment import SegmentWriter
+    from plait.service.server import health
+    from plait.service.server.server import build_server
     from plait.service.settings import Settings
 
     monkeypatch.setattr(health, "_EVERY_S", 0.01)
@@ -114,8 +114,8 @@ def test_what_a_bulk_write_left_on_a_full_disk_is_dropped_when_it_recovers(
 
 def test_little_room_ends_writing_until_there_is_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before anything fails: less than the greatest message is free."""
-    from plait.service import health
-    from plait.service.server import build_server
+    from plait.service.server import health
+    from plait.service.server.server import build_server
     from plait.service.settings import Settings
 
     settings, real = Settings(root=tmp_path, listen="127.0.0.1:0"), shutil.disk_usage(tmp_path)

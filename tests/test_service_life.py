@@ -21,7 +21,7 @@ import plait
 pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from plait.index.checkup import check_collection
+from plait.index.reading.check import check_collection
 from served import Server, Wire, code, failure, services, serving, tensor
 
 DIM = 4
@@ -171,12 +171,12 @@ class Given:
 @pytest.mark.parametrize("looks", [0, 1, 2, 3, 5])
 def test_work_stops_between_two_steps(root: Path, monkeypatch: pytest.MonkeyPatch, looks: int) -> None:
     """A batch of 64 queries looks before encoding and before searching each 16 of them."""
-    from plait.service import search_service
-    from plait.service.calls import Call, Gate
-    from plait.service.collections import Collections
+    from plait.service.hosting.collections import Collections
     from plait.service.limits import Limits
+    from plait.service.messages.status import Expired
+    from plait.service.methods import search as search_service
+    from plait.service.rpc.calls import Call, Gate
     from plait.service.settings import Settings
-    from plait.service.status import Expired
     from plait.service.wire import search_pb2
 
     searched = []
@@ -195,7 +195,7 @@ def test_work_stops_between_two_steps(root: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_call_without_a_deadline_waits_for_its_turn() -> None:
-    from plait.service.calls import Call, Gate
+    from plait.service.rpc.calls import Call, Gate
 
     # What gRPC says is left of a call that its client gave no deadline.
     context = SimpleNamespace(time_remaining=lambda: 9.2e18, is_active=lambda: True)
@@ -256,7 +256,7 @@ def _watched() -> Any:
 
 
 def test_an_operation_stops_at_its_next_step() -> None:
-    from plait.service.operations import Operations
+    from plait.service.hosting.operations import Operations
     from plait.service.wire import operations_pb2
 
     operations, steps, go = Operations(), [], threading.Event()

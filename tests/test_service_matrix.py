@@ -143,7 +143,7 @@ def test_a_call_ends_with_its_code_and_its_details(wire: Wire, rpc: str, letter:
 @contextmanager
 def held(root: Path, **settings: Any) -> Iterator[tuple[Any, Wire]]:
     """A server in this process whose only worker is busy until the gate is left."""
-    from plait.service.server import build_server
+    from plait.service.server.server import build_server
     from plait.service.settings import Settings
 
     make(root)

@@ -19,11 +19,11 @@ from echo_service import call, invoker, serving
 from hypothesis import given
 from hypothesis import strategies as st
 from plait.index.errors import NotFound, Unavailable
-from plait.service import recall_probe
-from plait.service.admin import AdminServer
-from plait.service.concerns import stage_ended
-from plait.service.metrics import Metrics
-from plait.service.recall_probe import WINDOW, RecallProbe, recall
+from plait.service.concerns import recall_probe
+from plait.service.concerns.admin import AdminServer
+from plait.service.concerns.metrics import Metrics
+from plait.service.concerns.recall_probe import WINDOW, RecallProbe, recall
+from plait.service.rpc.interceptor import stage_ended
 from prometheus_client.parser import text_string_to_metric_families
 
 STATS = {

@@ -16,7 +16,7 @@ import plait
 
 pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
 import grpc
-from plait.service.server import LINE, WINDOW
+from plait.service.server.server import LINE, WINDOW
 from served import Server, Wire, failure, message, method, serving, tensor
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is read from /proc")

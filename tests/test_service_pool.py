@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plait.service.pool import Threads
+from plait.service.rpc.pool import Threads
 
 
 def test_the_thread_that_became_idle_last_takes_the_next_task():

@@ -24,9 +24,9 @@ import plait
 
 pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
 import grpc
-from plait.index.checkup import check_collection
 from plait.index.errors import PlaitError, Unavailable
-from plait.service import supervisor
+from plait.index.reading.check import check_collection
+from plait.service.server import supervisor
 from plait.service.settings import Settings
 from served import COMMAND, Server, Wire, code, failure, serving, tensor
 

@@ -22,7 +22,7 @@ def test_generated_code_is_what_the_sources_make(tmp_path: Path) -> None:
 
 
 def test_every_rpc_names_its_scope() -> None:
-    from plait.service.protocol import SCOPES
+    from plait.service.messages.protocol import SCOPES
 
     assert SCOPES.keys() == {f"/{s.full_name}/{m.name}" for s in services() for m in s.methods}
     assert not [path for path, scope in SCOPES.items() if scope not in (1, 2, 3)]

@@ -16,8 +16,8 @@ import plait
 
 pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
 import grpc
-from plait.service.read_timeout import ReadTimeout
-from plait.service.status import Expired
+from plait.service.messages.status import Expired
+from plait.service.rpc.read_timeout import ReadTimeout
 from served import Wire, code, failure, serving
 
 SECONDS = 0.3

@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("pydantic_settings", reason="the extra `service` is not installed")
 from plait.index.errors import InvalidArgument, NotFound
 from plait.retrieval import retriever
-from plait.service.collections import Collections
 from plait.service.configuration import load, shown
+from plait.service.hosting.collections import Collections
 from plait.service.limits import Limits, PerKey
 from plait.service.settings import Admin, Settings, Tls, Tracing
 
@@ -136,7 +136,7 @@ def test_a_collection_is_told_what_it_may_take_of_the_device(tmp_path: Path, mon
 def test_what_clients_must_know_of_the_settings_is_told() -> None:
     """Without it a client would learn how long it may pause, or what it may name, from a refusal."""
     pytest.importorskip("grpc", reason="the extra `service` is not installed")
-    from plait.service.system_service import SystemMethods
+    from plait.service.methods.system import SystemMethods
     from plait.service.wire.system_pb2 import GetServerInfoRequest
 
     settings = load(None, {"encoders": ("some/checkpoint",), "stream_idle_s": "7", "deadline_s": "3"})[0]

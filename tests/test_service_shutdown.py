@@ -13,8 +13,8 @@ import pytest
 import plait
 
 pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
-from plait.index.checkup import check_collection
 from plait.index.errors import PlaitError
+from plait.index.reading.check import check_collection
 from plait.index.tokens import from_matrices
 from served import Server, Wire, code, message, method
 
@@ -59,7 +59,7 @@ def test_sigterm_ends_calls_that_outlast_the_grace(root: Path, rpc: str, argumen
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Any]:
-    from plait.service.server import build_server
+    from plait.service.server.server import build_server
     from plait.service.settings import Settings
 
     plait.create(tmp_path / "c", encoder=None, dim=2).close()
@@ -70,7 +70,7 @@ def service(tmp_path: Path) -> Iterator[Any]:
 
 def test_a_step_that_cannot_be_stopped_is_left_alone(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is closed under it, and `stop` says so."""
-    from plait.service import server as module
+    from plait.service.server import server as module
 
     monkeypatch.setattr(module, "_LEAVE_S", 0.3)
     begun, go = threading.Event(), threading.Event()
@@ -94,7 +94,7 @@ def test_a_step_that_cannot_be_stopped_is_left_alone(service: Any, monkeypatch: 
 
 
 def test_an_operation_that_is_stuck_does_not_hold_the_server(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from plait.service import server as module
+    from plait.service.server import server as module
 
     monkeypatch.setattr(module, "_LEAVE_S", 0.3)
     begun, go = threading.Event(), threading.Event()

@@ -15,7 +15,7 @@ import plait
 
 pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
 from google.protobuf.json_format import MessageToDict
-from plait.index import backup
+from plait.index.disk import backup
 from served import Wire, code
 
 DIM = 4
@@ -27,7 +27,7 @@ class Served:
     """A server in this process, whose deadline is short, and whose copying can be held up."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch):
-        from plait.service.server import build_server
+        from plait.service.server.server import build_server
         from plait.service.settings import Settings
 
         with plait.create(root / "c", encoder=None, dim=DIM) as index:

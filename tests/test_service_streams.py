@@ -19,7 +19,7 @@ import plait
 
 pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
 import grpc
-from plait.index.checkup import check_collection
+from plait.index.reading.check import check_collection
 from served import Server, Wire, code, failure, serving, tensor
 
 DIM = 4

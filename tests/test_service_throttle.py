@@ -14,9 +14,9 @@ import grpc
 from echo_service import Named, call, invoker, serving
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
-from plait.service.concerns import Rpc
+from plait.service.concerns.throttle import Throttle, throttled
 from plait.service.limits import PerKey
-from plait.service.throttle import Throttle, throttled
+from plait.service.rpc.interceptor import Rpc
 
 
 def details(error: Any) -> dict[str, Any]:

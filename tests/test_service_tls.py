@@ -13,8 +13,8 @@ import grpc
 import trustme
 from echo_service import call, serving
 from plait.index.errors import FailedPrecondition, InvalidArgument
+from plait.service.concerns.tls import credentials, is_loopback, refuse_open_door, split_address
 from plait.service.settings import Settings, Tls
-from plait.service.tls import credentials, is_loopback, refuse_open_door, split_address
 
 
 @pytest.fixture(scope="module")

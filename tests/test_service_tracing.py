@@ -18,11 +18,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
-from plait.service.concerns import Interceptor, stage_ended
-from plait.service.logs import identified
-from plait.service.server import build_server
+from plait.service.concerns.logs import identified
+from plait.service.concerns.tracing import Tracer, provider
+from plait.service.rpc.interceptor import Interceptor, stage_ended
+from plait.service.server.server import build_server
 from plait.service.settings import Settings, Tracing
-from plait.service.tracing import Tracer, provider
 
 TRACE, PARENT = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331
 MARKER = "zebra-7f3a"

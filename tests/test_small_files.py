@@ -11,8 +11,8 @@ pytest.importorskip("grpc")
 from plait.index.errors import DataLoss, NotFound, PlaitError
 from plait.index.tokens import from_matrices
 from plait.service import keys
-from plait.service.aliases import FILE, Aliases
-from plait.service.collections import Collections, CollectionThere
+from plait.service.hosting.aliases import FILE, Aliases
+from plait.service.hosting.collections import Collections, CollectionThere
 from plait.service.settings import Settings
 from questions import flipped
 

@@ -12,7 +12,7 @@ pytest.importorskip("transformers", reason="extra encoders is not installed")
 
 import sparse_checkpoints as tiny  # noqa: E402
 from plait.index.errors import FailedPrecondition  # noqa: E402
-from plait.index.term_kernels import sparse_maxsim  # noqa: E402
+from plait.index.kernels.terms import sparse_maxsim  # noqa: E402
 from plait.index.term_rows import from_terms  # noqa: E402
 
 import plait  # noqa: E402

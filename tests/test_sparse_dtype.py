@@ -19,9 +19,9 @@ pytest.importorskip("sentence_transformers", reason="extra encoders is not insta
 import sparse_checkpoints as tiny  # noqa: E402
 from plait.index.errors import InvalidArgument  # noqa: E402
 from plait.index.terms import Terms  # noqa: E402
-from plait.retrieval.encoder import EncoderOptions, load_encoder  # noqa: E402
-from plait.retrieval.forward import by_length  # noqa: E402
-from plait.retrieval.sparse import BINARY, SparseOptions, load_sparse_encoder  # noqa: E402
+from plait.retrieval.encoders.encoder import EncoderOptions, load_encoder  # noqa: E402
+from plait.retrieval.models.forward import by_length  # noqa: E402
+from plait.retrieval.sparse.encoder import BINARY, SparseOptions, load_sparse_encoder  # noqa: E402
 from test_coil_collections import coil  # noqa: E402
 from test_sparse_encoders import modules, svdr  # noqa: E402
 from torch.nn.modules.module import register_module_forward_hook  # noqa: E402

@@ -14,14 +14,14 @@ pytest.importorskip("sentence_transformers", reason="extra encoders is not insta
 
 import sparse_checkpoints as tiny  # noqa: E402
 from plait.index.errors import InvalidArgument  # noqa: E402
-from plait.index.postings import maxima  # noqa: E402
-from plait.index.term_kernels import sparse_maxsim  # noqa: E402
-from plait.index.term_query import BETA, fused  # noqa: E402
+from plait.index.kernels.terms import sparse_maxsim  # noqa: E402
+from plait.index.sparse.postings import maxima  # noqa: E402
+from plait.index.sparse.query import BETA, fused  # noqa: E402
 from plait.index.term_rows import from_terms  # noqa: E402
 from plait.index.terms import check  # noqa: E402
-from plait.retrieval.encoder import EncoderOptions, load_encoder  # noqa: E402
-from plait.retrieval.sparse import BINARY, SparseOptions, load_sparse_encoder  # noqa: E402
-from plait.retrieval.sparse_checkpoint import SparseCheckpoint, detect_sparse  # noqa: E402
+from plait.retrieval.encoders.encoder import EncoderOptions, load_encoder  # noqa: E402
+from plait.retrieval.sparse.encoder import BINARY, SparseOptions, load_sparse_encoder  # noqa: E402
+from plait.retrieval.sparse.load import SparseCheckpoint, detect_sparse  # noqa: E402
 from sparse_checkpoints import CLOSE, IDS, KEYS, TEXTS, by_hand, line, load  # noqa: E402
 
 
@@ -276,7 +276,7 @@ def modules(folder: Path, *, static: bool) -> Any:
 def test_sentence_transformers_folders(
     tmp_path: Path, static: bool, budget: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plait.retrieval.sparse_modules._BUDGET", budget)
+    monkeypatch.setattr("plait.retrieval.sparse.sparse_modules._BUDGET", budget)
     modules(tmp_path, static=static)
     encoder, model = load(tmp_path / "st"), tiny.masked()
     assert encoder.spec.family == "sentence-transformers"

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from oracle import matrices, maxsim, normal
-from plait.index import pq4
-from plait.index.code_scores import codec_error
-from plait.index.kernels import widen
+from plait.index.codecs import pq4
+from plait.index.kernels.vectors import widen
+from plait.index.late.code_scores import codec_error
 from plait.index.tokens import Tokens, from_vectors
 from plait.retrieval.retriever import Retriever
-from plait.retrieval.routes import Queries, by_lane, find
-from plait.retrieval.stages import Stage, returned, way_of
+from plait.retrieval.routes.find import Queries, by_lane, find
+from plait.retrieval.routes.stages import Stage, returned, way_of
 
 DIM, DOCUMENTS, K = 16, 90, 3
 

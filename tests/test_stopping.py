@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from plait.index.collection import Collection
-from plait.index.conditions import MAX_ALL_VALUES, MAX_NODES, MAX_VALUES
 from plait.index.errors import InvalidArgument
-from plait.index.filters import In, Not, Or, Range, compile, parse
+from plait.index.filters.conditions import MAX_ALL_VALUES, MAX_NODES, MAX_VALUES
+from plait.index.filters.sql import In, Not, Or, Range, compile, parse
+from plait.index.params import SearchParams
 from plait.index.representations import TermField
-from plait.index.scoring import SearchParams
 from plait.index.stopping import current_check, look, steps, stopping
 from plait.index.terms import Terms
 from plait.index.tokens import Tokens, from_matrices
@@ -112,7 +112,7 @@ def test_a_query_of_sqlite_stops(tmp_path: Path) -> None:
 
 def test_an_encoder_looks_between_its_texts() -> None:
     pytest.importorskip("onnxruntime")
-    from plait.retrieval.encoder import load_encoder
+    from plait.retrieval.encoders.encoder import load_encoder
 
     encoder, looks = load_encoder("minilm"), Looks(stop_at=4)
     with stopping(looks), pytest.raises(Stop):
@@ -120,7 +120,7 @@ def test_an_encoder_looks_between_its_texts() -> None:
 
 
 def test_a_batch_of_several_callers_is_not_stopped_for_one() -> None:
-    from plait.service.batcher import Batcher
+    from plait.service.hosting.batcher import Batcher
 
     def encode(_: Any, texts: list[str]) -> list[str]:
         return list(steps(texts))

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from life import DIM
-from plait.index import filters, live
+from plait.index.catalog.view import View
 from plait.index.collection import Collection
-from plait.index.filters import Eq
+from plait.index.filters import sql as filters
+from plait.index.filters.sql import Eq
 from plait.index.stopping import stopping
 from plait.index.tokens import Tokens, from_matrices
-from plait.index.view import View
+from plait.index.writing import live
 
 
 def some(count: int) -> Tokens:

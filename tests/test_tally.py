@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
-import plait.index.tally as under_test
+import plait.index.search.tally as under_test
 import pytest
 
 import plait

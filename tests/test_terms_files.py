@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from life import DIM, PER_TOKEN, dense, filled, sparse, write
-from plait.index.checkup import check_collection
+from plait.index.catalog.database import connect
 from plait.index.collection import Collection
-from plait.index.database import connect
 from plait.index.errors import DataLoss, FailedPrecondition
+from plait.index.reading.check import check_collection
 from plait.index.representations import TermField
 from plait.index.terms import Terms
 from scipy.sparse import csr_array
@@ -46,7 +46,8 @@ def test_what_checksums_cannot_know_is_checked(
     tmp_path: Path, name: str, field: TermField, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer's fault: the files are as their manifest says, and still wrong."""
-    from plait.index import maintenance, segment
+    from plait.index.segments import segment
+    from plait.index.writing import maintenance
 
     write_column = segment.SegmentWriter._write
 

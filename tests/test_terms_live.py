@@ -26,15 +26,15 @@ from life import (
     sparse,
     write,
 )
-from plait.index.backup import create_snapshot, restore_snapshot
-from plait.index.checkup import check_collection
 from plait.index.collection import Collection
+from plait.index.disk.backup import create_snapshot, restore_snapshot
 from plait.index.errors import InvalidArgument, NotFound
-from plait.index.filters import Range
-from plait.index.maintenance import Policy
+from plait.index.filters.sql import Range
+from plait.index.reading.check import check_collection
 from plait.index.representations import TermField
 from plait.index.terms import TERMS, Terms
 from plait.index.tokens import concatenate
+from plait.index.writing.maintenance import Policy
 from scipy.sparse import csr_array
 
 IDS = st.sampled_from("abcdefgh")

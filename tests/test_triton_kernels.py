@@ -12,7 +12,7 @@ import torch
 import triton
 import triton.language as tl
 from plait.device import code_kernel, codes, reference, row_kernel
-from plait.index import pq4
+from plait.index.codecs import pq4
 from test_maxsim import EDGES, TYPES, Case, case, cases, same
 
 pytestmark = pytest.mark.skipif(not row_kernel.INTERPRETED, reason="TRITON_INTERPRET=0: see tests marked gpu")

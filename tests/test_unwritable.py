@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from life import DIM, EVERYTHING, QUERY
-from plait.index.checkup import check_collection
 from plait.index.collection import Collection
+from plait.index.reading.check import check_collection
 from plait.index.tokens import Tokens, from_matrices
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from plait.index.errors import InvalidArgument, NotFound
 from plait.index.terms import Terms
-from plait.retrieval.analyzer import KEYS, key_of
-from plait.retrieval.ciff import read_ciff, write_ciff
-from plait.retrieval.vectors import read_csr, read_jsonl, rows_of, write_jsonl
+from plait.retrieval.offline.ciff import read_ciff, write_ciff
+from plait.retrieval.offline.vectors import read_csr, read_jsonl, rows_of, write_jsonl
+from plait.retrieval.sparse.analyzer import KEYS, key_of
 from scipy import sparse
 
 WORDS = {"mars": 0, "planet": 3, "é": 5}

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from plait.index import write_ahead
+from plait.index.catalog import write_ahead
+from plait.index.catalog.database import LOG_KEPT
 from plait.index.collection import Collection
-from plait.index.database import LOG_KEPT
 from plait.index.errors import Unavailable
 from plait.index.tokens import from_matrices
 

@@ -18,13 +18,15 @@ import apsw
 import numpy as np
 import pytest
 from life import DIM, Operation, after, assert_holds, document, perform, prepare
-from plait.index import failpoints, folders, gathered
-from plait.index.backup import create_snapshot, restore_snapshot
-from plait.index.checkup import check_collection
 from plait.index.collection import Collection
+from plait.index.disk import failpoints
+from plait.index.disk.backup import create_snapshot, restore_snapshot
 from plait.index.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, Unavailable
-from plait.index.maintenance import Policy
+from plait.index.reading.check import check_collection
+from plait.index.segments import folders
 from plait.index.tokens import concatenate
+from plait.index.writing import gathered
+from plait.index.writing.maintenance import Policy
 
 import plait
 
@@ -179,7 +181,7 @@ def test_the_sweep_takes_only_what_this_collection_can_have_left(tmp_path: Path)
 
 
 def _row(key: str, value: int) -> tuple[str, int]:
-    from plait.index.view import checksum
+    from plait.index.catalog.view import checksum
 
     return str(value), checksum(key, str(value))
 

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from plait.index.codecs import Half
-from plait.index.exact import scan
-from plait.index.files import NO_FILES
-from plait.index.segment import Segment
+from plait.index.codecs.codec import Half
+from plait.index.late.exact import scan
+from plait.index.segments.files import NO_FILES
+from plait.index.segments.segment import Segment
 from plait.index.tokens import Tokens
 
 INSTALL = "pip install ."

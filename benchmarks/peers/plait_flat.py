@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from plait.index import pq4
-from plait.index.codecs import Codec, codec
-from plait.index.flat import Flat
+from plait.index.codecs import pq4
+from plait.index.codecs.codec import Codec, codec
+from plait.index.late.flat import Flat
 from plait.index.tokens import Tokens
 
 INSTALL = "pip install ."

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from plait.index import clustering, coded, lists, pq4
-from plait.index.codecs import Codec, codec
+from plait.index.codecs import kmeans as clustering
+from plait.index.codecs import pq4
+from plait.index.codecs.codec import Codec, codec
+from plait.index.late import coded, lists
 from plait.index.tokens import Tokens
 
 INSTALL = "pip install ."

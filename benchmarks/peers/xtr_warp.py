@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from plait.index.kernels import widen
+from plait.index.kernels.vectors import widen
 from plait.index.tokens import Tokens
 
 INSTALL = (

@@ -1,7 +1,7 @@
 #pragma once
 #include "kernels.h"
 
-// Lists of small vectors by key (COIL), as contextual.py lays them out.
+// Lists of small vectors by key (COIL), as index/coil/lists.py lays them out.
 struct ContextualLists {
     const std::int64_t* term_runs;  // (terms + 1,)
     const std::uint32_t* windows;   // (runs,)

@@ -1,4 +1,4 @@
-// Python's view of the kernels: checks shapes, releases the GIL, calls. Everything else is in plait.index.kernels.
+// Python's view of the kernels: checks shapes, releases the GIL, calls. Everything else is in plait.index.kernels.vectors.
 #include "module.h"
 
 #include <string>

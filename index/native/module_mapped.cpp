@@ -1,4 +1,4 @@
-// Python's view of mapped files: mapped.h. Everything else is in plait.index.files.
+// Python's view of mapped files: mapped.h. Everything else is in plait.index.segments.files.
 #include <cerrno>
 #include <memory>
 #include <system_error>

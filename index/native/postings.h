@@ -16,7 +16,7 @@ struct PostingIndex {
     const float* lows;                // (terms,) least weight, at most 0
     const std::uint16_t* offsets;     // (postings,)
     const std::uint8_t* impacts;      // (postings,) or nullptr: all are 1
-    const std::uint8_t* saturation;   // nullptr, or (256, 256): impacts are term frequencies, see bm25.py
+    const std::uint8_t* saturation;   // nullptr, or (256, 256): impacts are term frequencies, see index/sparse/bm25.py
     const std::uint8_t* length_codes;  // (documents,) with saturation
     const float* norms;               // (documents,) with saturation
     std::size_t terms, documents, window;

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 from life import DIM, FIELDS, VECTOR, Contents, Kept, Operation, after, assert_holds, draw, perform, write
-from plait.index.backup import create_snapshot, delete_snapshot, restore_snapshot
 from plait.index.collection import Collection
+from plait.index.disk.backup import create_snapshot, delete_snapshot, restore_snapshot
 from plait.index.errors import NotFound
-from plait.index.maintenance import Policy
 from plait.index.representations import TermField
+from plait.index.writing.maintenance import Policy
 
 from .recorder import mark
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from plait.index.kernels import simd_level
+from plait.index.kernels.vectors import simd_level
 
 HOME = Path(__file__).parents[2]
 

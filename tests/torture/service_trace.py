@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from plait.service import keys
-from plait.service.server import build_server
+from plait.service.server.server import build_server
 from plait.service.settings import Settings
 from served import Wire, serving, tensor
 
@@ -94,7 +94,7 @@ def play(root: Path) -> None:
 def _perform(wire: Wire, file: Path, name: str, value: Any) -> None:
     match name:
         case "key":
-            command = "from plait.service.cli import main; main()"
+            command = "from plait.service.cli.main import main; main()"
             run = [sys.executable, "-c", command, "keys", "create", str(file), "--name", value]
             subprocess.run(run, check=True, capture_output=True)
         case "revoke":

@@ -22,7 +22,7 @@ from typing import Any
 
 import grpc
 import numpy as np
-from plait.index.checkup import check_collection
+from plait.index.reading.check import check_collection
 from served import Server, Wire, failure, tensor
 
 from . import figures

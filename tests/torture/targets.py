@@ -16,20 +16,26 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from plait.index import filters, growing, pq4, residual
-from plait.index.calibration import Calibration
-from plait.index.codecs import codec
+from plait.index.codecs import pq4, residual
+from plait.index.codecs.codec import codec
 from plait.index.collection import Collection
 from plait.index.errors import PlaitError
-from plait.index.segment import MANIFEST, Segment
+from plait.index.filters import sql as filters
+from plait.index.recall.calibration import Calibration
+from plait.index.segments import fresh as growing
+from plait.index.segments.segment import MANIFEST, Segment
 from plait.index.tokens import from_matrices
-from plait.retrieval import ciff, corpus, recipe
-from plait.service import keys, tensors, wire_filters
-from plait.service.aliases import FILE as ALIASES
-from plait.service.aliases import Aliases
+from plait.retrieval import corpus
+from plait.retrieval.offline import ciff
+from plait.retrieval.reducers import recipe
+from plait.service import keys
+from plait.service.hosting.aliases import FILE as ALIASES
+from plait.service.hosting.aliases import Aliases
 from plait.service.limits import Limits
-from plait.service.queries import read_queries
-from plait.service.search_options import read_options, write_options
+from plait.service.messages import filters as wire_filters
+from plait.service.messages import tensors
+from plait.service.messages.options import read_options, write_options
+from plait.service.messages.queries import read_queries
 from plait.service.wire import documents_pb2, filter_pb2, search_pb2
 
 Target = Callable[[bytes], None]

@@ -1,0 +1,1 @@
+"""How a token vector is kept as bytes, and what is learned for that."""

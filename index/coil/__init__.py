@@ -1,0 +1,1 @@
+"""COIL: tokens compared where their vocabulary ids are equal."""

@@ -1,0 +1,1 @@
+"""Files made whole or not at all, and copies of a collection."""

@@ -1,0 +1,1 @@
+"""Conditions on payloads, from JSON to SQL."""

@@ -1,0 +1,1 @@
+"""Late interaction: exact, flat, lists, FAISS, and the candidate loop."""

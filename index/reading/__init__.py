@@ -1,0 +1,1 @@
+"""Snapshots of one state: search, explain, count, check."""

@@ -1,0 +1,1 @@
+"""Measured recall, and the search parameters it chooses."""

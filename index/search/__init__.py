@@ -1,0 +1,1 @@
+"""What all plans share: a part, an alignment, fusion."""

@@ -1,0 +1,1 @@
+"""Segments: immutable files of documents, their manifest, and fresh documents before they become one."""

@@ -1,0 +1,1 @@
+"""Terms: postings, BM25 and sparse MaxSim."""

@@ -1,0 +1,1 @@
+"""One global vector for each document."""

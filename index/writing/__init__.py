@@ -1,0 +1,1 @@
+"""Bulk and live writes, sealing and merging."""

@@ -1,0 +1,1 @@
+"""Token vectors of a text: what an encoder is, and each family."""

@@ -1,0 +1,1 @@
+"""Builds, and what others computed: ColBERT indexes, CIFF, JSON vectors."""

@@ -1,0 +1,1 @@
+"""Tokens to fewer tokens: pooling, pruning, projection, and the recipe that names them."""

@@ -1,0 +1,1 @@
+"""The way of a query: options, route, find, stages, explanation."""

@@ -1,0 +1,1 @@
+"""Terms of a text: sparse encoders, and BM25's analyser."""

@@ -1,0 +1,1 @@
+"""Texts to what is stored and searched; creation; documents encoded later."""

@@ -1,0 +1,1 @@
+"""The collections of a server with the face of local ones."""

@@ -1,0 +1,1 @@
+"""What a server holds: open collections, batched texts, operations."""

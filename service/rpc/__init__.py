@@ -1,0 +1,1 @@
+"""The way of a call: interceptor, gate, deadline, handler, forward."""

@@ -1,0 +1,1 @@
+"""The wiring: one process or several, and health."""
