@@ -9,7 +9,7 @@
 # make results COLLECTIONS=folder   docs/results.md anew
 # make bench  the benchmark of a living collection
 # make test-gpu   the tests that need a CUDA device; make bench-gpu   the kernels beside the memory roofline
-# make proto  service/wire anew from proto/ (the tools are pinned; tests/test_service_proto.py compares)
+# make proto  service/wire anew from proto/ (the tools are pinned; tests/service/messages/test_proto.py compares)
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -20,8 +20,10 @@ NATIVE := $(wildcard index/native/*)
 SOURCES := pyproject.toml constraints.txt $(NATIVE) $(wildcard plait/* device/*.py eval/*.py $(foreach room,index retrieval service,$(room)/*.py $(room)/*/*))
 EVERYTHING := .[demo,encoders,faiss,eval,service,tracing]
 
-KERNEL_TESTS := $(addprefix tests/test_, $(addsuffix .py, axes codecs contextual kernels lists postings pq4 residual same_id_kernel select sparse_maxsim))
-SCORE_TESTS := $(addprefix tests/test_, $(addsuffix .py, lists pooling precision search))
+KERNEL_TESTS := tests/index/kernels $(addprefix tests/index/, $(addsuffix .py, codecs/test_axes codecs/test_codecs codecs/test_pq4 \
+	codecs/test_residual coil/test_contextual late/test_lists sparse/test_postings sparse/test_sparse_maxsim))
+SCORE_TESTS := tests/index/late/test_lists.py tests/index/late/test_search.py tests/index/codecs/test_precision.py \
+	tests/retrieval/reducers/test_pooling.py
 
 .PHONY: demo test test-blas test-gpu sanitize lint dev fuzz torture soak fuzz-files results bench bench-gpu proto clean
 
@@ -49,10 +51,10 @@ fuzz: .venv/wheel
 		PLAIT_HYPOTHESIS=fuzz PYTHONSAFEPATH=1 $(BIN)/pytest -q -n auto --dist worksteal -m "hypothesis and not gpu" || exit 1; done
 
 STATES ?= 20000
-TORTURE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONSAFEPATH=1 PYTHONPATH=tests $(BIN)/python -m
+TORTURE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONSAFEPATH=1 PYTHONPATH=tests:tests/support $(BIN)/python -m
 torture: .venv/wheel
 	PLAIT_CRASH_ROUNDS=100 PLAIT_FLIPS=3000 PYTHONSAFEPATH=1 $(BIN)/pytest -q -n auto --dist worksteal \
-		tests/test_crash.py tests/test_flips.py tests/test_catalog_pages.py
+		tests/index/disk/test_crash.py tests/index/disk/test_flips.py tests/index/catalog/test_catalog_pages.py
 	$(TORTURE) torture --states $(STATES) --rounds $(if $(filter file,$(origin ROUNDS)),10000,$(ROUNDS)) --results benchmarks/results
 
 MINUTES ?= 30

@@ -11,6 +11,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from paths import TESTS
+
 from . import disk, recorder, traces
 from .recorder import Event
 from .traces import Trace
@@ -43,9 +45,9 @@ def recorded(library: Path, trace: Trace, folder: Path) -> list[Event]:
     """Plays a trace in `folder/root`. AssertionError: the model of the disk ends with something else than is there."""
     root = folder / "root"
     root.mkdir(parents=True)
-    play = "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from torture.traces import play; "
-    command = [sys.executable, "-c", play + "play(sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))"]
-    command += [str(Path(__file__).parents[1]), trace.name, str(trace.seed), str(root)]
+    play = "import sys; sys.path[:0] = sys.argv[4:]; from pathlib import Path; from torture.traces import play; "
+    command = [sys.executable, "-c", play + "play(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))"]
+    command += [trace.name, str(trace.seed), str(root), str(TESTS), str(TESTS / "support")]
     events = recorder.record(library, root, folder / "record", command)
     (folder / "inode").write_text(str(root.stat().st_ino))
     there = {str(p.relative_to(root)): None if p.is_dir() else p.read_bytes() for p in root.rglob("*")}
@@ -183,6 +185,6 @@ def _told(folder: Path, trace: Trace, where: Where, events: Sequence[Event], pro
             f"under way: {under_way}",
             *(line.replace(str(folder / "root"), "") for line in before),
             problem.strip(),
-            f"again: PYTHONPATH=tests python -m torture {again} --loss {where.loss!r} --deaf-to {deaf_to!r}",
+            f"again: PYTHONPATH=tests:tests/support python -m torture {again} --loss {where.loss!r} --deaf-to {deaf_to!r}",
         ]
     )
