@@ -28,6 +28,7 @@ from plait.index.coil.store import ContextualStore
 from plait.index.collection import Collection
 from plait.index.params import Scoring
 from plait.index.tokens import Tokens, concatenate
+from plait.index.vector.codes import GlobalCodes
 from threadpoolctl import threadpool_limits
 
 VOCABULARY = 30_000
@@ -189,7 +190,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         (part,) = snapshot.state.parts
         assert isinstance(part.store, ContextualStore)
         scanned = part.store.lists.nbytes
-        if part.codes is not None:
+        if isinstance(part.codes, GlobalCodes):
             scanned += part.codes.codes.nbytes + part.codes.scales.nbytes
         together = concatenate(queries)
         batches = [queries[i : i + options.batch] for i in range(0, len(queries), options.batch)]

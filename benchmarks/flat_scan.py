@@ -25,7 +25,9 @@ from typing import NamedTuple
 import numpy as np
 from plait.index.codecs import kmeans as clustering
 from plait.index.codecs import pq4
-from plait.index.codecs.codec import PRECISIONS, Half, codec, score
+from plait.index.codecs.codec import score
+from plait.index.codecs.half import Half
+from plait.index.codecs.precisions import PRECISIONS, codec
 from plait.index.hits import Hits, best
 from plait.index.kernels import vectors as kernels
 from plait.index.late import lists

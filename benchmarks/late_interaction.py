@@ -26,7 +26,8 @@ import numpy as np
 import token_data
 from engine_process import Engine, EngineFailed
 from engine_report import Measured, print_table, rows_of
-from plait.index.codecs.codec import Half, score
+from plait.index.codecs.codec import score
+from plait.index.codecs.half import Half
 from plait.index.hits import best
 from plait.index.kernels.vectors import simd_level
 

@@ -37,8 +37,10 @@ from plait.index.sparse.query import BETA, fused
 from plait.index.term_rows import TermRows, from_terms
 from plait.index.terms import Terms
 from plait.retrieval.corpus import document_text
-from plait.retrieval.encoders.encoder import EncoderOptions, load_encoder
-from plait.retrieval.sparse.encoder import BINARY, SparseOptions, load_sparse_encoder
+from plait.retrieval.encoders.encoder import EncoderOptions
+from plait.retrieval.encoders.load import load_encoder
+from plait.retrieval.sparse.encoder import BINARY, SparseOptions
+from plait.retrieval.sparse.load import load_sparse_encoder
 
 QUERY, DOCUMENT = 162, 258
 OPTIONS = SparseOptions(query_length=QUERY, document_length=DOCUMENT)

@@ -15,8 +15,8 @@ from ..index.errors import FailedPrecondition, InvalidArgument
 from ..index.hits import Hits
 from ..index.late.coded import CodedStore, load_flat, load_lists
 from ..index.late.exact import ExactStore
-from ..index.late.search import TokenStore
 from ..index.params import SearchParams
+from ..index.search.part import TokenStore
 from ..index.segments.segment import Segment
 from ..index.tokens import Tokens
 

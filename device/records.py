@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..index.codecs.codec import Codec, rerank
+from ..index.codecs.codec import Codec
 from ..index.hits import Hits, best
 from ..index.kernels.vectors import widen
 from ..index.late.coded import each
+from ..index.late.rerank import rerank
 from ..index.tokens import Tokens
 from .maxsim import maxsim
 

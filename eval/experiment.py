@@ -17,7 +17,7 @@ from ..index.term_rows import from_terms
 from ..retrieval.corpus import document_text
 from ..retrieval.retriever import Retriever
 from ..retrieval.sparse.analyzer import words
-from ..retrieval.sparse.term_side import load_terms
+from ..retrieval.text.term_side import load_terms
 from . import bm25, lucene
 from .checking import depth_of
 from .dataset import Dataset

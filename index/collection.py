@@ -14,20 +14,20 @@ from typing import Any
 
 from .catalog.catalog import Catalog, put_meta
 from .catalog.lock import WriterLock
-from .codecs.codec import DEFAULT, codec
+from .catalog.schema import Schema, TermField, kept_in, needs_ids, term_fields
+from .codecs.codec import DEFAULT
+from .codecs.precisions import codec
 from .disk.paths import absolute, undone_on_error
 from .errors import FailedPrecondition, InvalidArgument, Unavailable
 from .filters.sql import check_indexed, index_sql, unindex_sql
 from .kernels.threads import limited
-from .params import SearchParams, TermParams
+from .params import Bm25, SearchParams, TermParams
 from .reading.loader import Loader, Place
 from .reading.snapshot import Snapshot
 from .reading.stats import collection_stats
 from .recall.calibration import Calibration, calibrate, coded_documents
 from .recall.frontier import DEPTHS
 from .recall.term_calibration import calibrate_terms, inverted_documents
-from .representations import Schema, TermField, kept_in, needs_ids, term_fields
-from .sparse.bm25 import Bm25
 from .stores import check_store
 from .terms import Terms
 from .tokens import Tokens

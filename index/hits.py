@@ -30,3 +30,10 @@ def best(docs: np.ndarray, scores: np.ndarray, k: int) -> Hits:
         keep = np.flatnonzero(scores > -np.inf)
     order = keep[np.lexsort((docs[keep], -scores[keep]))][:k]
     return Hits(docs[order].astype(np.int64), scores[order].astype(np.float32))
+
+
+def merge(parts: list[Hits], k: int) -> Hits:
+    """The k best of several rankings of different documents."""
+    if not parts:
+        return Hits(np.zeros(0, np.int64), np.zeros(0, np.float32))
+    return best(np.concatenate([p.docs for p in parts]), np.concatenate([p.scores for p in parts]), k)

@@ -86,48 +86,6 @@ class TermParams:
             )
 
 
-@dataclass(frozen=True, eq=False)
-class Cells:
-    """The best retrieved match of every (document, query token) pair that has one; the rest is imputed."""
-
-    docs: np.ndarray
-    """(documents,) int64 rising document numbers: every document that owns a retrieved token."""
-    similarities: np.ndarray
-    """(documents, q) float32; minus infinity where nothing was retrieved."""
-    rows: np.ndarray
-    """(documents, q) int64: which token matched, as a row of its segment; -1 where nothing was retrieved."""
-    missing: np.ndarray
-    """(q,) float32 m_i by the k'-th score."""
-
-
-def cells(scores: np.ndarray, docs: np.ndarray, rows: np.ndarray) -> Cells:
-    """Arranges retrieved tokens by document. All arguments (q, k'), best first; document -1 marks padding."""
-    q = len(scores)
-    kept = docs >= 0
-    found = np.unique(docs[kept])
-    similarities = np.full((len(found), q), -np.inf, np.float32)
-    matched = np.full((len(found), q), -1, np.int64)
-    token, rank = np.nonzero(kept)
-    # Written from the worst to the best: of several tokens in one cell the last one written, the best, stays.
-    token, rank = token[::-1], rank[::-1]
-    position = np.searchsorted(found, docs[token, rank])
-    similarities[position, token] = scores[token, rank]
-    matched[position, token] = rows[token, rank]
-    last = kept.sum(axis=1) - 1
-    kth = np.where(last >= 0, scores[np.arange(q), np.maximum(last, 0)] if scores.shape[1] else 0, 0)
-    return Cells(found, similarities, matched, kth.astype(np.float32))
-
-
-def contributions(table: Cells, missing: str | float) -> np.ndarray:
-    """(documents, q) float32: what each query token adds to each document's score under a policy."""
-    seen = np.isfinite(table.similarities)
-    if missing == "none":
-        share = seen.shape[1] / np.maximum(seen.sum(axis=1, keepdims=True), 1)
-        return np.where(seen, table.similarities, 0).astype(np.float32) * share.astype(np.float32)
-    fill = table.missing if missing == "kth" else np.float32(0 if missing == "zero" else missing)
-    return np.where(seen, table.similarities, fill).astype(np.float32)
-
-
 def totals(given: np.ndarray) -> np.ndarray:
     """(documents,) float32 scores from contributions (documents, q) float32: float64 sums in the order of the query's tokens,
     rounded once, as the kernels of rows add up."""
@@ -135,3 +93,31 @@ def totals(given: np.ndarray) -> np.ndarray:
     for column in given.T:
         sums += column
     return sums.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How stored term counts are weighed (`index/sparse/bm25.py`)."""
+
+    bm25: Bm25
+    mean: float
+    """The mean length of the collection's documents."""
+
+
+@dataclass(frozen=True)
+class Bm25:
+    """The knobs; both may change from query to query."""
+
+    k1: float = 1.2
+    """0 or more. Larger: repeated terms go on adding; 0: only presence counts."""
+    b: float = 0.75
+    """0 to 1. Larger: long documents lose more; 0: length does not matter."""
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.k1 < np.inf and 0 <= self.b <= 1):
+            raise InvalidArgument(f"k1 is {self.k1} and b is {self.b}; k1 must be 0 or more, b between 0 and 1")
+
+    def norms(self, lengths: np.ndarray, average_length: float) -> np.ndarray:
+        """(n,) float32: what the frequencies of documents of (n,) lengths are saturated with."""
+        relative = lengths.astype(np.float64) / average_length
+        return (self.k1 * (1 - self.b + self.b * relative)).astype(np.float32)

@@ -17,19 +17,19 @@ from pathlib import Path
 import numpy as np
 
 from .catalog.catalog import Catalog, put_resource
+from .catalog.schema import Schema
 from .codecs import pq4
 from .codecs.codec import Codec, Vectors
 from .coil import store as contextual_store
 from .errors import InvalidArgument
 from .late import coded, faiss_merge, faiss_params, faiss_store
 from .late.exact import ExactStore
-from .late.search import TokenStore
-from .representations import Schema
-from .segments.segment import Segment, SegmentWriter
+from .search.part import TermStore, TokenStore
+from .segments.segment import MANIFEST, Segment, SegmentWriter, columns
 from .segments.term_columns import prefix
 from .sparse import store as posting_store
-from .sparse.exact import ExactTerms, TermStore
-from .vector import search as dense
+from .sparse.exact import ExactTerms
+from .vector import codes as vector_codes
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(stage, done, total)."""
@@ -46,7 +46,12 @@ _DRIFT_ROWS = 1 << 14
 def store_files(schema: Schema) -> tuple[str, ...]:
     """Every file that some store may add to a segment."""
     postings = (file for name in schema.terms for file in posting_store.files(prefix(name)))
-    return (*TOKEN_FILES, *postings, *dense.FILES)
+    return (*TOKEN_FILES, *postings, *vector_codes.FILES)
+
+
+def segment_files(schema: Schema) -> frozenset[str]:
+    """The name of every file that plait may write into a segment's folder."""
+    return frozenset((MANIFEST, *columns(schema), *store_files(schema)))
 
 
 def check_store(store: str, dim: int) -> None:
@@ -170,15 +175,15 @@ def build_codes(segment: SegmentWriter) -> tuple[str, ...]:
     """Adds the global vectors in bytes to a segment that is about to be sealed, where it has such vectors."""
     if not segment.schema.vector or not len(segment.globals_()):
         return ()
-    return dense.build(segment.folder, segment.globals_())
+    return vector_codes.build(segment.folder, segment.globals_())
 
 
-def open_codes(segment: Segment) -> dense.GlobalCodes | None:
+def open_codes(segment: Segment) -> vector_codes.GlobalCodes | None:
     """The global vectors of a sealed segment in bytes. None: it has none, or is fresh."""
     whole = segment.tokens.globals_
-    if whole is None or segment.folder is None or dense.FILES[0] not in segment.files:
+    if whole is None or segment.folder is None or vector_codes.FILES[0] not in segment.files:
         return None
-    return dense.GlobalCodes.open(segment.files, whole.shape[1])
+    return vector_codes.GlobalCodes.open(segment.files, whole.shape[1])
 
 
 def open_terms(segment: Segment) -> dict[str, TermStore]:

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from plait.index.hits import Hits
     from plait.index.terms import Terms
     from plait.index.tokens import Role, Tokens, from_matrices, from_vectors
-    from plait.retrieval.encoders.encoder import EncoderOptions, load_encoder
+    from plait.retrieval.encoders.encoder import EncoderOptions
+    from plait.retrieval.encoders.load import load_encoder
     from plait.retrieval.retriever import Hit, Retriever
     from plait.retrieval.routes.explanation import Explanation
     from plait.retrieval.routes.find import Queries
@@ -60,7 +61,7 @@ _NAMES = {
     "from_matrices": ".index.tokens",
     "from_vectors": ".index.tokens",
     "EncoderOptions": ".retrieval.encoders.encoder",
-    "load_encoder": ".retrieval.encoders.encoder",
+    "load_encoder": ".retrieval.encoders.load",
     "Explanation": ".retrieval.routes.explanation",
     "Hit": ".retrieval.retriever",
     "Queries": ".retrieval.routes.find",

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
-from .sparse.term_side import stored_fields
-
-if TYPE_CHECKING:
-    from .retriever import Retriever
+from ..index.collection import Collection
+from .text.term_side import stored_fields
 
 
-def described(retriever: Retriever) -> dict[str, Any]:
-    settings = retriever.settings
-    measured, stats = retriever.collection.calibration, retriever.collection.stats()
+def described(collection: Collection, settings: Mapping[str, Any], problem: str | None) -> dict[str, Any]:
+    """What `Retriever.info` returns.
+
+    Args:
+        settings: what the collection keeps of its text side.
+        problem: what ended encoding in the background; None: nothing did.
+    """
+    measured, stats = collection.calibration, collection.stats()
     makers = {field: stored["name"] for field, stored in stored_fields(settings).items()}
     if "term_fields" in stats:
         stats["term_fields"] = [{**field, "encoder": makers.get(field["name"])} for field in stats["term_fields"]]
-    problem = retriever.pending.problem
     return {
         **stats,
         **({"pending_problem": problem} if problem else {}),
-        "system": retriever.system.name,
+        "system": settings["system"],
         "recipe": settings["recipe"],
         "encoder": settings["encoder"],
-        "vector_source": retriever.vector_source,
+        "vector_source": settings.get("vector"),
         "term_encoder": next(iter(makers.values()), None),
         "recall": measured.to_json() if measured else None,
     }

@@ -25,11 +25,9 @@ from ..index.writing.maintenance import Policy
 from .description import described
 from .encoders.encoder import EMBEDDED, EncoderOptions
 from .hit import Hit, Origin
-from .models.places import moved
 from .routes.explanation import Explanation, explained
 from .routes.find import Queries, Route, as_filter, compiled, find, route_of, terms_of
 from .routes.idle import warn_idle
-from .sparse.term_side import TermSide, by_own_names, model_free, restored, stored_fields
 from .systems import System, system_named
 from .text import given
 from .text.creation import check_machine, encoding_of, prepare
@@ -37,6 +35,8 @@ from .text.documents import Batch, batches, of_queries
 from .text.encoding import SAMPLE, Encoding
 from .text.freshness import Pending, at_once
 from .text.learning import learn, learned
+from .text.places import moved
+from .text.term_side import TermSide, by_own_names, model_free, restored, stored_fields
 
 
 class Retriever:
@@ -70,6 +70,7 @@ class Retriever:
         """
         self.device, self.threads, self._cache = device, threads, None if cache is None else absolute(cache)
         machine = {"device": device, "threads": threads, "place": placement(device, device_memory)}
+        self._encoding: Encoding | None = None
         self.pending = Pending(self)
         chore = self.pending.step if encode_pending else None
         self.collection = Collection(path, policy=policy, verify=verify, chore=chore, **machine)
@@ -112,7 +113,7 @@ class Retriever:
             reduce: reducers in order, such as `["pool:2"]` (retrieval/reducers/recipe.py has the grammar). Cannot be changed later.
             dim: with an encoder, project to this many dimensions by PCA (costs up to 2 points of nDCG@10 at 128).
             terms: what makes sparse terms of a text, beside its token vectors: `bm25`, `bm25:german`, ..., a sparse checkpoint, or
-                `binary` (`retrieval/sparse/term_side.py`). Several by name: `{"bm25": "bm25", "tilde": "tildev2:FOLDER"}`, fields of which a search
+                `binary` (`retrieval/text/term_side.py`). Several by name: `{"bm25": "bm25", "tilde": "tildev2:FOLDER"}`, fields of which a search
                 takes any (`lanes`, `field`, `scorer`), the first unless it says. None: nothing.
             vector: one vector for each document as well, scored by dot product: True, the encoder's own; without an encoder, the
                 dimensions of the `vector` that every document then comes with. COIL and DupMAE have theirs unasked.
@@ -130,7 +131,7 @@ class Retriever:
         with undone_on_error(path):
             retriever = cls(path, **machine)
         if made.encoding is not None:
-            retriever.__dict__["encoding"] = replace(made.encoding, cache=retriever._cache)
+            retriever.encoding = replace(made.encoding, cache=retriever._cache)
         return retriever
 
     def close(self, wait_s: float | None = None) -> bool:
@@ -145,13 +146,19 @@ class Retriever:
     def __len__(self) -> int:
         return self.count()
 
-    @cached_property
+    @property
     def encoding(self) -> Encoding:
         """The text side, loaded when first needed. FailedPrecondition: this collection takes token vectors only."""
-        place = {"device": self.device, "threads": self.threads}
-        made = replace(encoding_of(self.settings, self._elsewhere, place), cache=self._cache)
-        with self.collection.catalog.reading() as view:
-            return made.restored(view.resource)
+        if self._encoding is None:
+            place = {"device": self.device, "threads": self.threads}
+            made = replace(encoding_of(self.settings, self._elsewhere, place), cache=self._cache)
+            with self.collection.catalog.reading() as view:
+                self._encoding = made.restored(view.resource)
+        return self._encoding
+
+    @encoding.setter
+    def encoding(self, encoding: Encoding) -> None:
+        self._encoding = encoding
 
     @cached_property
     def term_sides(self) -> dict[str, TermSide]:
@@ -367,7 +374,7 @@ class Retriever:
 
     def info(self) -> dict[str, Any]:
         """What this collection is, holds, weighs and finds."""
-        return described(self)
+        return described(self.collection, self.settings, self.pending.problem)
 
     def _encoded(self, texts: Sequence[str]) -> Tokens:
         learned(self)

@@ -24,7 +24,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from ..index.errors import AlreadyExists, DataLoss, InvalidArgument, NotFound
-from .hosting.durable import checksum, replace
+from .messages.durable import checksum, replace
 
 Scope = Literal["read", "write", "admin"]
 SCOPES: tuple[Scope, ...] = ("read", "write", "admin")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..index.catalog.schema import MAX_TERM_FIELDS
 from ..index.collection import MAX_DIM
 from ..index.errors import InvalidArgument
 from ..index.filters.conditions import MAX_ALL_VALUES, MAX_DEPTH, MAX_INDEXED, MAX_NODES, MAX_VALUES
 from ..index.payload import MAX_ID
-from ..index.representations import MAX_TERM_FIELDS
 from ..retrieval.reducers.recipe import MAX_STEPS
 
 

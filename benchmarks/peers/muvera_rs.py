@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from plait.index.codecs.codec import Half, rerank
+from plait.index.codecs.half import Half
+from plait.index.late.rerank import rerank
 from plait.index.tokens import Tokens
 
 INSTALL = "pip install --no-deps --target PEERS muvera-rs==0.1.0"

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from plait.index.codecs.codec import Half
+from plait.index.codecs.half import Half
 from plait.index.late.exact import scan
 from plait.index.segments.files import NO_FILES
 from plait.index.segments.segment import Segment

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 from plait.index.codecs import pq4
-from plait.index.codecs.codec import Codec, codec
+from plait.index.codecs.codec import Codec
+from plait.index.codecs.precisions import codec
 from plait.index.late.flat import Flat
 from plait.index.tokens import Tokens
 

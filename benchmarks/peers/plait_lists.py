@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from plait.index.codecs import kmeans as clustering
 from plait.index.codecs import pq4
-from plait.index.codecs.codec import Codec, codec
+from plait.index.codecs.codec import Codec
+from plait.index.codecs.precisions import codec
 from plait.index.late import coded, lists
 from plait.index.tokens import Tokens
 

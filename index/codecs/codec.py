@@ -16,18 +16,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import InvalidArgument
-from ..hits import Hits, best
 from ..kernels import rows as row_kernels
-from ..kernels import vectors as kernels
-from ..search.tally import tallied
-from .product import SIZES, Keep, Product
-from .residual import BITS, Residual
 
 DEFAULT = "float16"
-PRECISIONS = (DEFAULT, "int8", *(f"pq:{size}" for size in SIZES), *(f"residual:{bits}" for bits in BITS))
-_SCALE = 4
-"""Bytes of a scale."""
 
 
 class Codec(Protocol):
@@ -67,72 +58,6 @@ class Codec(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Half:
-    """float16 values."""
-
-    dim: int
-    precision = "float16"
-    dtype = "<f2"
-    estimates = False
-
-    @property
-    def width(self) -> int:
-        return self.dim
-
-    def encode(self, vectors: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(vectors, self.dtype)
-
-    def floats(self, records: np.ndarray) -> np.ndarray:
-        return kernels.widen(records)
-
-    def rows(self, records: np.ndarray) -> row_kernels.Rows:
-        return row_kernels.half_rows(records)
-
-    def turned(self, query: np.ndarray) -> np.ndarray:
-        return query
-
-
-@dataclass(frozen=True)
-class Bytes:
-    """A record is `dim` int8 values and the float32 scale that they are times of: off by at most half a scale.
-
-    The scale is the largest value / 127, rounded up to 11 significant bits, so that a value times its scale is a float32
-    without rounding, and encoding what records stand for gives the same records.
-    """
-
-    dim: int
-    precision = "int8"
-    dtype = "|u1"
-    estimates = True
-
-    @property
-    def width(self) -> int:
-        return self.dim + _SCALE
-
-    def encode(self, vectors: np.ndarray) -> np.ndarray:
-        wide = kernels.widen(vectors)
-        scales = _rounded_up(np.abs(wide).max(axis=1, initial=0) / np.float32(127))
-        records = np.empty((len(wide), self.width), np.uint8)
-        records[:, : self.dim] = np.rint(wide / np.where(scales > 0, scales, 1)[:, None]).astype(np.int8).view(np.uint8)
-        records[:, self.dim :] = scales.astype("<f4")[:, None].view(np.uint8)
-        return records
-
-    def floats(self, records: np.ndarray) -> np.ndarray:
-        scales = np.ascontiguousarray(records[:, self.dim :]).view("<f4")
-        return records[:, : self.dim].view(np.int8).astype(np.float32) * scales
-
-    def rows(self, records: np.ndarray) -> row_kernels.Rows:
-        return row_kernels.record_rows(records)
-
-    def turned(self, query: np.ndarray) -> np.ndarray:
-        return query
-
-
-LEARNING = Product, Residual
-"""Those that learn from a collection's vectors."""
-
-
 class Vectors(Protocol):
     """(n, dim) vectors that are read in blocks: an array, or records decoded as they are asked for."""
 
@@ -160,17 +85,6 @@ class Decoded:
 
     def __getitem__(self, rows: Any, /) -> np.ndarray:
         return self.codec.floats(self.records[rows])
-
-
-def codec(precision: str, dim: int, keep: Keep | None = None) -> Codec:
-    """The codec of a precision; `keep`: where what it learns is kept. InvalidArgument: no such precision, or not with this dim."""
-    if precision not in PRECISIONS:
-        raise InvalidArgument(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
-    if precision.startswith("pq:"):
-        return Product(dim, int(precision.removeprefix("pq:")), keep or Keep())
-    if precision.startswith("residual:"):
-        return Residual(dim, int(precision.removeprefix("residual:")), keep or Keep())
-    return Half(dim) if precision == DEFAULT else Bytes(dim)
 
 
 def scores(
@@ -206,34 +120,3 @@ def similarities(codec: Codec, records: np.ndarray, query: np.ndarray) -> np.nda
     if not len(records):
         return np.zeros((0, len(query)), np.float32)
     return row_kernels.row_products(codec.rows(records), codec.turned(query))
-
-
-def rerank(
-    codec: Codec,
-    records: np.ndarray,
-    offsets: np.ndarray,
-    positions: np.ndarray,
-    query: np.ndarray,
-    k: int,
-    *,
-    threads: int = 1,
-) -> Hits:
-    """The k best of the documents at these positions, by MaxSim with one query (q, dim) float32 over their records.
-
-    Only documents whose estimate, where there is one, leaves them a chance are scored in full. A document without tokens
-    scores minus infinity.
-    """
-    if threads < 1:
-        raise InvalidArgument(f"threads is {threads}; it must be at least 1")
-    with tallied(len(positions)):
-        if codec.estimates and 0 < k < len(positions) and len(records):
-            rows = codec.rows(records)
-            cheap, errors = row_kernels.row_estimates(rows, offsets, positions, codec.turned(query), threads=threads)
-            positions = positions[cheap + errors >= np.partition(cheap - errors, -k)[-k]]
-        return best(positions, score(codec, records, offsets, positions, query, threads), k)
-
-
-def _rounded_up(scales: np.ndarray) -> np.ndarray:
-    """The least float32 of 11 significant bits that is no smaller."""
-    mantissa, exponent = np.frexp(scales.astype(np.float32))
-    return np.ldexp(np.ceil(mantissa * 2048) / np.float32(2048), exponent).astype(np.float32)

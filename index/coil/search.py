@@ -13,13 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..codecs.codec import Bytes, Half
+from ..codecs.half import Half
+from ..codecs.int8 import Bytes
 from ..errors import InvalidArgument
 from ..hits import Hits, best
 from ..kernels.terms import same_id_scores
 from ..kernels.vectors import among_best, widen
 from ..late import exact
-from ..late.search import Alignment, Part, locate
+from ..search.alignment import Alignment
+from ..search.part import Part, locate
 from ..segments.segment import Segment
 from ..stopping import steps
 from ..tokens import Tokens, ragged_rows

@@ -9,9 +9,9 @@ import numpy as np
 from . import _native
 
 if TYPE_CHECKING:
-    from ..sparse.postings import Postings
-    from ..sparse.query import TermQuery
     from ..term_rows import TermRows
+    from .postings import Postings
+    from .term_query import TermQuery
 
 PostingIndex = _native.Inverted
 """What `posting_index` makes and `posting_search` searches."""

@@ -11,11 +11,11 @@ from ..codecs.codec import similarities
 from ..hits import Hits, best
 from ..kernels import rows as row_kernels
 from ..params import SearchParams
+from ..search.part import Part
 from ..segments.segment import Segment
 from .coded import CENTROIDS, CODES, CodedStore, load_flat, load_lists
 from .flat import Flat
 from .lists import Lists
-from .search import Part
 
 
 def code_ranking(part: Part, query: np.ndarray, k: int, params: SearchParams) -> tuple[Hits, int] | None:

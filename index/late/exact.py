@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
 from ..codecs import codec as codecs
-from ..hits import Hits, best
+from ..hits import Hits, best, merge
 from ..kernels import rows as row_kernels
 from ..kernels.vectors import widen
 from ..params import SearchParams
+from ..search.part import Part, by_document
 from ..segments.segment import Segment
 from ..stopping import look
 from ..tokens import Tokens
@@ -38,13 +39,6 @@ def scan(segment: Segment, allowed: np.ndarray | None, queries: Tokens, k: int) 
     return [merge(some, k) for some in found]
 
 
-def merge(parts: list[Hits], k: int) -> Hits:
-    """The k best of several rankings of different documents."""
-    if not parts:
-        return Hits(np.zeros(0, np.int64), np.zeros(0, np.float32))
-    return best(np.concatenate([p.docs for p in parts]), np.concatenate([p.scores for p in parts]), k)
-
-
 def search_tokens(
     segment: Segment, queries: np.ndarray, k_token: int, rows: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -56,6 +50,12 @@ def search_tokens(
     if not len(records):
         return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
     return row_kernels.best_rows(codec.rows(records), codec.turned(queries), k_token, allowed=rows)
+
+
+def exactly(part: Part) -> Part:
+    """The part as a search sees it that compares with every stored row, wherever the rows lie."""
+    store = part.store.exact if by_document(part.store) else ExactStore(part.segment)
+    return replace(part, store=store, codes=None)
 
 
 class Scanner(Protocol):

@@ -13,12 +13,13 @@ from functools import cached_property
 import numpy as np
 
 from ..codecs import pq4
-from ..codecs.codec import Codec, rerank
+from ..codecs.codec import Codec
 from ..errors import InvalidArgument
 from ..hits import Hits, best
 from ..kernels import rows as row_kernels
 from ..kernels import vectors as kernels
 from ..tokens import ragged_rows
+from .rerank import rerank
 
 _PROBES = 32
 """Documents, and tokens of each, on which the usual match of a query token is measured."""

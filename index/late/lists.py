@@ -19,11 +19,12 @@ import numpy as np
 
 from ..codecs import kmeans as clustering
 from ..codecs import pq4
-from ..codecs.codec import Codec, Vectors, rerank
+from ..codecs.codec import Codec, Vectors
 from ..errors import InvalidArgument
 from ..hits import Hits
 from ..kernels import rows as row_kernels
 from ..kernels import vectors as kernels
+from .rerank import rerank
 
 _CHUNK = 1 << 14
 """Tokens that are encoded at a time."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeGuard
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -12,103 +10,17 @@ from ..codecs.codec import score, similarities
 from ..errors import InvalidArgument
 from ..hits import Hits, best
 from ..kernels.vectors import widen
-from ..params import Cells, Scoring, SearchParams, cells, contributions, totals
+from ..params import Scoring, SearchParams, totals
+from ..search.alignment import Alignment
+from ..search.part import Part, by_document, locate
 from ..search.tally import tallied
-from ..segments.segment import Segment
-from ..sparse.exact import TermStore
 from ..stopping import steps
 from ..tokens import Tokens, from_matrices
-from ..vector.search import GlobalCodes
 from . import exact
-from .exact import ExactStore
+from .cells import Cells, cells, contributions
 
 _MATCHES, _ROWS = 1 << 20, 1 << 10
 """Tokens of a segment retrieved at a time, for so many rows of queries at most; a longer query goes alone."""
-
-
-class TokenStore(Protocol):
-    """Finds the token rows of one segment that are most similar to query rows."""
-
-    @property
-    def probes(self) -> bool:
-        """Whether `nprobe` counts."""
-        ...
-
-    def search(
-        self, queries: np.ndarray, k_token: int, nprobe: int, *, rows: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(q, dim) float32 rows to scores (q, k) float32 and token rows (q, k) int64, best first; padded with -1, -inf.
-
-        `rows` (tokens,) bool: only these may be found, and no others are counted.
-        """
-        ...
-
-
-class DocumentStore(TokenStore, Protocol):
-    """A store with its own plan for scoring all tokens of documents."""
-
-    @property
-    def exact(self) -> ExactStore:
-        """Compares with every row and leaves nothing out."""
-        ...
-
-    def search_documents(
-        self, queries: Tokens, k: int, params: SearchParams, allowed: np.ndarray | None = None
-    ) -> list[Hits]:
-        """The k best documents of the segment for each query, under their collection-wide numbers.
-
-        Scores are MaxSim over the stored rows; `allowed` (documents,) bool lets only these be found.
-        """
-        ...
-
-
-def _by_document(store: TokenStore) -> TypeGuard[DocumentStore]:
-    # A runtime protocol would compare all of its members, 20 us for every segment and search.
-    return hasattr(store, "search_documents")
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """A segment with its token store: what a snapshot is made of."""
-
-    segment: Segment
-    store: TokenStore
-    allowed: np.ndarray | None = None
-    """(documents,) bool: those that live and satisfy the filter; None: all of them."""
-    terms: Mapping[str, TermStore] = field(default_factory=dict)
-    """By the name of their field."""
-    codes: GlobalCodes | None = None
-    """The global vectors in bytes; None: there are none, or they are read as they are."""
-
-    @property
-    def rows(self) -> np.ndarray | None:
-        """(tokens,) bool: the rows of allowed documents."""
-        return None if self.allowed is None else np.repeat(self.allowed, self.segment.tokens.lengths)
-
-    @property
-    def exact(self) -> Part:
-        """The part as compared with every stored token, wherever its rows lie."""
-        store = self.store.exact if _by_document(self.store) else ExactStore(self.segment)
-        return replace(self, store=store, codes=None)
-
-
-@dataclass(frozen=True, eq=False)
-class Alignment:
-    """Why one document has its score: every query token with the document token it met."""
-
-    score: float
-    """The sum of the contributions: in float64, in the order of the query's tokens, rounded once to float32. What `search`
-    gave, to the bit."""
-    contributions: np.ndarray
-    """(q,) float32."""
-    similarities: np.ndarray
-    """(q,) float32 similarity with the matched token, or the imputed value."""
-    matches: np.ndarray
-    """(q,) int64 position of the matched token within the document; -1: imputed."""
-    document: Tokens
-    """The document's tokens as stored, their vectors as float32."""
-    whole: float | None = None
-    """The product of the global vectors, where the system adds it to the contributions."""
 
 
 def search(parts: list[Part], queries: Tokens, k: int, scoring: Scoring, params: SearchParams) -> list[Hits]:
@@ -117,8 +29,8 @@ def search(parts: list[Part], queries: Tokens, k: int, scoring: Scoring, params:
         raise InvalidArgument(f"k is {k}; ask for at least 1 document")
     if (queries.lengths == 0).any():
         raise InvalidArgument(f"query {int(np.argmin(queries.lengths))} has no tokens")
-    if scoring.tokens == "all" and all(_by_document(p.store) for p in parts):
-        found = [p.store.search_documents(queries, k, params, p.allowed) for p in steps(parts) if _by_document(p.store)]
+    if scoring.tokens == "all" and all(by_document(p.store) for p in parts):
+        found = [p.store.search_documents(queries, k, params, p.allowed) for p in steps(parts) if by_document(p.store)]
         return [exact.merge([hits[q] for hits in found], k) for q in range(len(queries))]
     tables = enumerate(retrieve(parts, queries, params))
     if scoring.tokens == "retrieved":
@@ -192,22 +104,6 @@ def explain(parts: list[Part], query: np.ndarray, doc: int, scoring: Scoring, pa
     rows = table.rows[at]
     met = np.where(rows >= 0, table.similarities[at], given)
     return Alignment(float(totals(given[None])[0]), given, met, np.where(rows >= 0, rows - first, -1), document)
-
-
-def unmet(parts: list[Part], query: np.ndarray, doc: int) -> Alignment:
-    """That of a document whose tokens are still to come: nothing met, and nothing imputed."""
-    part, position = locate(parts, doc)
-    zeros = np.zeros(len(query), np.float32)
-    return Alignment(0.0, zeros, zeros, np.full(len(query), -1), part.segment.document(position))
-
-
-def locate(parts: list[Part], doc: int) -> tuple[Part, int]:
-    """The segment that holds a document, and the document's position in it."""
-    for part in parts:
-        position = int(np.searchsorted(part.segment.documents, doc))
-        if position < len(part.segment.documents) and part.segment.documents[position] == doc:
-            return part, position
-    raise InvalidArgument(f"no segment holds document number {doc}")
 
 
 def _refine(parts: list[Part], query: np.ndarray, table: Cells, k: int, params: SearchParams) -> Hits:

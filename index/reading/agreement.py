@@ -10,19 +10,19 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..codecs import pq4
-from ..codecs.codec import Half
+from ..codecs.half import Half
 from ..coil import lists as contextual
 from ..coil import store as contextual_store
 from ..kernels.vectors import widen
 from ..late import coded
 from ..segments.segment import Segment
-from ..segments.structure import Fault
 from ..segments.term_columns import WEIGHTS, prefix
 from ..sparse import postings
 from ..sparse import store as posting_store
 from ..sparse.postings import maxima
-from ..vector import search as dense
-from ..vector.search import GlobalCodes
+from ..vector import codes as vector_codes
+from ..vector.codes import GlobalCodes
+from .structure import Fault
 
 _BLOCK = 1 << 16
 _DRIFT = 0.05
@@ -30,7 +30,7 @@ _DRIFT = 0.05
 
 
 def disagreements(segment: Segment, drift: float | None) -> list[str]:
-    """What contradicts the rows, each with its file. The segment's structure is right (`index/segments/structure.py`)."""
+    """What contradicts the rows, each with its file. The segment's structure is right (`index/reading/structure.py`)."""
     assert segment.folder is not None
     return [f"{segment.folder / name}: {what}" for name, what in _found(segment, drift)]
 
@@ -41,7 +41,7 @@ def _found(segment: Segment, drift: float | None) -> Iterator[Fault]:
     whole = segment.tokens.globals_
     if whole is not None and not _finite(whole):
         yield "globals", "they hold NaN or infinity"
-    elif whole is not None and dense.FILES[0] in segment.files:
+    elif whole is not None and vector_codes.FILES[0] in segment.files:
         yield from _global_codes(whole, GlobalCodes.open(segment.files, whole.shape[1]))
     for name, rows in segment.terms.items():
         if not _finite(rows.weights):
@@ -64,7 +64,7 @@ def _global_codes(whole: np.ndarray, codes: GlobalCodes) -> Iterator[Fault]:
         with np.errstate(all="ignore"):
             off = np.abs(codes.codes[at : at + _BLOCK] * scales - rows)
         if not (off <= 0.51 * np.abs(scales)).all():
-            yield dense.FILES[0], "a vector in bytes is not the one of its document"
+            yield vector_codes.FILES[0], "a vector in bytes is not the one of its document"
             return
 
 

@@ -10,8 +10,9 @@ from ..codecs.codec import score
 from ..coil import search as same_id
 from ..errors import NotFound
 from ..kernels.terms import sparse_maxsim
-from ..late.search import Part
-from ..sparse.exact import Counts, weighed
+from ..params import Counts
+from ..search.part import Part
+from ..sparse.exact import weighed
 from ..stopping import steps
 from ..term_rows import TermRows
 from ..vector import search as dense

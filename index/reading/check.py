@@ -10,15 +10,16 @@ import numpy as np
 from .. import stores
 from ..catalog.catalog import Catalog
 from ..catalog.database import Error
+from ..catalog.schema import Schema
 from ..catalog.view import REQUIRED, SegmentRow, View
 from ..codecs.product import Keep
 from ..disk.paths import absolute
 from ..errors import DataLoss, PlaitError
-from ..representations import Schema
-from ..segments import structure
 from ..segments.folders import left_behind
 from ..segments.fresh import unpack
 from ..segments.segment import Segment, segment_folder
+from ..stores import segment_files
+from . import structure
 from .agreement import disagreements
 
 
@@ -79,7 +80,7 @@ def _problems(path: Path, view: View) -> list[str]:
         problems += _balance(view, places)
     problems += [
         f"{foreign} is not of this collection, and plait leaves it alone; move it elsewhere"
-        for foreign in left_behind(path, view)[1]
+        for foreign in left_behind(path, view, segment_files(schema))[1]
     ]
     return problems
 

@@ -12,19 +12,19 @@ from pathlib import Path
 import numpy as np
 
 from ..catalog.catalog import Catalog
+from ..catalog.schema import Schema
 from ..catalog.view import View
 from ..codecs.codec import Codec
-from ..codecs.codec import codec as codec_of
+from ..codecs.precisions import codec as codec_of
 from ..codecs.product import LEARNED, Keep
 from ..errors import DataLoss, Unavailable
 from ..late.exact import ExactStore
-from ..late.search import Part, TokenStore
-from ..representations import Schema
+from ..search.part import Part, TokenStore
 from ..segments.fresh import extend, shed
 from ..segments.scrub import Scrubber
 from ..segments.segment import Segment, segment_folder
-from ..segments.structure import require
 from ..stores import open_codes, open_store, open_terms
+from .structure import require
 
 _TRIES = 8
 

@@ -9,17 +9,18 @@ from typing import TypeVar
 
 import numpy as np
 
+from ..catalog.schema import Schema
 from ..catalog.view import Document, View
 from ..coil import search as same_id
 from ..errors import InvalidArgument
 from ..filters.sql import Filter, compile
 from ..hits import Hits
 from ..kernels.vectors import widen
-from ..late.search import Alignment, Part, explain, locate, search, unmet
-from ..params import Scoring, SearchParams, TermParams
-from ..representations import Schema
-from ..sparse.bm25 import Bm25
-from ..sparse.exact import Counts
+from ..late.exact import exactly
+from ..late.search import explain, search
+from ..params import Bm25, Counts, Scoring, SearchParams, TermParams
+from ..search.alignment import Alignment, unmet
+from ..search.part import Part, locate
 from ..sparse.search import (
     TermMatch,
     TermStatistics,
@@ -197,7 +198,7 @@ class Snapshot:
         if filter is not None:
             found = self.view.numbers(*compile(filter, self.view.declared))
             parts = [replace(p, allowed=np.isin(p.segment.documents, found, assume_unique=True)) for p in parts]
-        return [p.exact for p in parts] if exact else parts
+        return [exactly(p) for p in parts] if exact else parts
 
     def _embedded(self, filter: Filter | None, exact: bool) -> list[Part]:
         """The parts without documents that wait, whose global vectors are zeros: without tokens they are not found anyway."""

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..representations import Schema
+from ..catalog.schema import Schema
 from ..sparse.search import count_weights
 from .snapshot import Snapshot
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import InvalidArgument
 from ..hits import Hits, best
-from ..late.search import Part
+from ..search.part import Part
 from ..sparse.query import ready
 from ..sparse.search import search_terms
 from ..stopping import steps

@@ -9,8 +9,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from ..errors import FailedPrecondition
-from ..hits import Hits
-from ..late.exact import merge
+from ..hits import Hits, merge
 
 DEPTHS = (10, 100)
 """Depths k that a calibration measures unless told otherwise."""

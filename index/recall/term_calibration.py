@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..catalog.view import View
-from ..params import TermParams
+from ..params import Bm25, TermParams
 from ..reading.snapshot import Snapshot
-from ..sparse.bm25 import Bm25
 from ..term_rows import TermRows, concatenate
 from ..terms import Terms
 from .frontier import DRAWN, cheapest, frontier, measure, without

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import zlib
+from collections.abc import Set
 from itertools import chain, count
 from pathlib import Path
 
@@ -15,9 +16,7 @@ from ..catalog.catalog import Catalog, next_segment
 from ..catalog.view import View
 from ..disk.failpoints import reach
 from ..errors import DataLoss
-from ..representations import Schema
-from ..stores import store_files
-from .segment import MANIFEST, columns, segment_folder
+from .segment import MANIFEST, segment_folder
 
 _GONE = ".gone-"
 """Begins the name of a segment's folder that is being removed."""
@@ -73,7 +72,7 @@ def _free(path: Path) -> Path:
     return next(one for one in chain([path], numbered) if not os.path.lexists(one))
 
 
-def tidy(folder: Path, schema: Schema) -> None:
+def tidy(folder: Path, known: Set[str]) -> None:
     """Removes what plait wrote into a sealed segment's folder and its manifest does not list.
 
     What the disk refuses is logged and left to the next writer: the segment is whole without it.
@@ -81,7 +80,7 @@ def tidy(folder: Path, schema: Schema) -> None:
     try:
         reach("tidy")
         listed = json.loads((folder / MANIFEST).read_bytes())["files"]
-        for name in _made(schema) - {MANIFEST, *listed}:
+        for name in known - {MANIFEST, *listed}:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         _LOG.warning(
@@ -89,28 +88,22 @@ def tidy(folder: Path, schema: Schema) -> None:
         )
 
 
-def left_behind(collection: Path, view: View) -> tuple[list[Path], list[Path]]:
+def left_behind(collection: Path, view: View, known: Set[str]) -> tuple[list[Path], list[Path]]:
     """Folders of segments that no row names: those that a writer of this collection left, and those that are not its own.
 
-    Its own have a number that the collection has given out, and hold nothing but files that plait makes.
+    Its own have a number that the collection has given out, and hold nothing but files that plait makes (`known`, of `stores.segment_files`).
     """
-    made = _made(Schema.of(view))
     named, last = {segment_folder(collection, row.number) for row in view.segments()}, view.meta("segment")
     own, foreign = [], []
     for path in sorted([*collection.glob("segment-*"), *collection.glob(f"{_GONE}segment-*")]):
         match = _SEGMENT.fullmatch(path.name)
         given_out = match is not None and int(match[1] or match[2]) <= last
         if path not in named:
-            (own if given_out and _holds_only(path, made) else foreign).append(path)
+            (own if given_out and _holds_only(path, known) else foreign).append(path)
     return own, foreign
 
 
-def _made(schema: Schema) -> set[str]:
-    """The name of every file that plait may write into a segment's folder."""
-    return {MANIFEST, *columns(schema), *store_files(schema)}
-
-
-def _holds_only(folder: Path, names: set[str]) -> bool:
+def _holds_only(folder: Path, names: Set[str]) -> bool:
     if folder.is_symlink() or not folder.is_dir():
         return False
     try:

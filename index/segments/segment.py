@@ -15,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..catalog.schema import Schema
 from ..codecs.codec import Codec, Decoded, Vectors
-from ..codecs.codec import codec as codec_of
+from ..codecs.precisions import codec as codec_of
 from ..disk.paths import sync
 from ..errors import DataLoss, InvalidArgument
-from ..representations import Representations, Schema
+from ..representations import Representations
 from ..term_rows import TermRows
 from ..tokens import Tokens, ragged_rows
 from . import term_columns

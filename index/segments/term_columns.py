@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from ..representations import TermField
+from ..catalog.schema import TermField
 from ..term_rows import TermRows
 from ..terms import TERMS
 

@@ -16,32 +16,15 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidArgument
+from ..kernels.postings import Postings
+from ..params import Bm25
 from . import postings
 from .inverted import Inverted, Rows, Saturation, rows_of
-from .postings import LEVELS, WINDOW, Postings
+from .postings import LEVELS, WINDOW
 
 _CODES = 256
 _HALF = 2048
 """Whole numbers up to it are float16-exact."""
-
-
-@dataclass(frozen=True)
-class Bm25:
-    """The knobs; both may change from query to query."""
-
-    k1: float = 1.2
-    """0 or more. Larger: repeated terms go on adding; 0: only presence counts."""
-    b: float = 0.75
-    """0 to 1. Larger: long documents lose more; 0: length does not matter."""
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.k1 < np.inf and 0 <= self.b <= 1):
-            raise InvalidArgument(f"k1 is {self.k1} and b is {self.b}; k1 must be 0 or more, b between 0 and 1")
-
-    def norms(self, lengths: np.ndarray, average_length: float) -> np.ndarray:
-        """(n,) float32: what the frequencies of documents of (n,) lengths are saturated with."""
-        relative = lengths.astype(np.float64) / average_length
-        return (self.k1 * (1 - self.b + self.b * relative)).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,47 +9,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 
 from ..errors import InvalidArgument
 from ..hits import Hits, best
+from ..kernels.term_query import TermQuery
 from ..kernels.terms import sparse_maxsim
+from ..params import Counts
 from ..stopping import steps
 from ..term_rows import TermRows
-from .bm25 import Bm25
-from .query import TermQuery
 
 _BLOCK = 1 << 20
-
-
-@dataclass(frozen=True)
-class Counts:
-    """How stored term counts are weighed (`index/sparse/bm25.py`)."""
-
-    bm25: Bm25
-    mean: float
-    """The mean length of the collection's documents."""
-
-
-class TermStore(Protocol):
-    """Finds the documents of one segment that have most in common with one query."""
-
-    def search(self, query: TermQuery, k: int, allowed: np.ndarray | None = None, counts: Counts | None = None) -> Hits:
-        """The k best documents under their collection-wide numbers.
-
-        `allowed` (documents,) bool: only these may be found. `counts`: the weights are term counts, weighed by BM25.
-        """
-        ...
-
-    def frequencies(self, keys: np.ndarray, allowed: np.ndarray | None = None) -> np.ndarray:
-        """(n,) int64: how many (allowed) documents hold each of (n,) uint32 rising keys."""
-        ...
-
-    def weight(self, allowed: np.ndarray | None = None) -> float:
-        """The sum of all weights of (allowed) documents."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)

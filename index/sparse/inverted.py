@@ -12,11 +12,13 @@ from ..errors import InvalidArgument
 from ..hits import Hits
 from ..kernels import terms as term_kernels
 from ..kernels import vectors as kernels
+from ..kernels.postings import Postings
+from ..kernels.term_query import TermQuery
 from ..params import TermParams
 from ..term_rows import TermRows
 from . import postings
-from .postings import LEVELS, WINDOW, Postings
-from .query import TermQuery, ready
+from .postings import LEVELS, WINDOW
+from .query import ready
 
 
 @dataclass(frozen=True, eq=False)

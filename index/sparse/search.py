@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import InvalidArgument
-from ..hits import Hits
+from ..hits import Hits, merge
+from ..kernels.term_query import TermQuery
 from ..kernels.terms import sparse_maxsim
-from ..late.exact import merge
-from ..late.search import Part, locate
-from ..params import TermParams
+from ..params import Bm25, Counts, TermParams
+from ..search.part import Part, locate
 from ..stopping import steps
 from ..term_rows import TermRows
-from .bm25 import Bm25, idf
-from .exact import Counts, row_products, weighed
-from .query import TermQuery, ready
+from .bm25 import idf
+from .exact import row_products, weighed
+from .query import ready
 
 
 @dataclass(frozen=True, eq=False)

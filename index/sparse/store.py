@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from ..hits import Hits
+from ..kernels.postings import Postings
+from ..kernels.term_query import TermQuery
+from ..params import Counts
 from ..segments.files import Files
 from ..term_rows import TermRows
 from . import bm25, postings
-from .exact import Counts, ExactTerms
+from .exact import ExactTerms
 from .inverted import Inverted, Rows
-from .postings import Postings
-from .query import TermQuery
 
 _ARRAYS = {
     "keys": "<u4",

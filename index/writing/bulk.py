@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 
 from ..catalog.catalog import Catalog, allocate, put_documents, put_meta, put_pending, put_resource
+from ..catalog.schema import Schema
 from ..catalog.view import Document, View
 from ..disk.failpoints import reach
 from ..errors import DataLoss, FailedPrecondition, InvalidArgument, Unavailable
 from ..payload import check_id, check_ids
-from ..representations import Representations, Schema
+from ..representations import Representations
 from ..segments.folders import confirm, left_behind, new_segment, put_away, tidy
 from ..segments.segment import SegmentWriter, seal, segment_folder
-from ..stores import Progress, build_codes, build_store, build_terms, check_store, store_files
+from ..stores import Progress, build_codes, build_store, build_terms, check_store, segment_files, store_files
 from ..terms import Terms
 from ..tokens import Tokens
 from .learned import put_originals, store_learned
@@ -184,7 +185,7 @@ class Builder:
             put_meta(view, "visible", view.meta("next"))
             count = int(view.db.execute("SELECT documents FROM segments WHERE number = ?", (self._number,)).get)
         self._segment = None
-        tidy(self._folder, self._schema)
+        tidy(self._folder, segment_files(self._schema))
         return count
 
     def close(self) -> None:
@@ -286,7 +287,7 @@ def sweep(path: Path, catalog: Catalog, schema: Schema) -> None:
     reach("sweep")
     drop_broken(path, catalog)
     with catalog.reading() as view:
-        rows, (own, _) = view.segments(), left_behind(path, view)
+        rows, (own, _) = view.segments(), left_behind(path, view, segment_files(schema))
     if missing := [row.number for row in rows if not segment_folder(path, row.number).is_dir()]:
         raise DataLoss(
             f"{segment_folder(path, missing[0])} is missing; restore it from a copy or rebuild the collection"
@@ -295,4 +296,4 @@ def sweep(path: Path, catalog: Catalog, schema: Schema) -> None:
         put_away(folder)
     for row in rows:
         if row.published:
-            tidy(segment_folder(path, row.number), schema)
+            tidy(segment_folder(path, row.number), segment_files(schema))

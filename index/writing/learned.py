@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from ..catalog.catalog import put_meta, put_resource
+from ..catalog.schema import Schema
 from ..catalog.view import View
-from ..codecs.codec import LEARNING, Codec
+from ..codecs.codec import Codec
+from ..codecs.precisions import LEARNING
 from ..codecs.product import ENOUGH, LEARNED, Keep
-from ..representations import Representations, Schema
+from ..representations import Representations
 from ..segments.fresh import pack, unpack
 from ..tokens import Tokens
 

@@ -13,11 +13,11 @@ import numpy as np
 
 from ..catalog.catalog import Catalog, allocate, bury, put_documents, put_meta, put_payload, put_pending
 from ..catalog.lock import WriterLock
+from ..catalog.schema import Schema
 from ..catalog.view import Document, View
-from ..codecs.codec import LEARNING
+from ..codecs.precisions import LEARNING
 from ..errors import InvalidArgument, NotFound
 from ..filters.sql import Filter, compile
-from ..representations import Schema
 from ..segments.fresh import pack
 from ..terms import Terms
 from ..tokens import Tokens

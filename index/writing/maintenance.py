@@ -17,15 +17,16 @@ import numpy as np
 
 from ..catalog.catalog import Catalog, put_meta, put_segment
 from ..catalog.lock import WriterLock
+from ..catalog.schema import Schema
 from ..catalog.view import SegmentRow, View
 from ..disk.descriptors import NoDescriptors
 from ..disk.failpoints import reach
 from ..errors import InvalidArgument, PlaitError
-from ..representations import Representations, Schema, concatenate
+from ..representations import Representations, concatenate
 from ..segments.folders import confirm, new_segment, put_away, tidy
 from ..segments.fresh import unpack
 from ..segments.segment import Segment, SegmentWriter, seal, segment_folder
-from ..stores import build_codes, build_store, build_terms
+from ..stores import build_codes, build_store, build_terms, segment_files
 from .bulk import refuse_unfinished
 from .learned import Relearned, due
 
@@ -241,7 +242,7 @@ class _Written:
 
     def keep(self) -> None:
         self._kept = True
-        tidy(self.folder, self.schema)
+        tidy(self.folder, segment_files(self.schema))
 
     def drop(self) -> None:
         put_away(self.folder)

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...index.errors import InvalidArgument, NotFound
+from ...index.errors import InvalidArgument
 from ...index.tokens import Tokens
 
 DTYPES = ("float32", "float16", "bfloat16")
@@ -105,30 +105,3 @@ def encoder_name(given: Any) -> str:
             "token vectors of your own (add_tokens)"
         )
     return os.fspath(given)
-
-
-def load_encoder(
-    name: str, options: EncoderOptions = EncoderOptions(), *, device: str = "cpu", threads: int | None = None
-) -> Encoder:
-    """`minilm`, a folder that holds a checkpoint, or a hub id that lies in the local hub cache (or can be downloaded).
-
-    Args:
-        device: where the model runs, `cpu` or `cuda[:n]` (checkpoints only).
-        threads: CPU threads of the model; None leaves the runtime's own choice.
-
-    Raises:
-        FailedPrecondition: the extra that carries this encoder is not installed.
-        NotFound: no such folder or checkpoint.
-        InvalidArgument: the folder is no checkpoint that plait knows, or lacks its projection.
-    """
-    name = encoder_name(name)
-    if name == EMBEDDED:
-        from .minilm import MiniLM
-
-        return MiniLM(options, threads=threads)
-    refuse_near(name, (EMBEDDED, "none"))
-    if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
-        raise NotFound(f"no folder {name}; give a checkpoint folder, a hub id, or {EMBEDDED!r}")
-    from ..models.folder import load_checkpoint
-
-    return load_checkpoint(name, options, device=device, threads=threads)

@@ -18,10 +18,10 @@ import numpy as np
 from ...index.errors import DataLoss, FailedPrecondition, InvalidArgument
 from ...index.stopping import steps
 from ...index.tokens import Role, Tokens
+from ..models.encoded import encoded
+from ..models.shortening import shortened
 from ..models.vocabulary import bert_uncased
-from .encoded import encoded
 from .encoder import EMBEDDED, EncoderOptions, EncoderSpec
-from .shortening import shortened
 
 _SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
 _MASK = 103

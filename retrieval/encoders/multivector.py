@@ -16,12 +16,12 @@ from torch.nn.functional import normalize
 
 from ...index.stopping import steps
 from ...index.tokens import Role, Tokens, concatenate
+from ..models.encoded import encoded
 from ..models.forked import claim_torch
 from ..models.forward import by_length, moved
-from .encoded import encoded
+from ..models.shortening import shortened
 from .encoder import EncoderOptions, EncoderSpec
 from .layout import open_model, prompt_of, settle
-from .shortening import shortened
 
 # Padded tokens of one batch. Larger: fewer calls; memory grows with it.
 _BATCH = 8192

@@ -6,40 +6,14 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...index.errors import FailedPrecondition, InvalidArgument, NotFound
-from ..encoders.encoder import Encoder, EncoderOptions
-from ..sparse.encoder import SparseOptions
 from .forked import claim_torch
-from .intact import COIL, OTHER_RUNTIMES, check_files, content, read_json
+from .intact import OTHER_RUNTIMES, content, read_json
 
-_T5 = ("t5", "mt5", "umt5")
-
-
-def load_checkpoint(name: str, options: EncoderOptions, *, device: str = "cpu", threads: int | None = None) -> Encoder:
-    """The encoder of a checkpoint folder or hub id; weights are never unpickled, and no code is downloaded.
-
-    Args:
-        device: where the model runs, `cpu` or `cuda[:n]`.
-        threads: CPU threads of torch, for the whole process; None leaves torch's own choice.
-
-    Raises:
-        FailedPrecondition: torch or sentence-transformers (extra `encoders`) or the device is missing.
-        NotFound: neither a folder nor a hub id that can be had.
-        InvalidArgument: no family that plait knows, a part of the checkpoint is missing or damaged, or an option
-            contradicts it.
-    """
-    ready(device, threads)
-    folder = locate(name)
-    check_files(folder)
-    family = detect(folder)
-    if family == "coil":
-        from ..encoders.coil import Coil as Loaded
-    else:
-        from ..encoders.multivector import CheckpointEncoder as Loaded
-    return Loaded(
-        folder, name=name, family=family, options=options, device=device, fingerprint=fingerprint(folder, options)
-    )
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 def ready(device: str, threads: int | None) -> None:
@@ -79,40 +53,6 @@ def locate(name: str) -> Path:
         raise NotFound(f"{name} is neither a folder nor a hub checkpoint that can be had: {error}") from error
 
 
-def detect(folder: Path) -> str:
-    """The family of a checkpoint folder, by the first sign that holds: a value of `EncoderSpec.family`."""
-    config, modules = read_json(folder / "config.json", {}), read_json(folder / "modules.json", [])
-    architectures = config.get("architectures") or []
-    types = " ".join(str(module.get("type")) for module in modules)
-    saved_as = read_json(folder / "config_sentence_transformers.json", {}).get("model_type")
-    if "HF_ColBERT" in architectures:
-        return "stanford"
-    if (folder / "artifact.metadata").exists() and not modules:
-        raise InvalidArgument(
-            f"{folder} has artifact.metadata, but architectures is {architectures}; set it to ['HF_ColBERT'] in "
-            "config.json if the weights hold linear.weight"
-        )
-    if saved_as == "ColBERT":
-        return "pylate"
-    if saved_as == "MultiVectorEncoder" or "MultiVectorMask" in types:
-        return "sentence-transformers"
-    if saved_as == "CrossEncoder" or is_sparse_modules(folder):
-        raise InvalidArgument(f"{folder} holds a {saved_as or 'sparse'} model, which gives no token vectors")
-    if (folder / COIL).exists() and not modules:
-        return "coil"
-    if any(architecture.endswith("ForRetrieval") for architecture in architectures):
-        raise InvalidArgument(f"{folder} holds {architectures[0]}, a model of page images; plait encodes text")
-    if config.get("model_type") in _T5 and not modules:
-        if not (folder / "2_Dense").is_dir():
-            raise InvalidArgument(f"{folder} is a T5 encoder without 2_Dense/, its projection; fetch that folder too")
-        return "xtr"
-    if config or modules:
-        return "plain"
-    if any(folder.glob("*.dnn")):
-        raise InvalidArgument(f"{folder} holds only a .dnn pickle, which could run code; convert it to a folder")
-    raise InvalidArgument(f"{folder} has neither config.json nor modules.json: no checkpoint")
-
-
 def is_sparse_modules(folder: Path) -> bool:
     """Whether sentence-transformers saved a sparse model there."""
     types = " ".join(str(module.get("type")) for module in read_json(folder / "modules.json", []))
@@ -120,7 +60,7 @@ def is_sparse_modules(folder: Path) -> bool:
     return saved_as == "SparseEncoder" or "Splade" in types or "SparseStatic" in types
 
 
-def fingerprint(folder: Path, options: EncoderOptions | SparseOptions) -> str:
+def fingerprint(folder: Path, options: DataclassInstance) -> str:
     """SHA-256 over weights, tokenizer and configuration files, and the options that differ from their defaults."""
     changed = {key: value for key, value in asdict(options).items() if value is not None and value is not False}
     digest = hashlib.sha256(json.dumps(changed, sort_keys=True).encode())

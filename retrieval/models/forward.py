@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...index.stopping import steps
 from ...index.terms import Terms
-from ..encoders.encoded import encoded
+from .encoded import encoded
 from .forked import claim_torch
 
 

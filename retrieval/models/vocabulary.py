@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...index.errors import FailedPrecondition, InvalidArgument
-from ..encoders.shortening import shortened
+from .shortening import shortened
 
 BERT_UNCASED = Path(__file__).with_name("minilm_vocab.txt")
 """BERT's uncased vocabulary, 30522 pieces."""

@@ -13,10 +13,10 @@ from ...index.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from ...index.stores import Progress, plan, token_bytes
 from ...index.writing.bulk import BUILD, Builder
 from ..corpus import Corpus, Survey, document_text, repeated, survey
-from ..encoders.encoded import telling
+from ..models.encoded import telling
 from ..retriever import Retriever
-from ..sparse.term_side import model_free, stored_fields
 from ..text.encoding import SAMPLE
+from ..text.term_side import model_free, stored_fields
 from .ahead import ahead
 
 _TERM_BYTES = 8

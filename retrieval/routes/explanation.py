@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from ...index.late.search import Alignment
 from ...index.reading.snapshot import Snapshot
+from ...index.search.alignment import Alignment
 from ...index.sparse.search import TermMatch
 from ...index.terms import TERMS
 from ...index.tokens import Role, Tokens
 from ..corpus import document_text
 from ..sparse.beta import late_match
-from ..sparse.term_side import TermSide
 from .find import Queries, Route, check_named, terms_of, vectors_of
 from .stages import LaneShare, Stage, verdict, way_of
 
@@ -86,13 +85,21 @@ class Explanation:
         return {**asdict(self), "verdict": self.verdict}
 
 
+class Named(Protocol):
+    """What makes the terms of a field, as far as an explanation needs it."""
+
+    def names(self, keys: Iterable[int], query: str) -> list[str]:
+        """What to call each key, where the query is the text `query`."""
+        ...
+
+
 def explained(
     snapshot: Snapshot,
     route: Route,
     queries: Queries,
     id: str,
     shown: str,
-    sides: Mapping[str, TermSide],
+    sides: Mapping[str, Named],
     k: int | None,
 ) -> Explanation:
     """The explanation of one document in one state of its collection. NotFound: no such document."""

@@ -8,16 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from ...index.catalog.schema import Schema
 from ...index.catalog.view import View
 from ...index.collection import Collection
 from ...index.errors import InvalidArgument
 from ...index.filters.sql import Filter, compile, parse
 from ...index.hits import Hits, best
-from ...index.params import Scoring, SearchParams, TermParams
+from ...index.params import Bm25, Scoring, SearchParams, TermParams
 from ...index.reading.snapshot import Snapshot
-from ...index.representations import Schema
 from ...index.search.fusion import NORMALISE, Fused, rrf, weighted
-from ...index.sparse.bm25 import Bm25
 from ...index.stopping import steps
 from ...index.terms import TERMS, Terms
 from ...index.tokens import Tokens

@@ -12,9 +12,9 @@ from ...index.kernels.vectors import widen
 from ...index.late.code_scores import code_ranking, codec_error
 from ...index.late.coded import CodedStore
 from ...index.late.exact import ExactStore
-from ...index.late.search import locate
 from ...index.params import TermParams
 from ...index.reading.snapshot import Snapshot
+from ...index.search.part import locate
 from .find import Queries, Route, by_lane, fused, rescored, tokens_of
 
 _DEEP = 10_000

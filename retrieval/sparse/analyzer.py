@@ -1,4 +1,4 @@
-"""Text to counts of terms: words (`retrieval/text/words.py`), stop words dropped, stemmed. The one file that knows bm25s's tokenizer (extra
+"""Text to counts of terms: words (`retrieval/sparse/words.py`), stop words dropped, stemmed. The one file that knows bm25s's tokenizer (extra
 `lexical`).
 
 A term's key is a 32-bit hash of it, so that no vocabulary has to be kept or agreed upon: collections grow and merge
@@ -17,7 +17,7 @@ import numpy as np
 
 from ...index.errors import FailedPrecondition, InvalidArgument
 from ...index.terms import Terms
-from ..text.words import words_of
+from .words import words_of
 
 LANGUAGES = (
     *("danish", "dutch", "english", "french", "german", "italian", "norwegian", "portuguese", "russian"),
@@ -71,7 +71,7 @@ def words(texts: Iterable[str], language: str = "english", version: int = VERSIO
     """Lower-cased words without stop words, stemmed.
 
     Args:
-        version: 2, words as `retrieval/text/words.py` cuts them; 1, runs of two or more letters, digits and underscores, as bm25s does.
+        version: 2, words as `retrieval/sparse/words.py` cuts them; 1, runs of two or more letters, digits and underscores, as bm25s does.
 
     Raises:
         FailedPrecondition: bm25s or PyStemmer is not installed.

@@ -20,7 +20,8 @@ from ...index.terms import Terms
 from ..models.folder import locate
 from ..models.vocabulary import read_vocabulary
 from .bag_of_tokens import FIRST, BagOfTokens
-from .encoder import SparseEncoder, SparseOptions, SparseSpec, load_sparse_encoder
+from .encoder import SparseEncoder, SparseOptions, SparseSpec
+from .load import load_sparse_encoder
 
 Embed = Callable[[Sequence[str]], Terms]
 """Texts of documents to one row each."""

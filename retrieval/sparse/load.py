@@ -157,3 +157,29 @@ def _fingerprint(folder: Path, options: SparseOptions) -> str:
     for other in (options.expander, options.query_checkpoint):
         digest.update((fingerprint(locate(other), SparseOptions()) if other else "none").encode())
     return digest.hexdigest()
+
+
+def load_sparse_encoder(
+    name: str, options: SparseOptions = SparseOptions(), *, device: str = "cpu", threads: int | None = None
+) -> SparseEncoder:
+    """`binary`, a folder that holds a checkpoint, or a hub id that lies in the local hub cache (or can be downloaded).
+
+    COIL gives token vectors, not terms: `load_encoder` loads it.
+
+    Args:
+        device: where the model runs, `cpu` or `cuda[:n]`.
+        threads: CPU threads of torch, for the whole process; None leaves torch's own choice.
+
+    Raises:
+        FailedPrecondition: the extra that carries this encoder, or the device, is missing.
+        NotFound: no such folder or checkpoint.
+        InvalidArgument: no sparse family that plait knows, a head or projection is missing, or an option that the
+            family does not have.
+    """
+    if name == BINARY:
+        from .bag_of_tokens import embedded
+
+        return embedded(options)
+    from .load import load_sparse_checkpoint
+
+    return load_sparse_checkpoint(name, options, device=device, threads=threads)

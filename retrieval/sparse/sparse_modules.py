@@ -18,8 +18,8 @@ from transformers.utils import logging
 
 from ...index.errors import InvalidArgument
 from ...index.terms import Terms
-from ..encoders.encoded import encoded
 from ..encoders.layout import prompt_of
+from ..models.encoded import encoded
 from ..models.forked import claim_torch
 from ..models.forward import Loaded, by_length, dense_rows, joined, moved, placed
 from ..models.intact import read_json

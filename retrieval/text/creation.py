@@ -8,16 +8,17 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ...device.placement import check_device
+from ...index.catalog.schema import TermField
 from ...index.errors import FailedPrecondition, InvalidArgument, NotFound
-from ...index.representations import TermField
 from ...index.terms import TERMS
-from ..encoders.encoder import Encoder, EncoderOptions, encoder_name, load_encoder
-from ..models import places
+from ..encoders.encoder import Encoder, EncoderOptions, encoder_name
+from ..encoders.load import load_encoder
 from ..reducers.recipe import Step, needs_attention
 from ..reducers.recipe import parse as parse_recipe
-from ..sparse.term_side import TermSide, load_terms, without_model
 from ..systems import system_named
+from . import places
 from .encoding import Encoding
+from .term_side import TermSide, load_terms, without_model
 
 MACHINE = ("device", "threads", "cache", "policy", "verify", "device_memory", "encode_pending")
 """What is said of the machine when a collection is made or opened."""

@@ -11,8 +11,8 @@ from ...index.terms import Terms
 from ...index.tokens import Tokens, from_vectors
 from ..corpus import document_text, given_vectors
 from ..routes.find import Queries, Route
-from ..sparse.term_side import TermSide
 from .given import checked, no_vector
+from .term_side import TermSide
 
 if TYPE_CHECKING:
     import numpy as np

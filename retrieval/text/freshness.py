@@ -10,19 +10,21 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 from ...index.errors import FailedPrecondition, InvalidArgument, Unavailable
+from ...index.writing.bulk import Builder
 from ...index.writing.live import Written
-from ..sparse.term_side import model_free, stored_fields
+from .documents import Batch
 from .encoding import SAMPLE
-from .learning import learned
+from .learning import Learner, learned
+from .term_side import model_free, stored_fields
 
 if TYPE_CHECKING:
-    from ..retriever import Retriever
+    pass
 
 TOGETHER = 32
 """Documents encoded and committed together. More: fewer commits; a killed process has more to do again."""
@@ -51,31 +53,42 @@ def at_once(settings: Mapping[str, Any]) -> list[str]:
     return free
 
 
+class Owner(Learner, Protocol):
+    """An open collection whose documents may wait for a model. `Retriever` is one."""
+
+    @property
+    def seq(self) -> int: ...
+
+    def batches(self, documents: Iterable[dict[str, Any]]) -> Iterator[Batch]: ...
+
+    def fit(self, builder: Builder, sample: Sequence[dict[str, Any]]) -> None: ...
+
+
 class Pending:
     """The documents of a collection that wait for what a model computes of them. One thread encodes at a time."""
 
-    def __init__(self, retriever: Retriever):
-        # Not a reference: a retriever that nobody has any more is to go at once, and with it the lock of writers.
-        self._known, self._alone = weakref.ref(retriever), threading.Lock()
+    def __init__(self, owner: Owner):
+        # Not a reference: an owner that nobody has any more is to go at once, and with it the lock of writers.
+        self._known, self._alone = weakref.ref(owner), threading.Lock()
         self.problem: str | None = None
         """What has ended encoding in the background, until `encode` can."""
 
     @property
-    def _retriever(self) -> Retriever:
+    def _owner(self) -> Owner:
         found = self._known()
         if found is None:
             raise FailedPrecondition("the collection whose documents wait was let go; open it again")
         return found
 
     def __len__(self) -> int:
-        with self._retriever.collection.catalog.reading() as view:
+        with self._owner.collection.catalog.reading() as view:
             return view.count_pending()
 
     def encode(self, limit: int | None = None, progress: Callable[[int, int], None] | None = None) -> Written:
         """See `Retriever.encode_pending`."""
         if limit is not None and limit < 1:
             raise InvalidArgument(f"limit is {limit}; it must be at least 1")
-        seen, written = 0, Written(self._retriever.seq, 0)
+        seen, written = 0, Written(self._owner.seq, 0)
         while limit is None or seen < limit:
             with self._alone:
                 done, count = self._batch(TOGETHER if limit is None else min(TOGETHER, limit - seen))
@@ -92,10 +105,10 @@ class Pending:
 
     def step(self) -> bool:
         """Encodes the next batch, in the background; whether there was one. An error ends it, and nothing else."""
-        if self.problem or self._retriever.collection.failure:
+        if self.problem or self._owner.collection.failure:
             return False
         try:
-            with self._retriever.collection.catalog.reading() as view:
+            with self._owner.collection.catalog.reading() as view:
                 if view.staged:
                     return False  # a bulk write is under way, or waits to be finished
             with self._alone:
@@ -111,29 +124,29 @@ class Pending:
 
     def _which(self) -> dict[str, Any]:
         """What a line of the log says beside its message."""
-        return {"fields": {"collection": self._retriever.collection.path.name}}
+        return {"fields": {"collection": self._owner.collection.path.name}}
 
     def _batch(self, size: int) -> tuple[Written, int]:
         """What was written, and how many documents no longer wait: those that went meanwhile among them."""
-        retriever = self._retriever
+        owner = self._owner
         numbers, documents = self._oldest(size)
         if not documents:
             return Written(0, 0), 0
         self._fit()
-        ((_, tokens, _, terms),) = retriever.batches(documents)
-        return retriever.collection.live.complete(numbers, tokens, terms), len(documents)
+        ((_, tokens, _, terms),) = owner.batches(documents)
+        return owner.collection.live.complete(numbers, tokens, terms), len(documents)
 
     def _fit(self) -> None:
         """The recipe is learned from the documents that have waited longest, as `upsert` would have from the same."""
-        retriever = self._retriever
-        if learned(retriever):
+        owner = self._owner
+        if learned(owner):
             return
         _, sample = self._oldest(SAMPLE)
-        with retriever.collection.builder() as builder:
-            retriever.fit(builder, sample)
+        with owner.collection.builder() as builder:
+            owner.fit(builder, sample)
 
     def _oldest(self, count: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
         """Numbers of those that have waited longest, and the documents."""
-        with self._retriever.collection.catalog.reading() as view:
+        with self._owner.collection.catalog.reading() as view:
             numbers = view.pending(count)
             return numbers, [{**d.payload, "id": d.id} for d in view.by_number(numbers)]

@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from ...index.collection import Collection
 from ...index.writing.bulk import Builder
 from ..corpus import document_text
 from . import given
-
-if TYPE_CHECKING:
-    from ..retriever import Retriever
+from .encoding import Encoding
 
 
-def learned(retriever: Retriever) -> bool:
+class Learner(Protocol):
+    """An open collection whose encoding may have something to learn. `Retriever` is one."""
+
+    @property
+    def collection(self) -> Collection: ...
+
+    @property
+    def has_tokens(self) -> bool: ...
+
+    @property
+    def encoding(self) -> Encoding: ...
+
+    @encoding.setter
+    def encoding(self, encoding: Encoding) -> None: ...
+
+
+def learned(index: Learner) -> bool:
     """Whether everything is learned, or there is nothing to learn. What another process has learned meanwhile is read."""
-    if not retriever.has_tokens or retriever.encoding.fitted:
+    if not index.has_tokens or index.encoding.fitted:
         return True
-    with retriever.collection.catalog.reading() as view:
-        retriever.__dict__["encoding"] = retriever.encoding.restored(view.resource)
-    return retriever.encoding.fitted
+    with index.collection.catalog.reading() as view:
+        index.encoding = index.encoding.restored(view.resource)
+    return index.encoding.fitted
 
 
-def learn(retriever: Retriever, builder: Builder, sample: Sequence[dict[str, Any]]) -> None:
+def learn(index: Learner, builder: Builder, sample: Sequence[dict[str, Any]]) -> None:
     """Learns from sample documents what the recipe needs, and stores it. Inside a builder's block nobody else learns."""
-    if not sample or learned(retriever):
+    if not sample or learned(index):
         return
-    fitted = retriever.encoding.fit([document_text(given.checked(d)) for d in sample])
+    fitted = index.encoding.fit([document_text(given.checked(d)) for d in sample])
     builder.put(resources=fitted.learned())
-    retriever.__dict__["encoding"] = fitted
+    index.encoding = fitted

@@ -207,8 +207,8 @@ def _of_collection(
     trial: Trial, folder: Path, making: Making, machine: dict[str, Any], search: dict[str, Any]
 ) -> Report:
     from ...eval.checking import of_collection
+    from ...retrieval.checks import check_search
     from ...retrieval.retriever import Retriever
-    from ...retrieval.routes.checks import check_search
 
     with Retriever(folder, **machine) as retriever:
         if other := differences(making, retriever, whole=False):
@@ -223,7 +223,7 @@ def _of_collection(
 
 def _of_new_one(trial: Trial, making: Making, machine: dict[str, Any], search: dict[str, Any]) -> Report:
     from ...eval.checking import of_corpus
-    from ...retrieval.routes.checks import check_search
+    from ...retrieval.checks import check_search
     from ..terminal.beginning import begun
     from .build import built
 

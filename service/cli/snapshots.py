@@ -31,7 +31,7 @@ def create(
     quiet: Quiet = False,
 ) -> None:
     """Copy one consistent state into a new folder; writes go on meanwhile."""
-    from ...index.disk import backup
+    from ...index.reading import backup
 
     with progress(quiet) as report:
         if server is None:
@@ -53,7 +53,7 @@ def list_all(
     """Show the snapshots in a folder, or all of a server, by name; of a damaged one what is wrong."""
     if server is not None and folder is not None:
         raise InvalidArgument(f"--server lists all that the server has, and {folder} is a folder here; leave one out")
-    from ...index.disk import backup
+    from ...index.reading import backup
 
     if server is not None:
         found = connected(server).snapshots()
@@ -84,7 +84,7 @@ def delete(
     """Delete a snapshot, once you have said yes. Collections made from it, and the one that it is of, stay."""
     if not (yes or _confirmed(f"Delete the snapshot {snapshot}{f' of {server}' if server else ''} for ever?")):
         raise FailedPrecondition(f"{snapshot} was not deleted, for nobody said yes; --yes does not ask")
-    from ...index.disk import backup
+    from ...index.reading import backup
 
     if server is None:
         backup.delete_snapshot(snapshot)
@@ -106,7 +106,7 @@ def restore(
     quiet: Quiet = False,
 ) -> None:
     """Make a collection from a snapshot, every byte verified."""
-    from ...index.disk import backup
+    from ...index.reading import backup
 
     with progress(quiet) as report:
         if server is None:

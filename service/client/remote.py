@@ -33,7 +33,7 @@ from ..wire.documents_pb2_grpc import DocumentServiceStub
 from ..wire.search_pb2_grpc import SearchServiceStub
 
 if TYPE_CHECKING:
-    from .server import Channel
+    from .channel import Channel
 
 _MESSAGE = 4 << 20
 """Bytes of documents or queries sent in one message."""

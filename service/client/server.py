@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,12 @@ try:
 except ModuleNotFoundError as error:
     raise FailedPrecondition(f"connecting needs {error.name}: pip install 'plait[service]'") from None
 
-from ..messages.payloads import read_payload
 from ..messages.protocol import SCOPES
-from ..messages.status import from_rpc_error
-from ..wire import access_pb2, collections_pb2, operations_pb2, snapshots_pb2, system_pb2
+from ..wire import access_pb2, collections_pb2, snapshots_pb2, system_pb2
 from ..wire.collections_pb2_grpc import CollectionServiceStub
-from ..wire.operations_pb2_grpc import OperationServiceStub
 from ..wire.snapshots_pb2_grpc import SnapshotServiceStub
 from ..wire.system_pb2_grpc import SystemServiceStub
+from .channel import Channel, Progress
 from .remote import Remote
 
 _RETRY = {
@@ -39,45 +37,6 @@ _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 """What gRPC looks at, in this order."""
 _NAMED = 20
 """Collections named in an error."""
-
-Progress = Callable[[int, int], None]
-"""Called as progress(done, total)."""
-
-
-class Channel:
-    """Calls with the key, a time limit, and plait's own errors."""
-
-    def __init__(
-        self, channel: grpc.Channel, metadata: Sequence[tuple[str, str]], timeout_s: float, unreached: str = ""
-    ):
-        """`unreached`: what may be wrong when the server cannot be reached."""
-        self.grpc, self.metadata, self.timeout_s, self._unreached = channel, metadata, timeout_s, unreached
-        self._operations = OperationServiceStub(channel)
-
-    def call(self, method: Callable[..., Any], request: Any, timeout_s: float | None = None) -> Any:
-        try:
-            return method(request, timeout=timeout_s or self.timeout_s, metadata=self.metadata)
-        except grpc.RpcError as error:
-            raise from_rpc_error(error, self._unreached) from None
-
-    def stream(self, method: Callable[..., Any], request: Any) -> Iterator[Any]:
-        """The answers of a streaming call; it may last as long as it gives some."""
-        try:
-            yield from method(request, metadata=self.metadata)
-        except grpc.RpcError as error:
-            raise from_rpc_error(error, self._unreached) from None
-
-    def finished(self, operation: operations_pb2.Operation, progress: Progress | None = None) -> dict[str, Any]:
-        """What came of an operation, once it is over, however long that takes. PlaitError: it failed or was cancelled."""
-        request = operations_pb2.WatchOperationRequest(id=operation.id)
-        for answer in self.stream(self._operations.WatchOperation, request):
-            operation = answer.operation
-            if progress and operation.total:
-                progress(operation.done, operation.total)
-        if operation.state != operations_pb2.STATE_DONE:
-            why = operation.error or "cancelled"
-            raise PlaitError(f"{operation.kind} of {operation.collection} did not finish: {why}")
-        return read_payload(operation.result)
 
 
 class Server:

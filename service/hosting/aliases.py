@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 from ...index.errors import DataLoss
-from .durable import checksum, replace
+from ..messages.durable import checksum, replace
 
 FILE = "aliases.json"
 _LOG = logging.getLogger("plait.service")

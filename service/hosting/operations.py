@@ -14,8 +14,8 @@ from typing import Any
 
 from ...index.errors import NotFound, Overloaded, PlaitError
 from ...index.stopping import stopping
+from ..messages.brief import brief
 from ..messages.payloads import write_payload
-from ..rpc.brief import brief
 from ..rpc.calls import Call
 from ..wire import operations_pb2 as wire
 from .collections import Collections, Opened

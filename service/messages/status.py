@@ -12,8 +12,8 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from ...index import errors
 from ..limits import BadField
-from ..rpc.brief import NAME, brief
 from ..wire import search_pb2
+from .brief import NAME, brief
 
 DOMAIN = "plait"
 _RETRY_S = 1

@@ -12,9 +12,9 @@ from ...retrieval.encoders.encoder import EMBEDDED, EncoderOptions
 from ..hosting.collections import Collections, NoCollection, Opened
 from ..hosting.operations import Operations, Report, start_on
 from ..limits import BadField
+from ..messages.brief import brief
 from ..messages.payloads import write_payload
 from ..messages.tensors import read_tokens
-from ..rpc.brief import brief
 from ..rpc.calls import Call
 from ..settings import Settings
 from ..wire import collections_pb2 as wire

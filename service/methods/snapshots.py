@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ...index.catalog.catalog import FILE
-from ...index.disk import backup
 from ...index.errors import NotFound
+from ...index.reading import backup
 from ..hosting.collections import Collections, CollectionThere, Opened, checked_name, full
 from ..hosting.operations import Operations, Report, start_on
 from ..limits import BadField

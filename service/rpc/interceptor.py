@@ -16,7 +16,7 @@ from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from ..keys import Key
-from .brief import brief
+from ..messages.brief import brief
 
 _LOG = logging.getLogger("plait.service")
 

@@ -42,7 +42,7 @@ class Making:
     def settings(self) -> dict[str, Any]:
         """Keyword arguments of `Retriever.create`. InvalidArgument: a reducer or a term field that cannot be read."""
         from ...retrieval.encoders.encoder import EMBEDDED, EncoderOptions
-        from ...retrieval.sparse.term_side import named_fields
+        from ...retrieval.text.term_side import named_fields
 
         named = self.encoder or EMBEDDED
         return {
@@ -78,7 +78,7 @@ _OPEN = ("system", "vector")
 
 
 def _asked(making: Making) -> dict[str, Any]:
-    from ...retrieval.models.places import kept
+    from ...retrieval.text.places import kept
 
     wanted = making.settings()
     return {
@@ -95,7 +95,7 @@ def _asked(making: Making) -> dict[str, Any]:
 
 
 def _has(retriever: Retriever) -> dict[str, Any]:
-    from ...retrieval.sparse.term_side import stored_fields
+    from ...retrieval.text.term_side import stored_fields
 
     settings, collection = retriever.settings, retriever.collection
     encoder, fields = settings["encoder"] or {}, stored_fields(settings)

@@ -21,7 +21,7 @@ from plait.device.placement import Placement, placement
 from plait.device.records import greatest
 from plait.index.codecs import kmeans as clustering
 from plait.index.codecs import pq4
-from plait.index.codecs.codec import codec, rerank
+from plait.index.codecs.precisions import codec
 from plait.index.codecs.product import Keep
 from plait.index.collection import Collection
 from plait.index.errors import FailedPrecondition, InvalidArgument
@@ -30,6 +30,7 @@ from plait.index.hits import Hits
 from plait.index.kernels import vectors as kernels
 from plait.index.late import lists
 from plait.index.late.flat import Flat
+from plait.index.late.rerank import rerank
 from plait.index.params import SearchParams
 from plait.index.tokens import Tokens, from_matrices
 

@@ -18,7 +18,7 @@ from plait.device.flat import DeviceFlat
 from plait.device.lists import DeviceLists
 from plait.device.placement import Placement
 from plait.device.records import Records
-from plait.index.codecs.codec import codec
+from plait.index.codecs.precisions import codec
 from plait.index.collection import Collection
 from plait.index.filters.sql import parse as parse_filter
 from plait.index.hits import Hits, best

@@ -18,11 +18,11 @@ from plait.device.maxsim import maxsim
 from plait.device.placement import Placement
 from plait.device.records import Records, greatest
 from plait.index.codecs import pq4
-from plait.index.codecs.codec import codec
+from plait.index.codecs.precisions import codec
 from plait.index.hits import Hits
 from plait.index.tokens import from_matrices
 from plait.retrieval.encoders.encoder import EncoderOptions
-from plait.retrieval.models.folder import load_checkpoint
+from plait.retrieval.encoders.load import load_checkpoint
 from test_checkpoint import stanford  # noqa: F401
 from test_device import collection, found, inverted, made
 from test_device_exact import EXACTLY

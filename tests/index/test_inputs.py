@@ -213,8 +213,8 @@ def csr(indptr: list[Any], indices: list[Any] | None = None, data: list[Any] | N
 
 @pytest.fixture(scope="module")
 def sparse_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from plait.index.catalog.schema import TermField
     from plait.index.collection import Collection
-    from plait.index.representations import TermField
 
     with Collection.create(tmp_path_factory.mktemp("sparse") / "c", 0, terms=TermField(keys=100)) as collection:
         collection.live.upsert(["a", "b"], None, terms=plait.Terms(sparse.csr_array(np.eye(2, 100, dtype=np.float32))))

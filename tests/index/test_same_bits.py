@@ -19,15 +19,17 @@ from paths import TESTS
 from plait.index.catalog.catalog import put_resource
 from plait.index.codecs import kmeans as clustering
 from plait.index.codecs import pq4
-from plait.index.codecs.codec import Codec, codec, rerank, score, scores, similarities
+from plait.index.codecs.codec import Codec, score, scores, similarities
+from plait.index.codecs.precisions import codec
 from plait.index.codecs.product import LEARNED, Keep
 from plait.index.collection import Collection
 from plait.index.kernels import rows as row_kernels
 from plait.index.kernels import vectors as kernels
 from plait.index.kernels.threads import limited
 from plait.index.late import exact
-from plait.index.late.search import Alignment
+from plait.index.late.rerank import rerank
 from plait.index.params import Scoring, SearchParams, totals
+from plait.index.search.alignment import Alignment
 from plait.index.terms import Terms
 from plait.index.tokens import Tokens, concatenate
 from plait.retrieval.reducers import pooling, projection

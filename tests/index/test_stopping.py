@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from plait.index.catalog.schema import TermField
 from plait.index.collection import Collection
 from plait.index.errors import InvalidArgument
 from plait.index.filters.conditions import MAX_ALL_VALUES, MAX_NODES, MAX_VALUES
 from plait.index.filters.sql import In, Not, Or, Range, compile, parse
 from plait.index.params import SearchParams
-from plait.index.representations import TermField
 from plait.index.stopping import current_check, look, steps, stopping
 from plait.index.terms import Terms
 from plait.index.tokens import Tokens, from_matrices
@@ -112,7 +112,7 @@ def test_a_query_of_sqlite_stops(tmp_path: Path) -> None:
 
 def test_an_encoder_looks_between_its_texts() -> None:
     pytest.importorskip("onnxruntime")
-    from plait.retrieval.encoders.encoder import load_encoder
+    from plait.retrieval.encoders.load import load_encoder
 
     encoder, looks = load_encoder("minilm"), Looks(stop_at=4)
     with stopping(looks), pytest.raises(Stop):

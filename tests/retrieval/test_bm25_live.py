@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plait.index.catalog.schema import TermField
 from plait.index.collection import Collection
 from plait.index.errors import FailedPrecondition, InvalidArgument, NotFound
 from plait.index.filters.sql import Range
-from plait.index.representations import TermField
+from plait.index.params import Bm25
 from plait.index.search.fusion import rrf, weighted
-from plait.index.sparse.bm25 import Bm25
 from plait.index.terms import Terms
 from plait.retrieval.routes.find import terms_of
 from plait.retrieval.sparse.analyzer import words

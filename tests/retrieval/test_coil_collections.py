@@ -13,10 +13,10 @@ pytest.importorskip("transformers", reason="extra encoders is not installed")
 
 import oracle  # noqa: E402
 import sparse_checkpoints as tiny  # noqa: E402
-from plait.index.disk.backup import create_snapshot, restore_snapshot  # noqa: E402
 from plait.index.errors import FailedPrecondition, InvalidArgument  # noqa: E402
+from plait.index.reading.backup import create_snapshot, restore_snapshot  # noqa: E402
 from plait.index.reading.check import check_collection  # noqa: E402
-from plait.retrieval.encoders.encoder import load_encoder  # noqa: E402
+from plait.retrieval.encoders.load import load_encoder  # noqa: E402
 from plait.retrieval.sparse.load import SparseCheckpoint  # noqa: E402
 
 import plait  # noqa: E402

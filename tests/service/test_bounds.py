@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 import plait
 
 pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
+from plait.index.catalog.schema import MAX_TERM_FIELDS
 from plait.index.errors import InvalidArgument, NotFound, Unavailable
 from plait.index.filters.conditions import MAX_INDEXED
 from plait.index.late.faiss_params import FaissParams
-from plait.index.representations import MAX_TERM_FIELDS
 from plait.retrieval.reducers.recipe import MAX_STEPS
 from plait.service.cli.main import app
 from plait.service.configuration import load, shown, unknown_variables

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from plait.index.codecs import pq4, residual
-from plait.index.codecs.codec import codec
 from plait.index.codecs.pq4 import Codebook
+from plait.index.codecs.precisions import codec
 from plait.index.codecs.product import Keep
 from plait.index.collection import Collection
 from plait.index.kernels import vectors as kernels

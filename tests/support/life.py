@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import oracle
+from plait.index.catalog.schema import TermField
 from plait.index.catalog.view import View
 from plait.index.collection import Collection
-from plait.index.disk.backup import create_snapshot
 from plait.index.filters.sql import Range
 from plait.index.params import Scoring, SearchParams
+from plait.index.reading.backup import create_snapshot
 from plait.index.reading.check import check_collection
 from plait.index.reading.snapshot import Snapshot
-from plait.index.representations import TermField
 from plait.index.terms import TERMS, Terms
 from plait.index.tokens import Tokens, concatenate, from_matrices, from_vectors
 from scipy.sparse import csr_array, vstack

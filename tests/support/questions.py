@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from plait.index.catalog.schema import TermField
 from plait.index.collection import Collection
 from plait.index.errors import DataLoss, NotFound
 from plait.index.filters.sql import And, Eq, Exists, In, Not, Or, Range
-from plait.index.params import Scoring, SearchParams, TermParams
+from plait.index.params import Bm25, Scoring, SearchParams, TermParams
 from plait.index.reading.check import check_collection
 from plait.index.reading.snapshot import Snapshot
-from plait.index.representations import TermField
-from plait.index.sparse.bm25 import Bm25
 from plait.index.terms import Terms
 from plait.index.tokens import Tokens
 from scipy.sparse import csr_array

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from plait.retrieval.sparse.encoder import SparseEncoder, SparseOptions, load_sparse_encoder
+from plait.retrieval.sparse.encoder import SparseEncoder, SparseOptions
+from plait.retrieval.sparse.load import load_sparse_encoder
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertForMaskedLM, BertModel, PreTrainedTokenizerFast

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 from life import DIM, FIELDS, VECTOR, Contents, Kept, Operation, after, assert_holds, draw, perform, write
+from plait.index.catalog.schema import TermField
 from plait.index.collection import Collection
-from plait.index.disk.backup import create_snapshot, delete_snapshot, restore_snapshot
 from plait.index.errors import NotFound
-from plait.index.representations import TermField
+from plait.index.reading.backup import create_snapshot, delete_snapshot, restore_snapshot
 from plait.index.writing.maintenance import Policy
 
 from .recorder import mark

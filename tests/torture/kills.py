@@ -17,11 +17,11 @@ import oracle
 from crash_child import reported, start
 from kill_round import one_round
 from life import EVERYTHING, FIELDS, VECTOR, Contents, Kept, asked, sparse, there
+from plait.index.catalog.schema import TermField
 from plait.index.collection import Collection
 from plait.index.filters.sql import Range
+from plait.index.params import Bm25
 from plait.index.reading.snapshot import Snapshot
-from plait.index.representations import TermField
-from plait.index.sparse.bm25 import Bm25
 
 DIM = 64
 AFRESH = 40

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 from plait.index.codecs import pq4, residual
-from plait.index.codecs.codec import codec
+from plait.index.codecs.precisions import codec
 from plait.index.collection import Collection
 from plait.index.errors import PlaitError
 from plait.index.filters import sql as filters

@@ -13,15 +13,15 @@ from life import COIL, DIM, EVERYTHING, QUERY
 from paths import TESTS
 from plait.index.catalog.catalog import CHECKED_FORMAT, FORMAT, Catalog, put_meta
 from plait.index.catalog.database import connect, has_checksums
+from plait.index.catalog.schema import TermField
 from plait.index.collection import Collection
-from plait.index.disk.backup import create_snapshot, restore_snapshot
 from plait.index.errors import DataLoss, FailedPrecondition
 from plait.index.filters.sql import Range
+from plait.index.params import Bm25
+from plait.index.reading.backup import create_snapshot, restore_snapshot
 from plait.index.reading.check import check_collection
 from plait.index.reading.snapshot import Snapshot
-from plait.index.representations import TermField
 from plait.index.segments import segment
-from plait.index.sparse.bm25 import Bm25
 from plait.index.term_rows import from_terms
 from plait.index.terms import Terms
 from plait.index.tokens import Tokens, concatenate

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import scheduler
 from plait.index.collection import Collection
-from plait.index.disk.backup import create_snapshot
 from plait.index.errors import PlaitError
+from plait.index.reading.backup import create_snapshot
 from plait.index.reading.check import check_collection
 from plait.index.tokens import Tokens, concatenate, from_matrices
 from plait.index.writing.maintenance import Policy

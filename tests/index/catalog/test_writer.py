@@ -21,8 +21,8 @@ from life import DIM, Operation, after, assert_holds, document, perform, prepare
 from paths import ROOT
 from plait.index.collection import Collection
 from plait.index.disk import failpoints
-from plait.index.disk.backup import create_snapshot, restore_snapshot
 from plait.index.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, Unavailable
+from plait.index.reading.backup import create_snapshot, restore_snapshot
 from plait.index.reading.check import check_collection
 from plait.index.segments import folders
 from plait.index.tokens import concatenate

@@ -9,10 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import normal, on_every_level
 from plait.index.codecs import codec as codecs
-from plait.index.codecs.codec import Bytes, Codec, Decoded, Half, codec, rerank, score
+from plait.index.codecs.codec import Codec, Decoded, score
+from plait.index.codecs.half import Half
+from plait.index.codecs.int8 import Bytes
+from plait.index.codecs.precisions import codec
 from plait.index.codecs.product import SIZES, Product
 from plait.index.errors import InvalidArgument
 from plait.index.kernels import rows as row_kernels
+from plait.index.late.rerank import rerank
 from plait.index.tokens import Tokens, from_matrices
 
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import normal, on_every_level
 from plait.index.codecs import pq4
-from plait.index.codecs.codec import Half, score
+from plait.index.codecs.codec import score
+from plait.index.codecs.half import Half
 from plait.index.errors import DataLoss, InvalidArgument
 from plait.index.kernels import vectors as kernels
 from plait.index.late.flat import Flat

@@ -7,9 +7,9 @@ import oracle
 import pytest
 from plait.index.catalog.catalog import CHECKED_FORMAT, Catalog
 from plait.index.collection import Collection
-from plait.index.disk.backup import create_snapshot, restore_snapshot
 from plait.index.errors import DataLoss, InvalidArgument
 from plait.index.params import SearchParams
+from plait.index.reading.backup import create_snapshot, restore_snapshot
 from plait.index.reading.check import check_collection
 from plait.index.tokens import Tokens, from_matrices
 

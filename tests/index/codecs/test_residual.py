@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import on_every_level
-from plait.index.codecs.codec import codec, score
+from plait.index.codecs.codec import score
+from plait.index.codecs.precisions import codec
 from plait.index.codecs.residual import BITS, Buckets, Residual
 from plait.index.collection import Collection
 from plait.index.errors import DataLoss, InvalidArgument

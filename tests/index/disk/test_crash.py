@@ -23,9 +23,9 @@ from life import (
     prepare,
     snapshot_folder,
 )
+from plait.index.catalog.schema import TermField
 from plait.index.collection import Collection
-from plait.index.disk.backup import create_snapshot, restore_snapshot
-from plait.index.representations import TermField
+from plait.index.reading.backup import create_snapshot, restore_snapshot
 
 ROUNDS = int(os.environ.get("PLAIT_CRASH_ROUNDS", "0"))
 """Rounds of random kills for each store, and every step on every store; without it a short form."""

@@ -16,8 +16,8 @@ import pytest
 from life import Contents, Documents, Operation, after, assert_holds, document, perform, prepare
 from plait.index.catalog import database
 from plait.index.collection import Collection
-from plait.index.disk.backup import create_snapshot
 from plait.index.errors import DataLoss, Unavailable
+from plait.index.reading.backup import create_snapshot
 
 STORE = "faiss:IVF,SQfp16"
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import on_every_level
-from plait.index.codecs.codec import codec
+from plait.index.codecs.precisions import codec
 from plait.index.kernels import terms as term_kernels
 
 DIMS = st.sampled_from([1, 3, 8, 17, 32, 130])

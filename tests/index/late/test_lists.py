@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from oracle import normal, on_every_level
 from plait.index.codecs import kmeans as clustering
 from plait.index.codecs import pq4
-from plait.index.codecs.codec import Half
+from plait.index.codecs.half import Half
 from plait.index.errors import InvalidArgument
 from plait.index.kernels import vectors as kernels
 from plait.index.late import lists

@@ -11,8 +11,8 @@ from plait.index.collection import Collection
 from plait.index.errors import InvalidArgument
 from plait.index.hits import Hits, best
 from plait.index.late.exact import search_tokens, top_columns
-from plait.index.late.search import Alignment
 from plait.index.params import Scoring, SearchParams
+from plait.index.search.alignment import Alignment
 from plait.index.tokens import Tokens, concatenate, from_matrices
 
 TOLERANCE = 1e-5

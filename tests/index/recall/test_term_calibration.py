@@ -5,15 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from plait.index.catalog.schema import TermField
 from plait.index.collection import Collection
 from plait.index.errors import FailedPrecondition, InvalidArgument
 from plait.index.filters.sql import Range
-from plait.index.params import TermParams
+from plait.index.params import Bm25, TermParams
 from plait.index.recall import frontier
 from plait.index.recall.calibration import Calibration
 from plait.index.recall.term_calibration import draw_terms
-from plait.index.representations import TermField
-from plait.index.sparse.bm25 import Bm25
 from plait.index.terms import Terms
 from scipy import sparse
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 from oracle import some_tokens
-from plait.index.codecs.codec import Half
+from plait.index.codecs.half import Half
 from plait.index.representations import Representations
 from plait.index.segments.fresh import pack, unpack
 from plait.index.tokens import Tokens, from_matrices

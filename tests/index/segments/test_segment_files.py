@@ -15,13 +15,12 @@ import numpy as np
 import plait.index.writing.maintenance as maintenance
 import pytest
 from plait.index.collection import Collection
-from plait.index.disk.backup import create_snapshot, restore_snapshot
 from plait.index.disk.descriptors import NoDescriptors
 from plait.index.disk.making import PART, making, remove_left
 from plait.index.errors import DataLoss
 from plait.index.kernels import _native
+from plait.index.reading.backup import create_snapshot, restore_snapshot
 from plait.index.reading.check import check_collection
-from plait.index.representations import Schema
 from plait.index.segments.files import open_files
 from plait.index.segments.manifest import Entry, Manifest
 from plait.index.segments.scrub import Budget, Scrubber
@@ -81,13 +80,13 @@ def test_a_file_that_is_removed_after_the_opening_is_read_to_the_end(
 def test_a_snapshot_between_a_commit_and_its_tidying_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tidy = maintenance.tidy
 
-    def late(folder: Path, schema: Schema) -> None:
+    def late(folder: Path, known: frozenset[str]) -> None:
         def between(done: int, total: int) -> None:
             if done:
-                tidy(folder, schema)
+                tidy(folder, known)
 
         create_snapshot(folder.parent, tmp_path / "s", progress=between)
-        tidy(folder, schema)
+        tidy(folder, known)
 
     with Collection.create(tmp_path / "c", 4) as collection:
         collection.live.upsert(["a"], from_matrices([np.ones((2, 4), np.float16)]))

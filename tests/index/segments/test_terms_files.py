@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from life import DIM, PER_TOKEN, dense, filled, sparse, write
 from plait.index.catalog.database import connect
+from plait.index.catalog.schema import TermField
 from plait.index.collection import Collection
 from plait.index.errors import DataLoss, FailedPrecondition
 from plait.index.reading.check import check_collection
-from plait.index.representations import TermField
 from plait.index.terms import Terms
 from scipy.sparse import csr_array
 

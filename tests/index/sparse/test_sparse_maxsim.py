@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from oracle import on_every_level
 from plait.index.hits import Hits
 from plait.index.kernels import terms as term_kernels
+from plait.index.kernels.term_query import TermQuery
 from plait.index.params import TermParams
 from plait.index.sparse import postings
 from plait.index.sparse.inverted import Inverted, Rows
-from plait.index.sparse.query import BETA, TermQuery, fused, ready
+from plait.index.sparse.query import BETA, fused, ready
 from plait.index.term_rows import TermRows
 
 FAR = np.array([0, 3, 7, 100, 70_000, 2**31, 2**32 - 1, 12, 13, 14, 15, 16], np.uint32)

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from plait.index.collection import Collection
-from plait.index.disk.backup import create_snapshot, restore_snapshot
 from plait.index.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from plait.index.filters.sql import Eq, Range
 from plait.index.params import Scoring, SearchParams
+from plait.index.reading.backup import create_snapshot, restore_snapshot
 from plait.index.reading.check import check_collection
 from plait.index.tokens import Tokens, concatenate, from_matrices
 from plait.index.writing.maintenance import Policy

@@ -16,15 +16,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from life import COIL, DIM, FIELDS, KEYED_QUERY, VECTOR, document, keyed, offset, sparse, terms_of
 from plait.index.catalog.catalog import FORMAT
 from plait.index.catalog.database import connect
+from plait.index.catalog.schema import TermField
 from plait.index.collection import Collection
-from plait.index.disk.backup import create_snapshot, restore_snapshot
 from plait.index.errors import InvalidArgument
 from plait.index.filters.sql import Range
 from plait.index.hits import Hits
 from plait.index.params import SearchParams
+from plait.index.reading.backup import create_snapshot, restore_snapshot
 from plait.index.reading.check import check_collection
 from plait.index.reading.snapshot import Snapshot
-from plait.index.representations import TermField
 from plait.index.terms import Terms
 from plait.index.tokens import concatenate
 from plait.index.writing.maintenance import Policy

@@ -26,12 +26,12 @@ from life import (
     sparse,
     write,
 )
+from plait.index.catalog.schema import TermField
 from plait.index.collection import Collection
-from plait.index.disk.backup import create_snapshot, restore_snapshot
 from plait.index.errors import InvalidArgument, NotFound
 from plait.index.filters.sql import Range
+from plait.index.reading.backup import create_snapshot, restore_snapshot
 from plait.index.reading.check import check_collection
-from plait.index.representations import TermField
 from plait.index.terms import TERMS, Terms
 from plait.index.tokens import concatenate
 from plait.index.writing.maintenance import Policy

@@ -20,7 +20,8 @@ pytest.importorskip("sentence_transformers", reason="extra encoders is not insta
 from plait.index.errors import InvalidArgument  # noqa: E402
 from plait.index.tokens import Role, Tokens  # noqa: E402
 from plait.retrieval.encoders.encoder import Encoder, EncoderOptions  # noqa: E402
-from plait.retrieval.models.folder import fingerprint, load_checkpoint  # noqa: E402
+from plait.retrieval.encoders.load import load_checkpoint  # noqa: E402
+from plait.retrieval.models.folder import fingerprint  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors  # noqa: E402
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel  # noqa: E402

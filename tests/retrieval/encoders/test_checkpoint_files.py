@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from plait.index.errors import FailedPrecondition, InvalidArgument, NotFound
 from plait.retrieval.encoders.encoder import EncoderOptions
-from plait.retrieval.models.folder import detect, fingerprint, load_checkpoint, locate
+from plait.retrieval.encoders.load import detect, load_checkpoint
+from plait.retrieval.models.folder import fingerprint, locate
 
 
 def write(path: Path, content: bytes) -> None:

@@ -16,9 +16,10 @@ pytest.importorskip("sentence_transformers", reason="extra encoders is not insta
 
 import sparse_checkpoints as tiny  # noqa: E402
 from plait.index.errors import FailedPrecondition, InvalidArgument  # noqa: E402
-from plait.retrieval.encoders.encoder import EncoderOptions, load_encoder  # noqa: E402
+from plait.retrieval.encoders.encoder import EncoderOptions  # noqa: E402
+from plait.retrieval.encoders.load import load_encoder  # noqa: E402
 from plait.retrieval.models.folder import fingerprint  # noqa: E402
-from plait.retrieval.sparse.encoder import load_sparse_encoder  # noqa: E402
+from plait.retrieval.sparse.load import load_sparse_encoder  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from transformers import T5Config, T5EncoderModel  # noqa: E402
 

@@ -8,7 +8,8 @@ pytest.importorskip("sentence_transformers")
 
 import torch
 from plait.index.errors import InvalidArgument
-from plait.retrieval.encoders.encoder import EncoderOptions, load_encoder
+from plait.retrieval.encoders.encoder import EncoderOptions
+from plait.retrieval.encoders.load import load_encoder
 from plait.retrieval.models.forward import precision
 from test_checkpoint import TEXTS, Tiny, stanford, xtr  # noqa: F401
 

@@ -5,7 +5,8 @@ import pytest
 from plait.index.errors import DataLoss, FailedPrecondition, InvalidArgument
 from plait.index.tokens import Role
 from plait.retrieval.encoders import minilm
-from plait.retrieval.encoders.encoder import EncoderOptions, load_encoder
+from plait.retrieval.encoders.encoder import EncoderOptions
+from plait.retrieval.encoders.load import load_encoder
 from plait.retrieval.models import vocabulary
 
 pytest.importorskip("onnxruntime", reason="the extra `demo` is not installed")

@@ -12,7 +12,7 @@ import plait
 pytest.importorskip("torch", reason="extra encoders is not installed")
 pytest.importorskip("sentence_transformers", reason="extra encoders is not installed")
 import sparse_checkpoints as tiny
-from plait.retrieval.models.places import checkpoints, kept
+from plait.retrieval.text.places import checkpoints, kept
 from shell import here
 
 DOCUMENTS = [{"id": "a", "text": "venus is a planet"}, {"id": "b", "text": "mars the red"}]

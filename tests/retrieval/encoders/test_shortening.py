@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("tokenizers")
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plait.retrieval.encoders.shortening import MARGIN, shortened
+from plait.retrieval.models.shortening import MARGIN, shortened
 from plait.retrieval.models.vocabulary import Vocabulary, bert_uncased
 
 LENGTH = 40
@@ -81,7 +81,8 @@ def test_a_text_of_few_tokens_is_read_to_its_end() -> None:
 
 def test_the_embedded_encoder_keeps_its_tokens() -> None:
     pytest.importorskip("onnxruntime")
-    from plait.retrieval.encoders.encoder import EncoderOptions, load_encoder
+    from plait.retrieval.encoders.encoder import EncoderOptions
+    from plait.retrieval.encoders.load import load_encoder
 
     encoder = load_encoder("minilm", EncoderOptions(query_length=16))
     text = "bread rises 日本語 " * 2_000

@@ -12,7 +12,7 @@ from paths import TESTS
 from plait.index.errors import Unavailable
 from plait.index.stopping import look, stopping
 from plait.retrieval.corpus import open_corpus
-from plait.retrieval.encoders.encoded import encoded, telling
+from plait.retrieval.models.encoded import encoded, telling
 from plait.retrieval.offline import build as indexing
 from plait.retrieval.offline.ahead import ahead
 from plait.service.terminal import progress

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plait.index.catalog.database import connect
+from plait.index.catalog.schema import TermField
 from plait.index.collection import Collection
 from plait.index.errors import DataLoss, InvalidArgument
-from plait.index.representations import TermField
+from plait.index.params import Bm25
 from plait.index.search.fusion import rrf, weighted
-from plait.index.sparse.bm25 import Bm25
 from plait.index.terms import Terms
 from plait.retrieval.retriever import Retriever
 from plait.retrieval.sparse.analyzer import words
@@ -124,7 +124,7 @@ def truth_of(field: str) -> dict[str, float]:
     if field == "bm25":
         split = {id: words([text])[0] for id, text in DOCUMENTS.items()}
         return bm25(split, words([QUERY])[0], 1.2, 0.75)
-    from plait.retrieval.sparse.encoder import load_sparse_encoder
+    from plait.retrieval.sparse.load import load_sparse_encoder
 
     encoder = load_sparse_encoder("binary")
     rows = encoder.encode_documents(list(DOCUMENTS.values())).rows.toarray()

@@ -19,9 +19,11 @@ pytest.importorskip("sentence_transformers", reason="extra encoders is not insta
 import sparse_checkpoints as tiny  # noqa: E402
 from plait.index.errors import InvalidArgument  # noqa: E402
 from plait.index.terms import Terms  # noqa: E402
-from plait.retrieval.encoders.encoder import EncoderOptions, load_encoder  # noqa: E402
+from plait.retrieval.encoders.encoder import EncoderOptions  # noqa: E402
+from plait.retrieval.encoders.load import load_encoder  # noqa: E402
 from plait.retrieval.models.forward import by_length  # noqa: E402
-from plait.retrieval.sparse.encoder import BINARY, SparseOptions, load_sparse_encoder  # noqa: E402
+from plait.retrieval.sparse.encoder import BINARY, SparseOptions  # noqa: E402
+from plait.retrieval.sparse.load import load_sparse_encoder  # noqa: E402
 from test_coil_collections import coil  # noqa: E402
 from test_sparse_encoders import modules, svdr  # noqa: E402
 from torch.nn.modules.module import register_module_forward_hook  # noqa: E402

@@ -19,9 +19,10 @@ from plait.index.sparse.postings import maxima  # noqa: E402
 from plait.index.sparse.query import BETA, fused  # noqa: E402
 from plait.index.term_rows import from_terms  # noqa: E402
 from plait.index.terms import check  # noqa: E402
-from plait.retrieval.encoders.encoder import EncoderOptions, load_encoder  # noqa: E402
-from plait.retrieval.sparse.encoder import BINARY, SparseOptions, load_sparse_encoder  # noqa: E402
-from plait.retrieval.sparse.load import SparseCheckpoint, detect_sparse  # noqa: E402
+from plait.retrieval.encoders.encoder import EncoderOptions  # noqa: E402
+from plait.retrieval.encoders.load import load_encoder  # noqa: E402
+from plait.retrieval.sparse.encoder import BINARY, SparseOptions  # noqa: E402
+from plait.retrieval.sparse.load import SparseCheckpoint, detect_sparse, load_sparse_encoder  # noqa: E402
 from sparse_checkpoints import CLOSE, IDS, KEYS, TEXTS, by_hand, line, load  # noqa: E402
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plait.index.disk.backup import create_snapshot, restore_snapshot
 from plait.index.errors import InvalidArgument, NotFound
+from plait.index.reading.backup import create_snapshot, restore_snapshot
 from plait.index.reading.check import check_collection
 from plait.retrieval.corpus import Corpus
 from plait.retrieval.offline.build import build

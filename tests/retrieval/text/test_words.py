@@ -14,7 +14,7 @@ import plait
 
 pytest.importorskip("bm25s", reason="the extra `lexical` is not installed")
 from plait.retrieval.sparse.analyzer import LANGUAGES, VERSION, Analyzer, version_of, words
-from plait.retrieval.text.words import spelled, words_of
+from plait.retrieval.sparse.words import spelled, words_of
 
 
 @given(st.text(st.characters(max_codepoint=127)))

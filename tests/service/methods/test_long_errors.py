@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import plait
 
 pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
-from plait.service.rpc.brief import brief
+from plait.service.messages.brief import brief
 from plait.service.server.server import build_server
 from plait.service.settings import Settings
 from served import Wire

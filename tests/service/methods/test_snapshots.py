@@ -15,7 +15,7 @@ import plait
 
 pytest.importorskip("grpc_tools", reason="grpcio-tools, for development, is not installed")
 from google.protobuf.json_format import MessageToDict
-from plait.index.disk import backup
+from plait.index.reading import backup
 from served import Wire, code
 
 DIM = 4

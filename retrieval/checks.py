@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...index.errors import InvalidArgument
-from ..retriever import Retriever
-from ..text.documents import check_texts
+from ..index.errors import InvalidArgument
+from .retriever import Retriever
+from .text.documents import check_texts
 
 
 def check_search(retriever: Retriever, k: int, search: dict[str, Any]) -> tuple[str, ...]:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from ..catalog.catalog import CHECKED_FORMAT, FILE, LOCK, Catalog, put_meta, renew
 from ..catalog.database import Error, connect, copy, told
+from ..catalog.schema import Schema
 from ..catalog.view import SegmentRow, View
+from ..disk.failpoints import reach
+from ..disk.making import PART, empty, making, put, remove
+from ..disk.paths import absolute, is_free, sync
 from ..errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound, PlaitError, Unavailable
-from ..representations import Schema
 from ..segments.manifest import MANIFEST, read_manifest
 from ..segments.segment import Segment, segment_folder
-from .failpoints import reach
-from .making import PART, empty, making, put, remove
-from .paths import absolute, is_free, sync
 
 _TRIES = 20
 _LOG = f"{FILE}-wal"

@@ -7,19 +7,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ...index.catalog.schema import TermField
 from ...index.errors import FailedPrecondition, InvalidArgument, NotFound
-from ...index.representations import TermField
-from ...index.sparse.bm25 import Bm25
+from ...index.params import Bm25
 from ...index.terms import TERMS, Terms
 from ..encoders.encoder import refuse_near
-from ..models import places
-from .analyzer import KEYS, VERSION, Analyzer, version_of
-from .encoder import BINARY, FAMILIES, SparseEncoder, SparseOptions, load_sparse_encoder
+from ..sparse.analyzer import KEYS, VERSION, Analyzer, version_of
+from ..sparse.encoder import BINARY, FAMILIES, SparseEncoder, SparseOptions
+from ..sparse.load import load_sparse_encoder
+from . import places
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from .beta import Embed
+    from ..sparse.beta import Embed
 
 
 _NAMED = re.compile(r"([a-z0-9_-]+)=(.+)")
@@ -180,7 +181,7 @@ def load_terms(
         return TermSide(name, analyzer, TermField(KEYS, counts=True), Bm25(), analyzer.fingerprint)
     options = SparseOptions(None, query_length, document_length, dtype=dtype)
     if rest and kind == "beta":
-        from .beta import load_beta
+        from ..sparse.beta import load_beta
 
         beta = load_beta(rest, options, device=device, threads=threads)
         return TermSide(name, beta, TermField(beta.spec.vocabulary), fingerprint=beta.spec.fingerprint)

@@ -11,18 +11,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..catalog.schema import Schema, TermField
 from ..codecs import pq4
 from ..codecs.residual import Residual
 from ..coil import lists as contextual
 from ..coil import store as contextual_store
 from ..errors import DataLoss
 from ..late import coded, faiss_store
-from ..representations import Schema, TermField
+from ..segments.segment import Segment
+from ..segments.term_columns import KEYS, OFFSETS, ROW_OFFSETS, WEIGHTS, prefix
 from ..sparse import postings
 from ..sparse import store as posting_store
-from ..vector import search as dense
-from .segment import Segment
-from .term_columns import KEYS, OFFSETS, ROW_OFFSETS, WEIGHTS, prefix
+from ..vector import codes as vector_codes
 
 _BLOCK = 1 << 20
 Fault = tuple[str, str]
@@ -62,9 +62,11 @@ def _found(segment: Segment, schema: Schema) -> Iterator[Fault]:
         yield from _contextual(segment)
     if faiss_store.FILE in segment.files:
         yield from _faiss(segment)
-    if dense.FILES[0] in segment.files and segment.tokens.globals_ is not None:
-        codes = dense.GlobalCodes.open(segment.files, segment.tokens.globals_.shape[1])
-        yield from _lengths({dense.FILES[0]: codes.codes, dense.FILES[1]: codes.scales}, len(segment.documents))
+    if vector_codes.FILES[0] in segment.files and segment.tokens.globals_ is not None:
+        codes = vector_codes.GlobalCodes.open(segment.files, segment.tokens.globals_.shape[1])
+        yield from _lengths(
+            {vector_codes.FILES[0]: codes.codes, vector_codes.FILES[1]: codes.scales}, len(segment.documents)
+        )
 
 
 def _lacking(segment: Segment, schema: Schema) -> Iterator[Fault]:
@@ -72,7 +74,11 @@ def _lacking(segment: Segment, schema: Schema) -> Iterator[Fault]:
     was.
     """
     listed = segment.files.keys()
-    groups = [coded.FILES if listed & set(coded.FILES[2:]) else coded.FILES[:2], contextual_store.FILES, dense.FILES]
+    groups = [
+        coded.FILES if listed & set(coded.FILES[2:]) else coded.FILES[:2],
+        contextual_store.FILES,
+        vector_codes.FILES,
+    ]
     for group in groups:
         if listed & set(group):
             yield from ((name, "it is not listed") for name in group if name not in listed)
