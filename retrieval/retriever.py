@@ -19,7 +19,7 @@ from ..index.payload import check_ids
 from ..index.recall.calibration import DEPTHS, Calibration
 from ..index.stores import Progress
 from ..index.tokens import Tokens
-from ..index.writing.bulk import WRITE, Builder
+from ..index.writing.bulk import WRITE
 from ..index.writing.live import Written
 from ..index.writing.maintenance import Policy
 from .description import described
@@ -179,7 +179,7 @@ class Retriever:
             builder.refuse_unfinished()
             head = list(islice(stream, SAMPLE))
             if not defer:
-                self.fit(builder, head)
+                learn(self, builder, head)
             try:
                 for batch in self.batches(chain(head, stream), defer):
                     builder.add(*batch, defer=defer)
@@ -212,7 +212,7 @@ class Retriever:
             return Written(self.seq, 0)
         if not defer and not learned(self):
             with self.collection.builder() as builder:
-                self.fit(builder, head)
+                learn(self, builder, head)
         return self.collection.live.upsert_all(self.batches(chain(head, stream), defer), durable, defer)
 
     def upsert_tokens(
@@ -280,10 +280,6 @@ class Retriever:
         """The sequence number of the last write."""
         with self.collection.catalog.reading() as view:
             return view.meta("seq")
-
-    def fit(self, builder: Builder, sample: Sequence[dict[str, Any]]) -> None:
-        """Learns from sample documents what the recipe needs, once for ever, and stores it."""
-        learn(self, builder, sample)
 
     @property
     def has_tokens(self) -> bool:

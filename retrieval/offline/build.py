@@ -16,6 +16,7 @@ from ..corpus import Corpus, Survey, document_text, repeated, survey
 from ..models.encoded import telling
 from ..retriever import Retriever
 from ..text.encoding import SAMPLE
+from ..text.learning import learn
 from ..text.term_side import model_free, stored_fields
 from .ahead import ahead
 
@@ -111,7 +112,7 @@ def build(
         if surveyed.repeats and (error := repeated(corpus)):
             raise error
         if not defer:
-            retriever.fit(builder, surveyed.sample)
+            learn(retriever, builder, surveyed.sample)
         expected = _left(estimate(retriever, surveyed, defer), len(builder.staged_ids))
         if announce:
             announce(expected)

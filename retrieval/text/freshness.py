@@ -10,21 +10,17 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
 from ...index.errors import FailedPrecondition, InvalidArgument, Unavailable
-from ...index.writing.bulk import Builder
 from ...index.writing.live import Written
 from .documents import Batch
 from .encoding import SAMPLE
-from .learning import Learner, learned
+from .learning import Learner, learn, learned
 from .term_side import model_free, stored_fields
-
-if TYPE_CHECKING:
-    pass
 
 TOGETHER = 32
 """Documents encoded and committed together. More: fewer commits; a killed process has more to do again."""
@@ -60,8 +56,6 @@ class Owner(Learner, Protocol):
     def seq(self) -> int: ...
 
     def batches(self, documents: Iterable[dict[str, Any]]) -> Iterator[Batch]: ...
-
-    def fit(self, builder: Builder, sample: Sequence[dict[str, Any]]) -> None: ...
 
 
 class Pending:
@@ -143,7 +137,7 @@ class Pending:
             return
         _, sample = self._oldest(SAMPLE)
         with owner.collection.builder() as builder:
-            owner.fit(builder, sample)
+            learn(owner, builder, sample)
 
     def _oldest(self, count: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
         """Numbers of those that have waited longest, and the documents."""
