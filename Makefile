@@ -21,7 +21,7 @@ SOURCES := pyproject.toml constraints.txt $(NATIVE) $(wildcard plait/* device/*.
 EVERYTHING := .[demo,encoders,faiss,eval,service,tracing]
 
 KERNEL_TESTS := tests/index/kernels $(addprefix tests/index/, $(addsuffix .py, codecs/test_axes codecs/test_codecs codecs/test_pq4 \
-	codecs/test_residual coil/test_contextual late/test_lists sparse/test_postings sparse/test_sparse_maxsim))
+	codecs/test_residual coil/test_coil_lists late/test_lists sparse/test_postings sparse/test_sparse_maxsim))
 SCORE_TESTS := tests/index/late/test_lists.py tests/index/late/test_search.py tests/index/codecs/test_precision.py \
 	tests/retrieval/reducers/test_pooling.py
 

@@ -20,15 +20,15 @@ class Scoring:
 
     tokens: str = "all"
     """`all`: every token of a candidate is scored (ColBERT). `retrieved`: only those among the k' best of the whole
-    collection for their query token (XTR, arXiv 2304.01982 section 3). `same_id`: those with the query token's vocabulary
+    collection for their query token (XTR, arXiv 2304.01982 section 3). `coil`: those with the query token's vocabulary
     id, and no maximum below 0; the product of the global vectors is added where there are such (COIL, arXiv 2104.07186)."""
     missing: str | float = "kth"
     """m_i where `retrieved` saw nothing: `kth`, the score of the k'-th retrieved token of query token i (XTR's choice);
     `zero`; a number; or `none`, which leaves the cell out and takes the mean of the cells seen times the query's length."""
 
     def __post_init__(self) -> None:
-        if self.tokens not in ("all", "retrieved", "same_id"):
-            raise InvalidArgument(f"tokens is {self.tokens!r}; it must be 'all', 'retrieved' or 'same_id'")
+        if self.tokens not in ("all", "retrieved", "coil"):
+            raise InvalidArgument(f"tokens is {self.tokens!r}; it must be 'all', 'retrieved' or 'coil'")
         if isinstance(self.missing, str) and self.missing not in MISSING:
             raise InvalidArgument(f"missing is {self.missing!r}; it must be one of {', '.join(MISSING)}, or a number")
 

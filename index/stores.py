@@ -20,7 +20,7 @@ from .catalog.catalog import Catalog, put_resource
 from .catalog.schema import Schema
 from .codecs import pq4
 from .codecs.codec import Codec, Vectors
-from .coil import store as contextual_store
+from .coil import store as coil_store
 from .errors import InvalidArgument
 from .late import coded, faiss_merge, faiss_params, faiss_store
 from .late.exact import ExactStore
@@ -34,7 +34,7 @@ from .vector import codes as vector_codes
 Progress = Callable[[str, int, int], None]
 """Called as progress(stage, done, total)."""
 
-TOKEN_FILES = (faiss_store.FILE, *coded.FILES, *contextual_store.FILES)
+TOKEN_FILES = (faiss_store.FILE, *coded.FILES, *coil_store.FILES)
 _CODED = ("flat", "lists")
 _FLAT_FROM, _LISTS_FROM = 1 << 15, 1 << 18
 """Tokens from which `auto` codes a segment, and groups the codes by centroid: below, the simpler plan takes a few milliseconds."""
@@ -102,8 +102,8 @@ def open_store(segment: Segment, device: str, threads: int | None) -> TokenStore
     """The store of a segment, told by its files. Fresh documents and empty segments are always exact."""
     if segment.folder is None or not set(TOKEN_FILES) & set(segment.files):
         return ExactStore(segment)
-    if contextual_store.FILES[0] in segment.files:
-        return contextual_store.ContextualStore.open(segment)
+    if coil_store.FILES[0] in segment.files:
+        return coil_store.CoilStore.open(segment)
     if coded.CODES in segment.files:
         opened = coded.open_lists if coded.CENTROIDS in segment.files else coded.open_flat
         return opened(segment, threads or 1)
@@ -132,7 +132,7 @@ def build_store(
     if store == "exact" or not len(vectors):
         return (), None
     if store == "contextual":
-        return contextual_store.build(segment.folder, segment.ids(), vectors, segment.offsets()), None
+        return coil_store.build(segment.folder, segment.ids(), vectors, segment.offsets()), None
     if progress:
         progress("train", 0, 1)
     with catalog.reading() as view:

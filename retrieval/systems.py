@@ -24,7 +24,7 @@ SYSTEMS = {
     system.name: system
     for system in (
         System("colbert", Scoring("all"), SearchParams(), "Khattab & Zaharia 2020, arXiv 2004.12832"),
-        System("coil", Scoring("same_id"), SearchParams(), "Gao et al. 2021, arXiv 2104.07186", "contextual"),
+        System("coil", Scoring("coil"), SearchParams(), "Gao et al. 2021, arXiv 2104.07186", "contextual"),
         System("xtr", Scoring("retrieved", "kth"), SearchParams(k_token=10_000), "Lee et al. 2023, arXiv 2304.01982"),
     )
 }

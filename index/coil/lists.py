@@ -1,4 +1,4 @@
-"""`Contextual`: lists of small vectors by key, for contextualised exact match (COIL, Gao et al., NAACL 2021).
+"""`CoilLists`: lists of small vectors by key, for contextualised exact match (COIL, Gao et al., NAACL 2021).
 
     score(q, d) = sum_i max(0, max over occurrences j of key_i in d of q_i . v_j)
 
@@ -26,7 +26,7 @@ _ROWS = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
-class Contextual:
+class CoilLists:
     """The lists of one segment. Flat arrays, to be written and mapped as they are."""
 
     documents: int
@@ -64,19 +64,19 @@ class Contextual:
         held[inside] = self.keys[places[inside]] == keys[inside]
         terms, query = places[held].astype(np.int64), byte_query(vectors[held])
         scales = self.scales[terms]
-        scores = term_kernels.contextual_scores(
+        scores = term_kernels.coil_list_scores(
             self._index, terms, query.codes, query.steps * scales, self.documents, threads
         )
         return scores, float(query.wrong @ scales)
 
     @cached_property
-    def _index(self) -> term_kernels.ContextualIndex:
-        return term_kernels.ContextualIndex(
+    def _index(self) -> term_kernels.CoilIndex:
+        return term_kernels.CoilIndex(
             self.term_runs, self.windows, self.starts, self.offsets, self.codes, self.documents
         )
 
 
-def build(keys: np.ndarray, vectors: Vectors, offsets: np.ndarray) -> Contextual:
+def build(keys: np.ndarray, vectors: Vectors, offsets: np.ndarray) -> CoilLists:
     """Sorts the tokens of packed documents into lists.
 
     Args:
@@ -104,7 +104,7 @@ def build(keys: np.ndarray, vectors: Vectors, offsets: np.ndarray) -> Contextual
     for first in range(0, len(key), _ROWS):
         some = slice(first, first + _ROWS)
         codes[some] = to_bytes(widen(vectors[order[some]]), of_row[some])
-    return Contextual(
+    return CoilLists(
         documents=documents,
         keys=distinct,
         term_runs=np.append(runs, len(starts)).astype(np.int64),

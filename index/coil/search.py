@@ -17,7 +17,7 @@ from ..codecs.half import Half
 from ..codecs.int8 import Bytes
 from ..errors import InvalidArgument
 from ..hits import Hits, best
-from ..kernels.terms import same_id_scores
+from ..kernels.terms import coil_scores
 from ..kernels.vectors import among_best, widen
 from ..late import exact
 from ..search.alignment import Alignment
@@ -26,7 +26,7 @@ from ..segments.segment import Segment
 from ..stopping import steps
 from ..tokens import Tokens, ragged_rows
 from ..vector.search import products
-from .store import ContextualStore
+from .store import CoilStore
 
 _ROWS = 1 << 17
 
@@ -111,7 +111,7 @@ def _estimates(part: Part, query: Query) -> tuple[np.ndarray, np.ndarray] | None
 
     None: this segment has no lists, or no bytes of its global vectors.
     """
-    if not isinstance(part.store, ContextualStore) or (query.whole is None) != (part.codes is None):
+    if not isinstance(part.store, CoilStore) or (query.whole is None) != (part.codes is None):
         return None
     estimates, wrong = part.store.lists.estimate(query.ids, query.vectors)
     if query.whole is None or part.codes is None:
@@ -127,7 +127,7 @@ def _ranked(segment: Segment, positions: np.ndarray, scores: np.ndarray, k: int)
 def _sums(
     segment: Segment, positions: np.ndarray, query: Query, table: tuple[np.ndarray, np.ndarray] | None = None
 ) -> np.ndarray:
-    """`same_id_scores` of the documents at these positions."""
+    """`coil_scores` of the documents at these positions."""
     tokens, records, places = segment.tokens, segment.tokens.vectors, positions
     ids, offsets = np.zeros(0, np.uint32) if tokens.ids is None else tokens.ids, tokens.offsets
     if tokens.ids is None and (offsets[positions + 1] > offsets[positions]).any():
@@ -135,4 +135,4 @@ def _sums(
     if not isinstance(segment.codec, Half | Bytes):
         rows, offsets = ragged_rows(offsets, positions)
         records, ids, places = segment.codec.floats(records[rows]), ids[rows], np.arange(len(positions))
-    return same_id_scores(records, ids, offsets, places, query.ids, query.vectors, table)
+    return coil_scores(records, ids, offsets, places, query.ids, query.vectors, table)

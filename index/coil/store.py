@@ -10,8 +10,8 @@ import numpy as np
 from ..codecs.codec import Vectors
 from ..late.exact import ExactStore
 from ..segments.segment import Segment
-from . import lists as contextual
-from .lists import Contextual
+from . import lists as coil_lists
+from .lists import CoilLists
 
 _ARRAYS = {
     "keys": "<u4",
@@ -26,22 +26,22 @@ FILES = tuple(f"contextual.{name}" for name in _ARRAYS)
 
 
 @dataclass(frozen=True)
-class ContextualStore(ExactStore):
+class CoilStore(ExactStore):
     """An exact store beside whose rows lie lists."""
 
-    lists: Contextual
+    lists: CoilLists
 
     @classmethod
-    def open(cls, segment: Segment) -> ContextualStore:
+    def open(cls, segment: Segment) -> CoilStore:
         """The lists of a segment that has tokens."""
         arrays = {name: segment.files.array(f"contextual.{name}", dtype) for name, dtype in _ARRAYS.items()}
         arrays["codes"] = segment.files.array("contextual.codes", _ARRAYS["codes"], (-1, segment.dim))
-        return cls(segment, Contextual(len(segment.documents), **arrays))
+        return cls(segment, CoilLists(len(segment.documents), **arrays))
 
 
 def build(folder: Path, ids: np.ndarray, vectors: Vectors, offsets: np.ndarray) -> tuple[str, ...]:
     """Writes the lists of packed documents, which hold at least one token. Returns the names of the files."""
-    made = contextual.build(ids, vectors, offsets)
+    made = coil_lists.build(ids, vectors, offsets)
     for name, dtype in _ARRAYS.items():
         np.ascontiguousarray(getattr(made, name), dtype).tofile(folder / f"contextual.{name}")
     return FILES

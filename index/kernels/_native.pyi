@@ -133,7 +133,7 @@ def sparse_maxsim(
     met: np.ndarray,
 ) -> None: ...
 
-class Contextual:
+class CoilLists:
     def __init__(
         self,
         term_runs: np.ndarray,
@@ -150,7 +150,7 @@ class Contextual:
 def byte_products(
     codes: np.ndarray, scales: np.ndarray, query: np.ndarray, factor: float, threads: int, out: np.ndarray
 ) -> None: ...
-def same_id_scores(
+def coil_scores(
     rows: np.ndarray,
     ids: np.ndarray,
     offsets: np.ndarray,

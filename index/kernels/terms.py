@@ -1,4 +1,4 @@
-"""The door to the native module for what goes by keys: postings, sparse rows, tokens and vectors of contextualised lists."""
+"""The door to the native module for what goes by keys: postings, sparse rows, tokens and vectors of COIL's lists."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 PostingIndex = _native.Inverted
 """What `posting_index` makes and `posting_search` searches."""
-ContextualIndex = _native.Contextual
-"""The arrays of `Contextual`, used in place; `contextual_scores` reads them."""
+CoilIndex = _native.CoilLists
+"""The arrays of `CoilLists`, used in place; `coil_list_scores` reads them."""
 
 
 def posting_index(
@@ -102,8 +102,8 @@ def sparse_maxsim(query: TermRows, rows: TermRows) -> tuple[np.ndarray, np.ndarr
     return scores, met
 
 
-def contextual_scores(
-    index: ContextualIndex, terms: np.ndarray, vectors: np.ndarray, factors: np.ndarray, documents: int, threads: int
+def coil_list_scores(
+    index: CoilIndex, terms: np.ndarray, vectors: np.ndarray, factors: np.ndarray, documents: int, threads: int
 ) -> np.ndarray:
     """(documents,) float32: sum over query rows i of factors[i] * max(0, the best product with vectors[i] in the list terms[i]).
 
@@ -125,14 +125,14 @@ def byte_products(
 ) -> np.ndarray:
     """(n,) float32: factor * scales[r] * codes[r] . query for codes (n, dim) int8, scales (n,) float32, query (dim,) int16.
 
-    As `contextual_scores` for the size of the query's values and for instruction sets.
+    As `coil_list_scores` for the size of the query's values and for instruction sets.
     """
     out = np.empty(len(codes), np.float32)
     _native.byte_products(codes, scales, query, factor, threads, out)
     return out
 
 
-def same_id_scores(
+def coil_scores(
     rows: np.ndarray,
     ids: np.ndarray,
     offsets: np.ndarray,
@@ -153,12 +153,12 @@ def same_id_scores(
     """
     rows, scores = rows.view(np.uint16) if rows.dtype == np.float16 else rows, np.empty(len(documents))
     given = ids, offsets, np.ascontiguousarray(documents, np.int64), asked, np.ascontiguousarray(query)
-    _native.same_id_scores(rows, *given, scores, *(table or (None, None)))
+    _native.coil_scores(rows, *given, scores, *(table or (None, None)))
     return scores
 
 
 def half_products(rows: np.ndarray, places: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """(places,) float64 products of rows (n, dim) float16 at these places with a query (dim,) float32. As `same_id_scores`."""
+    """(places,) float64 products of rows (n, dim) float16 at these places with a query (dim,) float32. As `coil_scores`."""
     out, places, query = np.empty(len(places)), np.ascontiguousarray(places, np.int64), np.ascontiguousarray(query)
     _native.half_products(rows.view(np.uint16), places, query, out)
     return out

@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "contextual.h"
+#include "coil_lists.h"
 #include "postings.h"
-#include "same_id.h"
+#include "coil.h"
 #include "sparse_maxsim.h"
 
 static SparseRows sparse_rows(Vector<std::uint32_t> keys, Vector<float> weights, Vector<std::int64_t> bounds) {
@@ -139,14 +139,14 @@ static void inverted(nb::module_& m) {
 }
 
 // Lists of small vectors; checked once and kept alive, as `Inverted`.
-class Contextual {
+class CoilLists {
   public:
-    Contextual(Vector<std::int64_t> term_runs, Vector<std::uint32_t> windows, Vector<std::int64_t> starts,
+    CoilLists(Vector<std::int64_t> term_runs, Vector<std::uint32_t> windows, Vector<std::int64_t> starts,
                Vector<std::uint16_t> offsets, Array<const std::int8_t, 2> codes, std::size_t documents)
         : kept_{nb::cast(term_runs), nb::cast(windows), nb::cast(starts), nb::cast(offsets), nb::cast(codes)} {
         if (!term_runs.shape(0)) throw std::invalid_argument("offsets: wrong length");
         const std::size_t terms = term_runs.shape(0) - 1, runs = windows.shape(0), occurrences = offsets.shape(0);
-        if (codes.shape(0) != occurrences) throw std::invalid_argument("Contextual: shapes do not fit");
+        if (codes.shape(0) != occurrences) throw std::invalid_argument("CoilLists: shapes do not fit");
         check_offsets(term_runs, terms, runs);
         check_offsets(starts, runs, occurrences);
         lists_ = {term_runs.data(), windows.data(), starts.data(), offsets.data(), codes.data(), terms,
@@ -162,12 +162,12 @@ class Contextual {
             if (terms.data()[i] < 0 || terms.data()[i] >= std::int64_t(lists_.terms))
                 throw std::invalid_argument("scan: no such term");
         nb::gil_scoped_release release;
-        contextual_scan(lists_, {terms.data(), vectors.data(), factors.data(), terms.shape(0)}, threads, out.data());
+        coil_list_scan(lists_, {terms.data(), vectors.data(), factors.data(), terms.shape(0)}, threads, out.data());
     }
 
   private:
     std::vector<nb::object> kept_;
-    ContextualLists lists_;
+    NativeCoilLists lists_;
 };
 
 static void products_of_bytes(Array<const std::int8_t, 2> codes, Vector<float> scales, Vector<std::int16_t> query,
@@ -181,7 +181,7 @@ static void products_of_bytes(Array<const std::int8_t, 2> codes, Vector<float> s
 
 // Rows are floats or halves (rows, dim), or bytes (rows, dim + 4): dim values, then their scale.
 template <typename Row>
-static void same_id_scores(Array<const Row, 2> rows, Vector<std::uint32_t> ids, Vector<std::int64_t> offsets,
+static void coil_scores(Array<const Row, 2> rows, Vector<std::uint32_t> ids, Vector<std::int64_t> offsets,
                            Vector<std::int64_t> documents, Vector<std::uint32_t> asked, Array<const float, 2> query,
                            Array<double, 1> scores, std::optional<Array<double, 2>> products,
                            std::optional<Array<std::int64_t, 2>> tokens) {
@@ -190,10 +190,10 @@ static void same_id_scores(Array<const Row, 2> rows, Vector<std::uint32_t> ids, 
     const auto table = [&](auto& out) { return !out || (out->shape(0) == count && out->shape(1) == asked.shape(0)); };
     if (ids.shape(0) != n || stride != dim + more || dim > most_dim || query.shape(0) != asked.shape(0) || scores.shape(0) != count ||
         !table(products) || !table(tokens))
-        throw std::invalid_argument("same_id_scores: shapes do not fit");
+        throw std::invalid_argument("coil_scores: shapes do not fit");
     for (std::size_t c = 0; c < count; ++c) {
         const std::int64_t d = documents.data()[c];
-        if (d < 0 || d + 1 >= std::int64_t(offsets.shape(0))) throw std::invalid_argument("same_id_scores: no such document");
+        if (d < 0 || d + 1 >= std::int64_t(offsets.shape(0))) throw std::invalid_argument("coil_scores: no such document");
         const std::int64_t first = offsets.data()[d], last = offsets.data()[d + 1];
         if (first < 0 || first > last || last > std::int64_t(n)) throw std::invalid_argument("offsets leave the rows");
     }
@@ -202,13 +202,13 @@ static void same_id_scores(Array<const Row, 2> rows, Vector<std::uint32_t> ids, 
     else if constexpr (std::is_same_v<Row, std::uint16_t>) keyed.halves = rows.data();
     else keyed.bytes = {reinterpret_cast<const std::int8_t*>(rows.data()), stride, rows.data() + dim, stride};
     nb::gil_scoped_release release;
-    same_id_scan(keyed, offsets.data(), documents.data(), count, {asked.data(), query.data(), asked.shape(0)},
+    coil_scan(keyed, offsets.data(), documents.data(), count, {asked.data(), query.data(), asked.shape(0)},
                  scores.data(), products ? products->data() : nullptr, tokens ? tokens->data() : nullptr);
 }
 
 template <typename Row>
-static void def_same_id(nb::module_& m) {
-    m.def("same_id_scores", same_id_scores<Row>, nb::arg("rows").noconvert(), nb::arg("ids").noconvert(),
+static void def_coil(nb::module_& m) {
+    m.def("coil_scores", coil_scores<Row>, nb::arg("rows").noconvert(), nb::arg("ids").noconvert(),
           nb::arg("offsets").noconvert(), nb::arg("documents").noconvert(), nb::arg("asked").noconvert(),
           nb::arg("query").noconvert(), nb::arg("scores").noconvert(), nb::arg("products").noconvert().none(),
           nb::arg("tokens").noconvert().none());
@@ -225,18 +225,18 @@ static void products_of_halves(Array<const std::uint16_t, 2> rows, Vector<std::i
     half_products(rows.data(), rows.shape(1), places.data(), places.shape(0), query.data(), out.data());
 }
 
-static void contextual(nb::module_& m) {
-    def_same_id<float>(m);
-    def_same_id<std::uint16_t>(m);
-    def_same_id<std::uint8_t>(m);
+static void coil(nb::module_& m) {
+    def_coil<float>(m);
+    def_coil<std::uint16_t>(m);
+    def_coil<std::uint8_t>(m);
     m.def("half_products", products_of_halves, nb::arg("rows").noconvert(), nb::arg("places").noconvert(),
           nb::arg("query").noconvert(), nb::arg("out").noconvert());
-    nb::class_<Contextual>(m, "Contextual")
+    nb::class_<CoilLists>(m, "CoilLists")
         .def(nb::init<Vector<std::int64_t>, Vector<std::uint32_t>, Vector<std::int64_t>, Vector<std::uint16_t>,
                       Array<const std::int8_t, 2>, std::size_t>(),
              nb::arg("term_runs").noconvert(), nb::arg("windows").noconvert(), nb::arg("starts").noconvert(),
              nb::arg("offsets").noconvert(), nb::arg("codes").noconvert(), nb::arg("documents"))
-        .def("scan", &Contextual::scan, nb::arg("terms").noconvert(), nb::arg("vectors").noconvert(),
+        .def("scan", &CoilLists::scan, nb::arg("terms").noconvert(), nb::arg("vectors").noconvert(),
              nb::arg("factors").noconvert(), nb::arg("threads"), nb::arg("out").noconvert());
     m.def("byte_products", products_of_bytes, nb::arg("codes").noconvert(), nb::arg("scales").noconvert(),
           nb::arg("query").noconvert(), nb::arg("factor"), nb::arg("threads"), nb::arg("out").noconvert());
@@ -246,5 +246,5 @@ void def_terms(nb::module_& m) {
     inverted(m);
     def_sparse_maxsim<float>(m);
     def_sparse_maxsim<double>(m);
-    contextual(m);
+    coil(m);
 }

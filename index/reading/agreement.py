@@ -11,8 +11,8 @@ import numpy as np
 
 from ..codecs import pq4
 from ..codecs.half import Half
-from ..coil import lists as contextual
-from ..coil import store as contextual_store
+from ..coil import lists as coil_lists
+from ..coil import store as coil_store
 from ..kernels.vectors import widen
 from ..late import coded
 from ..segments.segment import Segment
@@ -48,8 +48,8 @@ def _found(segment: Segment, drift: float | None) -> Iterator[Fault]:
             yield prefix(name) + WEIGHTS, "they hold NaN or infinity"
         elif posting_store.files(prefix(name))[0] in segment.files:
             yield from _postings(segment, name)
-    if contextual_store.FILES[0] in segment.files:
-        yield from _contextual(segment)
+    if coil_store.FILES[0] in segment.files:
+        yield from _coil_lists(segment)
     if coded.CODES in segment.files:
         yield from _codes(segment, drift)
 
@@ -113,9 +113,9 @@ def _placed(arrays: dict[str, np.ndarray], window: int) -> tuple[np.ndarray, np.
     return np.repeat(of_run, sizes), np.repeat(firsts, sizes) + arrays["offsets"]
 
 
-def _contextual(segment: Segment) -> Iterator[Fault]:
-    lists, tokens = contextual_store.ContextualStore.open(segment).lists, segment.tokens
-    terms, documents = _placed(vars(lists), contextual.WINDOW)
+def _coil_lists(segment: Segment) -> Iterator[Fault]:
+    lists, tokens = coil_store.CoilStore.open(segment).lists, segment.tokens
+    terms, documents = _placed(vars(lists), coil_lists.WINDOW)
     assert tokens.ids is not None
     order = np.argsort(tokens.ids, kind="stable")
     if not (np.array_equal(tokens.ids[order], lists.keys[terms]) and np.array_equal(tokens.owners[order], documents)):

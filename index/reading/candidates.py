@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..codecs.codec import score
-from ..coil import search as same_id
+from ..coil import search as coil
 from ..errors import NotFound
 from ..kernels.terms import sparse_maxsim
 from ..params import Counts
@@ -27,11 +27,11 @@ def token_scores(parts: list[Part], query: np.ndarray, docs: np.ndarray, threads
     return scores
 
 
-def same_id_scores(parts: list[Part], query: same_id.Query, docs: np.ndarray) -> np.ndarray:
+def coil_scores(parts: list[Part], query: coil.Query, docs: np.ndarray) -> np.ndarray:
     """(docs,) float32 scores of one query with documents by number, tokens compared at equal ids."""
     scores = np.zeros(len(docs), np.float32)
     for part, places, positions in _spread(parts, docs):
-        found = same_id.score(part.segment, positions, query)
+        found = coil.score(part.segment, positions, query)
         scores[places] = np.where(found > -np.inf, found, 0)
     return scores
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..catalog.schema import Schema
 from ..catalog.view import Document, View
-from ..coil import search as same_id
+from ..coil import search as coil
 from ..errors import InvalidArgument
 from ..filters.sql import Filter, compile
 from ..hits import Hits
@@ -35,7 +35,7 @@ from ..terms import Terms
 from ..tokens import Tokens, check, whole_rows
 from ..vector import search as dense
 from . import sums as added
-from .candidates import same_id_scores, term_scores, token_scores, vector_scores
+from .candidates import coil_scores, term_scores, token_scores, vector_scores
 from .loader import State, mark
 
 
@@ -60,8 +60,8 @@ class Snapshot:
         """
         vectors = self._vectors(queries)
         parts = self._embedded(filter, exact)
-        if scoring.tokens == "same_id":
-            return same_id.search(parts, same_id.queries_of(vectors, self._schema.vector), k)
+        if scoring.tokens == "coil":
+            return coil.search(parts, coil.queries_of(vectors, self._schema.vector), k)
         return search(parts, vectors, k, scoring, params)
 
     def explain(
@@ -78,9 +78,9 @@ class Snapshot:
         Of a document that waits for its tokens nothing contributes.
         """
         vectors = self._vectors(query)
-        if scoring.tokens == "same_id":
-            (one,) = same_id.queries_of(vectors, self._schema.vector)
-            return same_id.explain(self.state.parts, one, doc)
+        if scoring.tokens == "coil":
+            (one,) = coil.queries_of(vectors, self._schema.vector)
+            return coil.explain(self.state.parts, one, doc)
         if scoring.tokens == "all" and self.view.pending_among(np.array([doc])).any():
             return unmet(self.state.parts, vectors.vectors, doc)
         return explain(self.parts(filter, exact), widen(vectors.vectors), doc, scoring, params)
@@ -91,7 +91,7 @@ class Snapshot:
         """(docs,) float32: exact scores of one query with given documents, whatever found them, in their order.
 
         MaxSim: products and sums are float32 over the stored float16 rows, read in place; minus infinity for a document
-        without tokens, but 0 for one that waits for its tokens: what found it keeps it. With tokens of `same_id` alone, where
+        without tokens, but 0 for one that waits for its tokens: what found it keeps it. With tokens of `coil` alone, where
         the scoring says so: as `index/coil/search.py` has it.
 
         Raises:
@@ -99,9 +99,9 @@ class Snapshot:
             NotFound: a number that is no living document's in this snapshot.
         """
         vectors, numbers = self._vectors(_single(query)), np.asarray(docs, np.int64).reshape(-1)
-        if scoring.tokens == "same_id":
-            (one,) = same_id.queries_of(vectors, self._schema.vector)
-            return same_id_scores(self.state.parts, one, numbers)
+        if scoring.tokens == "coil":
+            (one,) = coil.queries_of(vectors, self._schema.vector)
+            return coil_scores(self.state.parts, one, numbers)
         scores = token_scores(self.state.parts, widen(vectors.vectors), numbers, threads)
         none = np.flatnonzero(scores == -np.inf)
         scores[none[self.view.pending_among(numbers[none])]] = 0

@@ -14,8 +14,8 @@ import numpy as np
 from ..catalog.schema import Schema, TermField
 from ..codecs import pq4
 from ..codecs.residual import Residual
-from ..coil import lists as contextual
-from ..coil import store as contextual_store
+from ..coil import lists as coil_lists
+from ..coil import store as coil_store
 from ..errors import DataLoss
 from ..late import coded, faiss_store
 from ..segments.segment import Segment
@@ -58,8 +58,8 @@ def _found(segment: Segment, schema: Schema) -> Iterator[Fault]:
         yield from _terms(segment, prefix(name), name, field)
     if coded.CODES in segment.files:
         yield from _codes(segment)
-    if contextual_store.FILES[0] in segment.files:
-        yield from _contextual(segment)
+    if coil_store.FILES[0] in segment.files:
+        yield from _coil_lists(segment)
     if faiss_store.FILE in segment.files:
         yield from _faiss(segment)
     if vector_codes.FILES[0] in segment.files and segment.tokens.globals_ is not None:
@@ -76,7 +76,7 @@ def _lacking(segment: Segment, schema: Schema) -> Iterator[Fault]:
     listed = segment.files.keys()
     groups = [
         coded.FILES if listed & set(coded.FILES[2:]) else coded.FILES[:2],
-        contextual_store.FILES,
+        coil_store.FILES,
         vector_codes.FILES,
     ]
     for group in groups:
@@ -161,9 +161,9 @@ def _postings(segment: Segment, prefix: str, counts: bool) -> Iterator[Fault]:
             yield own + "codes", f"a code stands beyond the {len(edges)} edges"
 
 
-def _contextual(segment: Segment) -> Iterator[Fault]:
-    lists = contextual_store.ContextualStore.open(segment).lists
-    yield from _runs("contextual.", vars(lists), len(segment.documents), contextual.WINDOW, (), ("scales",))
+def _coil_lists(segment: Segment) -> Iterator[Fault]:
+    lists = coil_store.CoilStore.open(segment).lists
+    yield from _runs("contextual.", vars(lists), len(segment.documents), coil_lists.WINDOW, (), ("scales",))
     yield from _lengths(
         {"contextual.codes": lists.codes, "contextual.offsets": lists.offsets}, len(segment.tokens.vectors)
     )
@@ -177,7 +177,7 @@ def _runs(
     of_runs: tuple[str, ...],
     of_terms: tuple[str, ...],
 ) -> Iterator[Fault]:
-    """Keys with runs of windows with postings, as `Postings` and `Contextual` have them."""
+    """Keys with runs of windows with postings, as `Postings` and `CoilLists` have them."""
     keys, windows, offsets = arrays["keys"], arrays["windows"], arrays["offsets"]
     if not rises(keys):
         yield own + "keys", "keys do not rise"

@@ -79,7 +79,7 @@ def _by_store(name: str, route: Route, stores: frozenset[str]) -> str | None:
     scoring = route.scoring.tokens
     if name == "missing":
         return None if scoring == "retrieved" else "missing is ignored: it counts in XTR collections alone"
-    if scoring == "same_id":
+    if scoring == "coil":
         return f"{name} is ignored: COIL's search leaves nothing out"
     if route.exact:
         return f"{name} is ignored: an exact search compares with every stored token"

@@ -59,7 +59,7 @@ def coil_truth(folder: Path, ids: str = "abcdef") -> dict[str, float]:
     if half.globals_ is not None:
         half.globals_[:] = half.globals_.astype(np.float16)
     query = query.with_vectors(query.vectors.astype(np.float16))
-    scores = {id: oracle.same_id(query, half.take([i])) for i, id in enumerate(ids)}
+    scores = {id: oracle.coil(query, half.take([i])) for i, id in enumerate(ids)}
     return {id: s for id, s in scores.items() if s is not None}
 
 

@@ -39,7 +39,7 @@ PER_TOKEN = TermField(per_token=True)
 FIELDS = {"weights": TermField(), "rows": PER_TOKEN}
 """Named fields of a collection; the terms of one document differ in them."""
 Kept = TermField | Mapping[str, TermField] | None
-COIL = Scoring("same_id")
+COIL = Scoring("coil")
 KEYED_QUERY = replace(QUERY, ids=np.array([0, 2, 0], np.uint32), globals_=np.array([[0.5, -1, 2, 0.25]], np.float32))
 Operation = tuple[str, Any]
 Documents = dict[str, tuple[int, dict[str, Any]]]
@@ -304,7 +304,7 @@ def assert_coil(snapshot: Snapshot, documents: dict[str, int]) -> None:
     """Rankings by COIL and by global vectors are those of brute force over documents by id and seed."""
     assert KEYED_QUERY.globals_ is not None
     numbers = {id: snapshot.view.by_id(id).number for id in documents}
-    wanted = {numbers[id]: oracle.same_id(KEYED_QUERY, keyed(seed)) for id, seed in documents.items()}
+    wanted = {numbers[id]: oracle.coil(KEYED_QUERY, keyed(seed)) for id, seed in documents.items()}
     products = {numbers[id]: oracle.product(KEYED_QUERY, keyed(seed)) for id, seed in documents.items()}
     for k in (2, 99):
         (hits,) = snapshot.search(KEYED_QUERY, k, COIL)

@@ -68,7 +68,7 @@ def maxsim(query: np.ndarray, document: np.ndarray) -> float:
     return sum(max(float(q.astype(np.float64) @ d.astype(np.float64)) for d in document) for q in query)
 
 
-def same_id(query: Tokens, document: Tokens) -> float | None:
+def coil(query: Tokens, document: Tokens) -> float | None:
     """COIL's score of one document for one query, by loops; None: no id is shared and there are no global vectors."""
     assert query.ids is not None and document.ids is not None
     total, shared = 0.0, False

@@ -208,7 +208,7 @@ def _of_tokens(collection: Collection, snapshot: Snapshot) -> Answers:
     whole = rng.standard_normal((2, collection.vector)).astype(np.float32) if collection.vector else None
     ids = rng.integers(0, 9, 6).astype(np.uint32)
     queries = Tokens(vectors, np.array([0, 4, 6]), ids, globals_=whole)
-    kinds: list[Scoring] = [Scoring(), Scoring("retrieved"), *([Scoring("same_id")] if _by_id(snapshot) else [])]
+    kinds: list[Scoring] = [Scoring(), Scoring("retrieved"), *([Scoring("coil")] if _by_id(snapshot) else [])]
     numbers = [d.number for d in snapshot.view.page("", 9999)]
     one = queries.take([0])
     for scoring in kinds:

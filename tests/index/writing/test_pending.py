@@ -66,7 +66,7 @@ def assert_finds(collection: Collection, model: dict[str, tuple[int, dict[str, A
             maxsim = {numbers[id]: oracle.maxsim(KEYED_QUERY.vectors, d.vectors) for id, d in there.items()}
             oracle.same_ranking(hits, maxsim, k, 1e-4)
             (hits,) = snapshot.search(KEYED_QUERY, k, COIL)
-            coil = {numbers[id]: oracle.same_id(KEYED_QUERY, d) for id, d in there.items()}
+            coil = {numbers[id]: oracle.coil(KEYED_QUERY, d) for id, d in there.items()}
             oracle.same_ranking(hits, {n: s for n, s in coil.items() if s is not None}, k, 1e-4)
             (hits,) = snapshot.search_vectors(KEYED_QUERY.globals_, k)
             products = {numbers[id]: oracle.product(KEYED_QUERY, d) for id, d in there.items()}

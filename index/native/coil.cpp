@@ -1,5 +1,5 @@
 // Exact scores of contextualised exact match (COIL), and of global vectors: chosen documents, read where they lie.
-#include "same_id.h"
+#include "coil.h"
 
 #include <algorithm>
 #include <limits>
@@ -74,7 +74,7 @@ struct Hit {
 
 }  // namespace
 
-void same_id_scan(const KeyedRows& rows, const std::int64_t* offsets, const std::int64_t* documents, std::size_t count,
+void coil_scan(const KeyedRows& rows, const std::int64_t* offsets, const std::int64_t* documents, std::size_t count,
                   const KeyedQuery& query, double* scores, double* products, std::int64_t* tokens) {
     const RowKernels& k = kernels().rows;
     const Asked asked(query);

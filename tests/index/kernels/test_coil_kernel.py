@@ -58,7 +58,7 @@ def test_the_best_products_at_equal_ids(
     found = set()
     for _ in on_every_level():
         products, tokens = np.empty((len(documents), q)), np.empty((len(documents), q), np.int64)
-        scores = term_kernels.same_id_scores(rows, ids, offsets, documents, asked, query, (products, tokens))
+        scores = term_kernels.coil_scores(rows, ids, offsets, documents, asked, query, (products, tokens))
         np.testing.assert_allclose(scores, wanted, rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(products, best, rtol=1e-12, atol=1e-12)
         for c, i in np.ndindex(tokens.shape):
@@ -69,7 +69,7 @@ def test_the_best_products_at_equal_ids(
                 at = first + tokens[c, i]
                 assert first <= at < last and ids[at] == asked[i]
                 assert abs(floats[at].astype(np.float64) @ query[i].astype(np.float64) - best[c, i]) < 1e-12
-        assert term_kernels.same_id_scores(rows, ids, offsets, documents, asked, query).tobytes() == scores.tobytes()
+        assert term_kernels.coil_scores(rows, ids, offsets, documents, asked, query).tobytes() == scores.tobytes()
         found.add((scores.tobytes(), products.tobytes(), tokens.tobytes()))
     assert len(found) == 1, "instruction sets differ"
 
@@ -80,7 +80,7 @@ def test_of_equal_products_the_first_token_is_named() -> None:
     for sign in (1, -1):
         query = np.full((3, 8), sign, np.float32)
         for _ in on_every_level():
-            (score,) = term_kernels.same_id_scores(rows, ids, np.array([0, 5]), np.array([0]), asked, query, table)
+            (score,) = term_kernels.coil_scores(rows, ids, np.array([0, 5]), np.array([0]), asked, query, table)
             assert score == max(16 * sign, 0)
             assert table[0].tolist() == [[8 * sign, 8 * sign, 0]] and table[1].tolist() == [[1, 0, -1]]
 
@@ -112,7 +112,7 @@ def test_wrong_arguments_are_refused() -> None:
         ((rows, ids, offsets[::-1].copy(), one), "leave the rows"),
     ):
         with pytest.raises(ValueError, match=message):
-            term_kernels.same_id_scores(*changed, asked, query)
+            term_kernels.coil_scores(*changed, asked, query)
     for places in ([4], [-1]):
         with pytest.raises(ValueError, match="no such row"):
             term_kernels.half_products(rows, np.array(places), query[0])

@@ -1,5 +1,5 @@
 // Sums of best matches over lists of small vectors, a window of documents after the other.
-#include "contextual.h"
+#include "coil_lists.h"
 
 #include <algorithm>
 #include <limits>
@@ -15,7 +15,7 @@ constexpr float none = -std::numeric_limits<float>::infinity();
 
 // Adds the best product of each document of one run to its score. `count`: documents of the window; a damaged file may
 // name others.
-void add_run(const ContextualLists& lists, std::size_t run, float factor, const std::int16_t* query, std::size_t count,
+void add_run(const NativeCoilLists& lists, std::size_t run, float factor, const std::int16_t* query, std::size_t count,
              float* scores) {
     const ByteKernels& k = kernels().bytes;
     std::int32_t products[block];
@@ -42,7 +42,7 @@ void add_run(const ContextualLists& lists, std::size_t run, float factor, const 
 
 }  // namespace
 
-void contextual_scan(const ContextualLists& lists, const ContextualQuery& query, unsigned threads, float* scores) {
+void coil_list_scan(const NativeCoilLists& lists, const CoilQuery& query, unsigned threads, float* scores) {
     const std::size_t windows = (lists.documents + window_documents - 1) / window_documents;
     parallel(windows, threads, [&](std::size_t w) {
         const std::size_t first = w * window_documents, count = std::min(window_documents, lists.documents - first);

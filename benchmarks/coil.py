@@ -1,6 +1,6 @@
 """COIL's lists beside the published layout in NumPy: CPU time per query, bytes, and whether both rank alike.
 
-    python benchmarks/contextual.py [--documents N] [--queries N] [--tokens N] [--dim N] [--width N] [-k N] [--batch N]
+    python benchmarks/coil.py [--documents N] [--queries N] [--tokens N] [--dim N] [--width N] [-k N] [--batch N]
                                     [--rounds N] [--json FILE]
 
 The published layout (github.com/luyug/COIL, retriever-fast): per vocabulary id a float32 matrix of all its occurrences with
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from plait.index.coil.store import ContextualStore
+from plait.index.coil.store import CoilStore
 from plait.index.collection import Collection
 from plait.index.params import Scoring
 from plait.index.tokens import Tokens, concatenate
@@ -33,7 +33,7 @@ from threadpoolctl import threadpool_limits
 
 VOCABULARY = 30_000
 SEP = 102
-COIL = Scoring("same_id")
+COIL = Scoring("coil")
 
 
 class Published(NamedTuple):
@@ -188,7 +188,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     build_s = time.process_time() - start
     with collection.snapshot() as snapshot:
         (part,) = snapshot.state.parts
-        assert isinstance(part.store, ContextualStore)
+        assert isinstance(part.store, CoilStore)
         scanned = part.store.lists.nbytes
         if isinstance(part.codes, GlobalCodes):
             scanned += part.codes.codes.nbytes + part.codes.scales.nbytes

@@ -20,7 +20,7 @@ struct KeyedQuery {
 // row with a row of equal id, and which that is, the first of equals, counted within the document; 0 and -1 without any.
 // scores[c] is the sum of those above 0, minus infinity without any product. products and tokens are (count, query rows), or
 // nullptr.
-void same_id_scan(const KeyedRows& rows, const std::int64_t* offsets, const std::int64_t* documents, std::size_t count,
+void coil_scan(const KeyedRows& rows, const std::int64_t* offsets, const std::int64_t* documents, std::size_t count,
                   const KeyedQuery& query, double* scores, double* products, std::int64_t* tokens);
 
 // out[c] = the product of row places[c] of `rows` (., dim) with a query (dim,), in doubles.

@@ -17,7 +17,7 @@ from plait.index.reading.check import check_collection
 from plait.index.reading.snapshot import Snapshot
 from plait.index.tokens import Tokens, concatenate, from_matrices, from_vectors
 
-COIL = Scoring("same_id")
+COIL = Scoring("coil")
 
 
 def keyed(rng: np.random.Generator, lengths: list[int], dim: int, width: int, vocabulary: int) -> Tokens:
@@ -30,7 +30,7 @@ def keyed(rng: np.random.Generator, lengths: list[int], dim: int, width: int, vo
 
 
 def truth(query: Tokens, documents: Tokens) -> dict[int, float]:
-    scores = ((d, oracle.same_id(query, documents.take([d]))) for d in range(len(documents)))
+    scores = ((d, oracle.coil(query, documents.take([d]))) for d in range(len(documents)))
     return {d: s for d, s in scores if s is not None}
 
 

@@ -1,4 +1,4 @@
-"""Contextualised lists and vectors in bytes: estimates lie within their bounds of the true products, on every instruction set."""
+"""COIL's lists and vectors in bytes: estimates lie within their bounds of the true products, on every instruction set."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import on_every_level
 from plait.index.codecs.byte_rows import byte_query, scale_of, to_bytes
-from plait.index.coil import lists as contextual
+from plait.index.coil import lists as coil_lists
 from plait.index.errors import InvalidArgument
 from plait.index.kernels import terms as term_kernels
 from plait.index.kernels import vectors as kernels
@@ -45,7 +45,7 @@ def test_estimates_are_within_their_bounds(
     keys = rng.integers(0, vocabulary, offsets[-1]).astype(np.uint32) * 400_000_003
     vectors = (size * rng.standard_normal((offsets[-1], dim))).astype(dtype)
     vectors[rng.random(len(vectors)) < 0.1] = 0
-    lists = contextual.build(keys, vectors, offsets)
+    lists = coil_lists.build(keys, vectors, offsets)
     q = int(rng.integers(0, 6))
     asked = rng.integers(0, vocabulary + 1, q).astype(np.uint32) * 400_000_003
     queries = rng.standard_normal((q, dim)).astype(np.float32)
@@ -67,12 +67,12 @@ def test_estimates_are_within_their_bounds(
 
 def test_windows_of_documents() -> None:
     """More documents than an offset of two bytes tells apart."""
-    n = contextual.WINDOW + 70
+    n = coil_lists.WINDOW + 70
     rng = np.random.default_rng(3)
     keys = rng.integers(0, 3, n).astype(np.uint32)
     keys[:50] = 9
     vectors = rng.standard_normal((n, 4)).astype(np.float32)
-    lists = contextual.build(keys, vectors, np.arange(n + 1))
+    lists = coil_lists.build(keys, vectors, np.arange(n + 1))
     assert lists.nbytes < 6.1 * n
     queries, asked = rng.standard_normal((3, 4)).astype(np.float32), np.array([1, 9, 7], np.uint32)
     truth = np.full(n, -np.inf)
@@ -130,11 +130,11 @@ def test_nobody_among_the_best_is_left_out(n: int, k: int, most: float, one: boo
 def test_wrong_arguments_are_refused() -> None:
     keys, vectors = np.array([1, 2], np.uint32), np.ones((2, 8), np.float32)
     with pytest.raises(InvalidArgument, match="as many as the offsets"):
-        contextual.build(keys[:1], vectors, np.array([0, 2]))
-    lists = contextual.build(keys, vectors, np.array([0, 2]))
+        coil_lists.build(keys[:1], vectors, np.array([0, 2]))
+    lists = coil_lists.build(keys, vectors, np.array([0, 2]))
     with pytest.raises(ValueError, match="shapes do not fit"):
         lists.estimate(keys, vectors[:, :4])
     index, two = lists._index, np.ones(2, np.float32)
     for terms in ([0, 2], [-1, 0]):
         with pytest.raises(ValueError, match="no such term"):
-            term_kernels.contextual_scores(index, np.array(terms), vectors.astype(np.int16), two, 1, 1)
+            term_kernels.coil_list_scores(index, np.array(terms), vectors.astype(np.int16), two, 1, 1)
