@@ -9,6 +9,8 @@ import numpy as np
 from .errors import InvalidArgument
 
 MISSING = ("kth", "zero", "none")
+TOKENS = ("all", "retrieved", "coil")
+"""What `index/reading/plans.py` has a plan for."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,8 @@ class Scoring:
     `zero`; a number; or `none`, which leaves the cell out and takes the mean of the cells seen times the query's length."""
 
     def __post_init__(self) -> None:
-        if self.tokens not in ("all", "retrieved", "coil"):
-            raise InvalidArgument(f"tokens is {self.tokens!r}; it must be 'all', 'retrieved' or 'coil'")
+        if self.tokens not in TOKENS:
+            raise InvalidArgument(f"tokens is {self.tokens!r}; it must be one of {', '.join(TOKENS)}")
         if isinstance(self.missing, str) and self.missing not in MISSING:
             raise InvalidArgument(f"missing is {self.missing!r}; it must be one of {', '.join(MISSING)}, or a number")
 

@@ -1,4 +1,4 @@
-"""The systems: each a record that names its choices. No system has a code path of its own."""
+"""The systems: each a record that names its choices. Its scoring names the plan that compares tokens (index/reading/plans.py)."""
 
 from __future__ import annotations
 

@@ -11,13 +11,10 @@ import numpy as np
 
 from ..catalog.schema import Schema
 from ..catalog.view import Document, View
-from ..coil import search as coil
 from ..errors import InvalidArgument
 from ..filters.sql import Filter, compile
 from ..hits import Hits
-from ..kernels.vectors import widen
 from ..late.exact import exactly
-from ..late.search import explain, search
 from ..params import Bm25, Counts, Scoring, SearchParams, TermParams
 from ..search.alignment import Alignment, unmet
 from ..search.part import Part, locate
@@ -35,8 +32,9 @@ from ..terms import Terms
 from ..tokens import Tokens, check, whole_rows
 from ..vector import search as dense
 from . import sums as added
-from .candidates import coil_scores, term_scores, token_scores, vector_scores
+from .candidates import term_scores, vector_scores
 from .loader import State, mark
+from .plans import plan_of
 
 
 class Snapshot:
@@ -59,10 +57,7 @@ class Snapshot:
         The filter is applied before anything is scored. `exact` compares with every stored token, whatever the store.
         """
         vectors = self._vectors(queries)
-        parts = self._embedded(filter, exact)
-        if scoring.tokens == "coil":
-            return coil.search(parts, coil.queries_of(vectors, self._schema.vector), k)
-        return search(parts, vectors, k, scoring, params)
+        return plan_of(scoring, self._schema).search(self._embedded(filter, exact), vectors, k, params)
 
     def explain(
         self,
@@ -78,12 +73,10 @@ class Snapshot:
         Of a document that waits for its tokens nothing contributes.
         """
         vectors = self._vectors(query)
-        if scoring.tokens == "coil":
-            (one,) = coil.queries_of(vectors, self._schema.vector)
-            return coil.explain(self.state.parts, one, doc)
-        if scoring.tokens == "all" and self.view.pending_among(np.array([doc])).any():
-            return unmet(self.state.parts, vectors.vectors, doc)
-        return explain(self.parts(filter, exact), widen(vectors.vectors), doc, scoring, params)
+        found = plan_of(scoring, self._schema).explain(self.parts(filter, exact), vectors, doc, params)
+        if found is None and not self.view.pending_among(np.array([doc])).any():
+            raise InvalidArgument("this document has no tokens, so nothing aligns with it")
+        return found or unmet(self.state.parts, vectors.vectors, doc)
 
     def score_tokens(
         self, query: Tokens, docs: Sequence[int] | np.ndarray, threads: int = 1, scoring: Scoring = Scoring()
@@ -99,10 +92,7 @@ class Snapshot:
             NotFound: a number that is no living document's in this snapshot.
         """
         vectors, numbers = self._vectors(_single(query)), np.asarray(docs, np.int64).reshape(-1)
-        if scoring.tokens == "coil":
-            (one,) = coil.queries_of(vectors, self._schema.vector)
-            return coil_scores(self.state.parts, one, numbers)
-        scores = token_scores(self.state.parts, widen(vectors.vectors), numbers, threads)
+        scores = plan_of(scoring, self._schema).score(self.state.parts, vectors, numbers, threads)
         none = np.flatnonzero(scores == -np.inf)
         scores[none[self.view.pending_among(numbers[none])]] = 0
         return scores
