@@ -180,10 +180,10 @@ def build_codes(segment: SegmentWriter) -> tuple[str, ...]:
 
 def open_codes(segment: Segment) -> vector_codes.GlobalCodes | None:
     """The global vectors of a sealed segment in bytes. None: it has none, or is fresh."""
-    whole = segment.tokens.globals_
-    if whole is None or segment.folder is None or vector_codes.FILES[0] not in segment.files:
+    globals_ = segment.tokens.globals_
+    if globals_ is None or segment.folder is None or vector_codes.FILES[0] not in segment.files:
         return None
-    return vector_codes.GlobalCodes.open(segment.files, whole.shape[1])
+    return vector_codes.GlobalCodes.open(segment.files, globals_.shape[1])
 
 
 def open_terms(segment: Segment) -> dict[str, TermStore]:

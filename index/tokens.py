@@ -246,9 +246,11 @@ def check(tokens: Tokens, dim: int | None = None, first: int = 0) -> Tokens:
         raise InvalidArgument("a vector exceeds 65504, the largest float16; normalise the vectors")
     rows, documents = (len(vectors),), len(offsets) - 1
     spans, span_offsets = _check_spans(tokens, len(vectors))
-    whole = tokens.globals_
-    if whole is not None and (np.ndim(whole) != 2 or len(whole) != documents):
-        raise InvalidArgument(f"globals_ has {len(whole)} rows for {documents} documents, shape {np.shape(whole)}")
+    globals_ = tokens.globals_
+    if globals_ is not None and (np.ndim(globals_) != 2 or len(globals_) != documents):
+        raise InvalidArgument(
+            f"globals_ has {len(globals_)} rows for {documents} documents, shape {np.shape(globals_)}"
+        )
     return Tokens(
         vectors,
         offsets,
@@ -257,7 +259,7 @@ def check(tokens: Tokens, dim: int | None = None, first: int = 0) -> Tokens:
         span_offsets,
         as_column(tokens.weights, "weights", np.float32, rows),
         as_column(tokens.roles, "roles", np.uint8, rows, max(Role)),
-        whole,
+        globals_,
     )
 
 

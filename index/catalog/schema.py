@@ -149,13 +149,13 @@ class Schema:
             raise InvalidArgument(
                 "defer leaves out what comes later; give terms of some field, to find the documents by"
             )
-        whole = np.zeros((count, self.vector), np.float16) if self.vector else None
+        globals_ = np.zeros((count, self.vector), np.float16) if self.vector else None
         vectors = np.zeros((0, self.codec.width), self.codec.dtype)
         rows = {
             name: self._rows(name, by_name[name], count) if name in by_name else term_rows.none(count, field.per_token)
             for name, field in self.terms.items()
         }
-        return Representations(Tokens(vectors, np.zeros(count + 1, np.int64), globals_=whole), rows)
+        return Representations(Tokens(vectors, np.zeros(count + 1, np.int64), globals_=globals_), rows)
 
     def _by_name(self, terms: Terms | Mapping[str, Terms]) -> Mapping[str, Terms]:
         if isinstance(terms, Terms):

@@ -156,12 +156,12 @@ class View:
         rows = self.db.execute("SELECT id FROM documents WHERE number >= ? ORDER BY number", (self.meta("visible"),))
         return [row[0] for row in rows]
 
-    def growing(self, after: int = -1) -> list[tuple[int, bytes]]:
+    def fresh(self, after: int = -1) -> list[tuple[int, bytes]]:
         """Numbers and packed tokens of fresh documents with a greater number, rising."""
         sql = "SELECT number, coalesce(CAST(tokens AS BLOB), x'') FROM growing WHERE number > ? ORDER BY number"
         return [(number, tokens) for number, tokens in self.db.execute(sql, (after,))]
 
-    def growing_size(self) -> tuple[int, int, float | None]:
+    def fresh_size(self) -> tuple[int, int, float | None]:
         """Fresh documents, their tokens (terms alone: term weights), and when the oldest was added (seconds since 1970)."""
         count, length, added = self.db.execute("SELECT count(*), coalesce(sum(length), 0), min(added) FROM growing").get
         return count, length, added

@@ -39,7 +39,7 @@ class Query:
     """(q,) uint32."""
     vectors: np.ndarray
     """(q, dim) float32."""
-    whole: np.ndarray | None
+    vector: np.ndarray | None
     """(width,) float32; None: the collection has no global vectors."""
 
 
@@ -56,9 +56,9 @@ def queries_of(tokens: Tokens, width: int) -> list[Query]:
     if not width and (tokens.lengths == 0).any():
         raise InvalidArgument(f"query {int(np.argmin(tokens.lengths))} has no tokens")
     ids, vectors = np.ascontiguousarray(tokens.ids, np.uint32), widen(tokens.vectors)
-    whole = widen(tokens.globals_) if width and tokens.globals_ is not None else None
+    globals_ = widen(tokens.globals_) if width and tokens.globals_ is not None else None
     rows = [tokens.rows(q) for q in range(len(tokens))]
-    return [Query(ids[r], vectors[r], None if whole is None else whole[q]) for q, r in enumerate(rows)]
+    return [Query(ids[r], vectors[r], None if globals_ is None else globals_[q]) for q, r in enumerate(rows)]
 
 
 def search(parts: list[Part], queries: list[Query], k: int) -> list[Hits]:
@@ -71,9 +71,9 @@ def search(parts: list[Part], queries: list[Query], k: int) -> list[Hits]:
 def score(segment: Segment, positions: np.ndarray, query: Query) -> np.ndarray:
     """(n,) float64 scores of the documents at these positions; minus infinity for one that is not found."""
     scores = _sums(segment, positions, query)
-    if query.whole is None:
+    if query.vector is None:
         return scores
-    return np.maximum(scores, 0) + products(segment.tokens.globals_, positions, query.whole)
+    return np.maximum(scores, 0) + products(segment.tokens.globals_, positions, query.vector)
 
 
 def explain(parts: list[Part], query: Query, doc: int) -> Alignment:
@@ -82,9 +82,11 @@ def explain(parts: list[Part], query: Query, doc: int) -> Alignment:
     document, at = part.segment.document(position), np.array([position])
     met, matches = np.empty((1, len(query.ids))), np.empty((1, len(query.ids)), np.int64)
     (total,) = np.maximum(_sums(part.segment, at, query, (met, matches)), 0)
-    whole = None if query.whole is None else float(products(part.segment.tokens.globals_, at, query.whole)[0])
+    vector = None if query.vector is None else float(products(part.segment.tokens.globals_, at, query.vector)[0])
     contributions, similarities = np.maximum(met[0], 0).astype(np.float32), met[0].astype(np.float32)
-    return Alignment(float(np.float32(total + (whole or 0))), contributions, similarities, matches[0], document, whole)
+    return Alignment(
+        float(np.float32(total + (vector or 0))), contributions, similarities, matches[0], document, vector
+    )
 
 
 def _best(part: Part, query: Query, k: int) -> Hits:
@@ -111,12 +113,12 @@ def _estimates(part: Part, query: Query) -> tuple[np.ndarray, np.ndarray] | None
 
     None: this segment has no lists, or no bytes of its global vectors.
     """
-    if not isinstance(part.store, CoilStore) or (query.whole is None) != (part.codes is None):
+    if not isinstance(part.store, CoilStore) or (query.vector is None) != (part.codes is None):
         return None
     estimates, wrong = part.store.lists.estimate(query.ids, query.vectors)
-    if query.whole is None or part.codes is None:
+    if query.vector is None or part.codes is None:
         return estimates, np.array([wrong], np.float32)
-    products, more = part.codes.estimate(query.whole)
+    products, more = part.codes.estimate(query.vector)
     return np.maximum(estimates, 0) + products, more + np.float32(wrong)
 
 

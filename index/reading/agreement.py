@@ -38,11 +38,11 @@ def disagreements(segment: Segment, drift: float | None) -> list[str]:
 def _found(segment: Segment, drift: float | None) -> Iterator[Fault]:
     if isinstance(segment.codec, Half) and not _finite(segment.tokens.vectors):
         yield "vectors", "they hold NaN or infinity"
-    whole = segment.tokens.globals_
-    if whole is not None and not _finite(whole):
+    globals_ = segment.tokens.globals_
+    if globals_ is not None and not _finite(globals_):
         yield "globals", "they hold NaN or infinity"
-    elif whole is not None and vector_codes.FILES[0] in segment.files:
-        yield from _global_codes(whole, GlobalCodes.open(segment.files, whole.shape[1]))
+    elif globals_ is not None and vector_codes.FILES[0] in segment.files:
+        yield from _global_codes(globals_, GlobalCodes.open(segment.files, globals_.shape[1]))
     for name, rows in segment.terms.items():
         if not _finite(rows.weights):
             yield prefix(name) + WEIGHTS, "they hold NaN or infinity"
@@ -58,9 +58,9 @@ def _finite(values: np.ndarray) -> bool:
     return all(np.isfinite(values[at : at + _BLOCK]).all() for at in range(0, len(values), _BLOCK))
 
 
-def _global_codes(whole: np.ndarray, codes: GlobalCodes) -> Iterator[Fault]:
-    for at in range(0, len(whole), _BLOCK):
-        rows, scales = widen(whole[at : at + _BLOCK]), codes.scales[at : at + _BLOCK, None]
+def _global_codes(globals_: np.ndarray, codes: GlobalCodes) -> Iterator[Fault]:
+    for at in range(0, len(globals_), _BLOCK):
+        rows, scales = widen(globals_[at : at + _BLOCK]), codes.scales[at : at + _BLOCK, None]
         with np.errstate(all="ignore"):
             off = np.abs(codes.codes[at : at + _BLOCK] * scales - rows)
         if not (off <= 0.51 * np.abs(scales)).all():

@@ -10,14 +10,14 @@ from ..search.part import Part
 from ..search.spread import spread
 from ..sparse.exact import weighed
 from ..term_rows import TermRows
-from ..vector import search as dense
+from ..vector import search as vector_search
 
 
 def vector_scores(parts: list[Part], query: np.ndarray, docs: np.ndarray) -> np.ndarray:
     """(docs,) float32 products of one query (width,) float32 with the global vectors of documents by number."""
     scores = np.zeros(len(docs), np.float32)
     for part, places, positions in spread(parts, docs):
-        scores[places] = dense.products(part.segment.tokens.globals_, positions, query)
+        scores[places] = vector_search.products(part.segment.tokens.globals_, positions, query)
     return scores
 
 

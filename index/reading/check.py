@@ -115,7 +115,7 @@ def _documents(view: View, schema: Schema) -> list[str]:
     except (DataLoss, Error, UnicodeDecodeError) as error:
         problems.append(str(error))
     pending = set(view.pending().tolist())
-    for number, blob in view.growing():
+    for number, blob in view.fresh():
         try:
             document = unpack(blob, schema.codec)
             if number in pending and len(document.tokens.vectors):
@@ -137,7 +137,7 @@ def _early(view: View, number: int) -> str:
 
 
 def _balance(view: View, places: list[np.ndarray]) -> list[str]:
-    fresh = np.array([n for n, _ in view.growing()], np.int64)
+    fresh = np.array([n for n, _ in view.fresh()], np.int64)
     held = np.concatenate([*places, fresh]) if places or len(fresh) else fresh
     dead, living = view.tombstones(), view.numbers("1")
     problems = []

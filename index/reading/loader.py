@@ -164,7 +164,7 @@ class Loader:
         sealed, dead = view.meta("sealed"), np.union1d(state.dead, newly_dead)
         fresh = shed([s for s in state.fresh if s.documents[0] > sealed], dead, state.codec)
         last = max([sealed, *(int(s.documents[-1]) for s in fresh)])
-        fresh = extend(fresh, view.growing(after=last), state.codec)
+        fresh = extend(fresh, view.fresh(after=last), state.codec)
         # Published parts know their dead: kept here, they would grow for as long as the process lives.
         held = np.isin(dead, np.concatenate([np.zeros(0, np.int64), *(s.documents for s in fresh)]), assume_unique=True)
         return replace(state, seq=seq, sealed=sealed, published=published, fresh=fresh, dead=dead[held])

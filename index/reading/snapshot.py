@@ -30,7 +30,7 @@ from ..sparse.search import (
 from ..term_rows import TermRows, from_terms
 from ..terms import Terms
 from ..tokens import Tokens, check, whole_rows
-from ..vector import search as dense
+from ..vector import search as vector_search
 from . import sums as added
 from .candidates import term_scores, vector_scores
 from .loader import State, mark
@@ -104,7 +104,7 @@ class Snapshot:
 
         The filter is applied before anything is scored. `exact` reads every vector, where bounds would leave some out.
         """
-        return dense.search(self._embedded(filter, exact), self._whole(queries), k)
+        return vector_search.search(self._embedded(filter, exact), self._whole(queries), k)
 
     def score_vectors(self, query: np.ndarray, docs: Sequence[int] | np.ndarray) -> np.ndarray:
         """(docs,) float32: the scores that `search_vectors` gives for one query (width,). Errors: `score_tokens`."""

@@ -14,7 +14,7 @@ from .snapshot import Snapshot
 def collection_stats(path: Path, snapshot: Snapshot, schema: Schema, store: str) -> dict[str, Any]:
     """Counts, bytes by what they are for, fresh and dead documents, segments with their drift."""
     view, sizes = snapshot.view, _sizes(snapshot)
-    documents, (fresh, fresh_tokens, _) = view.count(), view.growing_size()
+    documents, (fresh, fresh_tokens, _) = view.count(), view.fresh_size()
     rows = [r for r in view.segments() if r.published]
     # Without token vectors a size counts term weights.
     tokens = sum(row.tokens for row in rows) + fresh_tokens if schema.dim else 0

@@ -100,8 +100,8 @@ def _tokens(segment: Segment, schema: Schema) -> Iterator[Fault]:
         )
     else:
         yield from _lengths({"spans": tokens.spans}, count)
-    whole = tokens.globals_
-    if (None if whole is None else whole.shape) != ((documents, schema.vector) if schema.vector else None):
+    globals_ = tokens.globals_
+    if (None if globals_ is None else globals_.shape) != ((documents, schema.vector) if schema.vector else None):
         yield "globals", "they are not one vector for each document, as the collection has it"
     if schema.ids and count and tokens.ids is None:
         yield "ids", "tokens have none, by which the store lists them"

@@ -18,7 +18,7 @@ from ..sparse.query import ready
 from ..sparse.search import search_terms
 from ..stopping import steps
 from ..term_rows import TermRows
-from ..vector import search as dense
+from ..vector import search as vector_search
 from .candidates import term_scores, vector_scores
 
 _FIRST, _GROWTH = 100, 4
@@ -41,16 +41,16 @@ def score(parts: list[Part], field: str, terms: TermRows, vector: np.ndarray, do
 def _one(parts: list[Part], field: str, terms: TermRows, vector: np.ndarray, k: int) -> Hits:
     depth = max(_FIRST, _GROWTH * k)
     while True:
-        (sparse,), (whole,) = (
+        (by_terms,), (by_vector,) = (
             search_terms(parts, field, [ready(terms)], depth),
-            dense.search(parts, vector[None], depth),
+            vector_search.search(parts, vector[None], depth),
         )
-        docs = np.union1d(sparse.docs, whole.docs)
+        docs = np.union1d(by_terms.docs, by_vector.docs)
         hits = best(docs, score(parts, field, terms, vector, docs), k)
-        # A ranking that ends before the depth has shown all there is. Every document is in the dense one.
-        if len(whole) < depth:
+        # A ranking that ends before the depth has shown all there is. Every document is in the one by vector.
+        if len(by_vector) < depth:
             return hits
-        unseen = float(whole.scores[-1]) + (max(0.0, float(sparse.scores[-1])) if len(sparse) == depth else 0.0)
+        unseen = float(by_vector.scores[-1]) + (max(0.0, float(by_terms.scores[-1])) if len(by_terms) == depth else 0.0)
         if hits.scores[-1] > np.float32(unseen):
             return hits
         depth *= _GROWTH

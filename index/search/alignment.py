@@ -25,7 +25,7 @@ class Alignment:
     """(q,) int64 position of the matched token within the document; -1: imputed."""
     document: Tokens
     """The document's tokens as stored, their vectors as float32."""
-    whole: float | None = None
+    vector: float | None = None
     """The product of the global vectors, where the system adds it to the contributions."""
 
 

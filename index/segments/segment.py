@@ -232,7 +232,7 @@ class Segment:
         files = open_files(folder, manifest)
         codec = _codec(folder, manifest, codec)
         arrays = _arrays(files, codec, manifest.vector)
-        whole = arrays.get("globals", np.zeros((0, manifest.vector), np.float16)) if manifest.vector else None
+        globals_ = arrays.get("globals", np.zeros((0, manifest.vector), np.float16)) if manifest.vector else None
         tokens = Tokens(
             arrays.get("vectors", np.zeros((0, codec.width), codec.dtype)),
             arrays["offsets"],
@@ -240,7 +240,7 @@ class Segment:
             arrays.get("spans"),
             arrays.get("span_offsets"),
             roles=arrays.get("roles"),
-            globals_=whole,
+            globals_=globals_,
         )
         numbers = arrays.get("documents", np.zeros(0, np.int64))
         return cls(folder, codec, numbers, tokens, files, term_columns.rows_of(arrays))

@@ -120,7 +120,7 @@ class Relearned:
     def commit(self, view: View) -> None:
         """In the transaction that names the new segment: stores the codebook, and encodes what came meanwhile."""
         self._originals = _originals(view, self.schema.dim)
-        for number, blob in view.growing():
+        for number, blob in view.fresh():
             ((_, document),) = self.encoded([(np.array([number]), unpack(blob, self._old))])
             packed = pack(document, self.schema.codec)
             view.db.execute("UPDATE growing SET tokens = ? WHERE number = ?", (packed, number))

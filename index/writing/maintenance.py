@@ -1,6 +1,6 @@
 """What happens to written documents later: fresh ones are sealed into segments, segments are merged, the dead dropped.
 
-As in FreshDiskANN (arXiv 2105.09613): growing, sealed, merged; a delete is a tombstone until a merge drops it. Each step
+As in FreshDiskANN (arXiv 2105.09613): fresh, sealed, merged; a delete is a tombstone until a merge drops it. Each step
 writes a new segment beside the others and ends in one transaction; before it the old state holds, after it the new one.
 """
 
@@ -87,7 +87,7 @@ class Maintenance:
     def _seal(self) -> int:
         with self._catalog.reading() as view:
             refuse_unfinished(view)
-            rows, upto = view.growing(), view.meta("next") - 1
+            rows, upto = view.fresh(), view.meta("next") - 1
         if not rows:
             with self._catalog.writing() as view:
                 put_meta(view, "sealed", upto)
@@ -184,7 +184,7 @@ class Maintenance:
             with self._catalog.reading() as view:
                 if view.meta("next") > view.meta("visible"):
                     return False
-                _, tokens, oldest = view.growing_size()
+                _, tokens, oldest = view.fresh_size()
                 tokens += _WAITING * view.count_pending(after=view.meta("sealed"))
             aged = oldest is not None and (time.time() if now is None else now) - oldest >= policy.seal_age_s
             if (tokens >= policy.seal_tokens or aged) and self.seal():

@@ -141,7 +141,7 @@ def explanation(id: str, query: Tokens, query_text: str, alignment: Alignment, t
         )
         for i, at in enumerate(alignment.matches)
     ]
-    return Explanation(id, alignment.score, matches, text, vector_score=alignment.whole)
+    return Explanation(id, alignment.score, matches, text, vector_score=alignment.vector)
 
 
 def with_terms(why: Explanation, field: str, match: TermMatch, names: Sequence[str], leads: bool) -> Explanation:

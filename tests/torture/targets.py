@@ -22,7 +22,7 @@ from plait.index.collection import Collection
 from plait.index.errors import PlaitError
 from plait.index.filters import sql as filters
 from plait.index.recall.calibration import Calibration
-from plait.index.segments import fresh as growing
+from plait.index.segments import fresh as fresh_documents
 from plait.index.segments.segment import MANIFEST, Segment
 from plait.index.tokens import from_matrices
 from plait.retrieval import corpus
@@ -117,7 +117,7 @@ def calibration(data: bytes) -> None:
 
 def fresh(data: bytes) -> None:
     """A document of the log, its checksum made right."""
-    growing.unpack(struct.pack("<I", zlib.crc32(data)) + data, codec("float16", _DIM))
+    fresh_documents.unpack(struct.pack("<I", zlib.crc32(data)) + data, codec("float16", _DIM))
 
 
 def codebooks(data: bytes) -> None:

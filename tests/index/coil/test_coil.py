@@ -96,8 +96,8 @@ def assert_explained(snapshot: Snapshot, query: Tokens, doc: int, score: float) 
     """Contributions, and the product of the global vectors, sum to the score; every match is the best of its id."""
     why = snapshot.explain(query, doc, COIL)
     np.testing.assert_allclose(why.score, score, rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(why.contributions.sum() + (why.whole or 0), score, rtol=1e-5, atol=1e-5)
-    assert (why.whole is not None) == (query.globals_ is not None)
+    np.testing.assert_allclose(why.contributions.sum() + (why.vector or 0), score, rtol=1e-5, atol=1e-5)
+    assert (why.vector is not None) == (query.globals_ is not None)
     ids, vectors = why.document.ids, why.document.vectors.astype(np.float64)
     ids = np.zeros(0, np.uint32) if ids is None else ids
     assert query.ids is not None

@@ -222,7 +222,7 @@ def test_what_waits_is_sealed_before_it_slows_searches(tmp_path: Path) -> None:
             pass
         with collection.snapshot() as snapshot:
             assert len(snapshot.state.fresh) <= 4
-            assert snapshot.view.growing_size()[0] < 10
+            assert snapshot.view.fresh_size()[0] < 10
             segments = max(segments, len(snapshot.view.segments()))
     sizes = [row["documents"] for row in collection.stats()["segments"]]
     assert sum(sizes) + collection.stats()["fresh"] == 60 and max(sizes) > 20
