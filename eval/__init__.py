@@ -1,1 +1,1 @@
-"""Experiments: test collections, measures, and baselines to compare with."""
+"""Experiments: test collections, measures, and baselines."""

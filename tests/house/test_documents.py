@@ -1,4 +1,4 @@
-"""What documents and docstrings say of files is true: every path exists, and the map of rooms is that of the captions."""
+"""What documents say of files is true: every path exists, and the map of rooms is made of the captions."""
 
 from __future__ import annotations
 

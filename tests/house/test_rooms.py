@@ -177,7 +177,7 @@ def test_no_new_rooms_import_each_other() -> None:
 
 
 def room_of(path: Path) -> str:
-    """The folder of a file. A file directly in a top room stands for itself: the lowest and the highest floor are there."""
+    """The folder of a file. A file directly in a top room stands for itself: it may lie above or below the others."""
     folder = name_of(path.parent)
     return folder if "/" in folder or folder in ("device", "eval") else name_of(path)
 
@@ -189,7 +189,9 @@ def test_a_room_can_be_seen_at_a_glance() -> None:
 
 def test_every_room_has_a_caption_and_nothing_else() -> None:
     for room, caption in captions().items():
-        assert caption.endswith(".") and "\n" not in caption, f"{room}/__init__.py needs one line that ends in a full stop"
+        assert caption.endswith(".") and "\n" not in caption, (
+            f"{room}/__init__.py needs one line that ends in a full stop"
+        )
         assert len(ast.parse((ROOT / room / "__init__.py").read_text()).body) == 1, f"{room}: import from its files"
 
 

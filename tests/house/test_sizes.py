@@ -18,7 +18,12 @@ if __name__ == "__main__":
 
 from source_tree import code, name_of, sources
 
-LARGEST = {"lines of a file": 300, "lines of a function": 40, "positional parameters": 6, "lines over 120 characters": 0}
+LARGEST = {
+    "lines of a file": 300,
+    "lines of a function": 40,
+    "positional parameters": 6,
+    "lines over 120 characters": 0,
+}
 _WIDTH = 120
 _LIST = Path(__file__).with_name("exceptions.json")
 EXCEPTIONS: dict[str, dict[str, int]] = json.loads(_LIST.read_text()) if _LIST.exists() else {}
@@ -77,7 +82,7 @@ def test_the_list_names_known_rules() -> None:
 
 
 def shrunk(rule: str) -> dict[str, int]:
-    """The exceptions from a rule as they are now: never more of them, and never larger ones. All, if there is no list."""
+    """The exceptions from a rule as they are now: never more and never larger. All of them, if there is no list."""
     found = larger(rule)
     listed = EXCEPTIONS.get(rule, found)
     return {name: min(found[name], listed[name]) for name in sorted(found.keys() & listed.keys())}
