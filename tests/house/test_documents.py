@@ -15,6 +15,7 @@ _RUN = re.compile(rf"(?<![\w./`-])(?:{_TOPS})/[\w\-/]+\.(?:py|sh|proto)\b")
 """In commands and in prose: what has a folder of the repository and a suffix."""
 _BARE = re.compile(r"^[\w\-]+\.(?:py|pyi|cpp|h|proto)$")
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+MOST_WORDS = {"README.md": 700, "ARCHITECTURE.md": 1000}
 MADE_LATER = {"benchmarks/results/soak.json"}
 """What a target of the Makefile writes, so that a fresh clone lacks it."""
 
@@ -44,6 +45,11 @@ def test_the_links_of_a_document_lead_to_files(document: Path) -> None:
     links = {link for link in _LINK.findall(document.read_text()) if "://" not in link}
     missing = sorted(link for link in links if not (document.parent / link).exists())
     assert missing == [], f"{name_of(document)} links to what is not there"
+
+
+@pytest.mark.parametrize("document", MOST_WORDS)
+def test_the_front_documents_are_short(document: str) -> None:
+    assert len((ROOT / document).read_text().split()) <= MOST_WORDS[document]
 
 
 def test_the_paths_in_code_exist() -> None:
