@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from source_tree import ROOT, TOPS, captions, code, documents, name_of
+from source_tree import ROOT, TOPS, captions, code, documents, mapped_rooms, name_of
 
 _TOPS = "|".join((*TOPS, "plait", "proto", "tests", "docs", "examples", "benchmarks", ".github"))
 _QUOTED = re.compile(r"(?<!`)`([^`\s]+)`(?!`)")
@@ -64,14 +64,4 @@ def test_the_paths_in_code_exist() -> None:
 
 
 def test_the_map_of_rooms_is_made_of_the_captions() -> None:
-    assert mapped_rooms((ROOT / "ARCHITECTURE.md").read_text()) == captions()
-
-
-def mapped_rooms(text: str) -> dict[str, str]:
-    """The rooms of the map in ARCHITECTURE.md: two levels of folders, each with its caption."""
-    found: dict[str, str] = {}
-    top = ""
-    for indent, folder, caption in re.findall(r"^    ( *)(\w+)/ +(\S.*)$", text, re.M):
-        top = top if indent else folder
-        found[f"{top}/{folder}" if indent else folder] = caption
-    return found
+    assert mapped_rooms() == captions()

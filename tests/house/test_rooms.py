@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
-from source_tree import ROOT, captions, circles, imports, modules, name_of, sources
+from source_tree import ROOT, captions, circles, imports, mapped_rooms, modules, name_of, sources
 
 MAY_IMPORT = {
     "index": set(),
@@ -142,6 +142,24 @@ ROOM_CIRCLES = (
     {"service/hosting", "service/keys.py", "service/messages", "service/rpc"},
 )
 """Rooms that import each other, be it by different files. These circles may only shrink."""
+UPHILL = {
+    "index/codecs -> index/search",
+    "index/disk -> index/catalog",
+    "index/disk -> index/segments",
+    "index/kernels -> index/sparse",
+    "index/late -> index/sparse",
+    "index/late -> index/vector",
+    "index/segments -> index/coil",
+    "index/segments -> index/late",
+    "index/segments -> index/sparse",
+    "index/segments -> index/vector",
+    "retrieval/models -> retrieval/encoders",
+    "retrieval/models -> retrieval/sparse",
+    "retrieval/routes -> retrieval/text",
+    "retrieval/sparse -> retrieval/text",
+    "service/messages -> service/rpc",
+}
+"""Imports of a room from one below it in the map of ARCHITECTURE.md. The list may only shrink."""
 
 
 @pytest.mark.parametrize("path", sources(), ids=name_of)
@@ -174,6 +192,18 @@ def test_no_new_rooms_import_each_other() -> None:
         graph[room_of(path)] |= used - {room_of(path)}
     for circle in circles(graph):
         assert any(set(circle) <= known for known in ROOM_CIRCLES), f"these rooms import each other: {circle}"
+
+
+def test_a_room_imports_only_from_rooms_above_it_in_the_map() -> None:
+    """Two levels deep. Files directly in a top room are left out: the lowest and the highest floor are there."""
+    floor = {room: n for n, room in enumerate(mapped_rooms())}
+    arrows = {
+        (name_of(path.parent), name_of(modules()[i.module].parent))
+        for path in sources()
+        for i in imports(path)
+        if i.inside and i.module in modules() and name_of(path.parent) not in ("index", "retrieval", "service")
+    }
+    assert {f"{room} -> {other}" for room, other in arrows if floor[other] > floor[room]} == UPHILL
 
 
 def room_of(path: Path) -> str:

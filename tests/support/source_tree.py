@@ -6,6 +6,7 @@ A room is a folder with an `__init__.py`, whose one line says what the room is f
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -102,3 +103,14 @@ def captions() -> dict[str, str]:
     rooms = sorted(path.parent for top in TOPS for path in (ROOT / top).rglob("__init__.py"))
     texts = {name_of(room): (room / "__init__.py").read_text() for room in rooms}
     return {room: ast.get_docstring(ast.parse(text)) or "" for room, text in texts.items()}
+
+
+def mapped_rooms() -> dict[str, str]:
+    """The map of rooms in ARCHITECTURE.md: two levels of folders in its order, each with its caption."""
+    found: dict[str, str] = {}
+    top = ""
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    for indent, folder, caption in re.findall(r"^    ( *)(\w+)/ +(\S.*)$", text, re.M):
+        top = top if indent else folder
+        found[f"{top}/{folder}" if indent else folder] = caption
+    return found
