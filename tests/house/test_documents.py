@@ -13,7 +13,7 @@ _QUOTED = re.compile(r"(?<!`)`([^`\s]+)`(?!`)")
 _PATH = re.compile(rf"^(?:{_TOPS})/[\w.\-/]*")
 _RUN = re.compile(rf"(?<![\w./`-])(?:{_TOPS})/[\w\-/]+\.(?:py|sh|proto)\b")
 """In commands and in prose: what has a folder of the repository and a suffix."""
-_BARE = re.compile(r"^[\w\-]+\.(?:py|pyi|cpp|h|proto)$")
+_BARE = re.compile(r"^(?!__)[\w\-]+\.(?:py|pyi|cpp|h|proto)$")
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 MOST_WORDS = {"README.md": 700, "ARCHITECTURE.md": 1000}
 MADE_LATER = {"benchmarks/results/soak.json"}
