@@ -1,4 +1,4 @@
-"""Draws a hit with its token pairs: `python examples/picture.py docs/hit.svg` makes the picture of the README.
+"""Draws a hit with its token pairs: `python docs/generate/hit.py docs/hit.svg` makes the picture of the README.
 
 A line joins each token of the query with the token of the document that it met. The thicker the line, the more the pair
 adds to the score.
