@@ -17,7 +17,7 @@ from paths import ROOT
 TOPS = ("index", "device", "retrieval", "eval", "service")
 """The top rooms, from the lowest floor to the highest."""
 _GENERATED = "service/wire/"
-_CODE = (*TOPS, "plait", "proto", "tests", "benchmarks", "examples")
+_CODE = (*TOPS, "plait", "proto", "tests", "benchmarks", "examples", "docs")
 _DOCUMENTS = ("*.md", ".github/**/*.md", "docs/**/*.md", "examples/**/*.md", "benchmarks/**/*.md")
 
 
