@@ -177,6 +177,16 @@ def test_imports_run_downhill(path: Path) -> None:
             assert top in sys.stdlib_module_names | INDEX_MAY_USE, f"index must not import {top}"
 
 
+def test_what_is_imported_from_inside_is_there_and_no_file_imports_itself() -> None:
+    for name, path in modules().items():
+        for imported in imports(path):
+            there = ROOT / imported.module.replace(".", "/")
+            assert not imported.inside or there.is_dir() or there.with_suffix(".py").is_file(), (
+                f"{name}: {imported.module}"
+            )
+            assert imported.module != name, f"{name} imports itself"
+
+
 def test_no_new_files_import_each_other() -> None:
     graph = {
         name: {i.module for i in imports(path) if i.inside and i.module in modules() and i.module != name}

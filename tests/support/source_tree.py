@@ -65,7 +65,7 @@ def modules() -> dict[str, Path]:
 
 @cache
 def imports(path: Path) -> tuple[Import, ...]:
-    """Every import of a file, those inside functions and for type checkers too; relative ones by their full names."""
+    """Every import of a file, those inside functions, for type checkers and by name too; relative ones by full names."""
     package = path.relative_to(ROOT).parts[:-1]
     found: list[Import] = []
     for node in ast.walk(ast.parse(path.read_text())):
@@ -77,7 +77,18 @@ def imports(path: Path) -> tuple[Import, ...]:
             base = ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])])
             names = [f"{base}.{alias.name}" for alias in node.names]
             found += [Import(name if name in modules() else base, True) for name in names]
+        elif relative := _imported_by_name(node):
+            level = len(relative) - len(relative.lstrip("."))
+            found.append(Import(".".join([*package[: len(package) - level + 1], relative[level:]]), True))
     return tuple(found)
+
+
+def _imported_by_name(node: ast.AST) -> str:
+    """`..keys` of `import_module("..keys", __package__)`."""
+    match node:
+        case ast.Call(func=ast.Name(id="import_module"), args=[ast.Constant(value=str(name)), *_]):
+            return name if name.startswith(".") else ""
+    return ""
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
