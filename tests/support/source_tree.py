@@ -65,7 +65,7 @@ def modules() -> dict[str, Path]:
 
 @cache
 def imports(path: Path) -> tuple[Import, ...]:
-    """Every import of a file, those inside functions, for type checkers and by name too; relative ones by full names."""
+    """Every import of a file, also inside functions, for type checkers and by name; relative ones by full names."""
     package = path.relative_to(ROOT).parts[:-1]
     found: list[Import] = []
     for node in ast.walk(ast.parse(path.read_text())):
