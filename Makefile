@@ -80,6 +80,7 @@ build/sanitized: $(NATIVE) $(wildcard index/*.py index/*/*.py) | .venv/wheel
 lint: .venv/wheel
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
+	$(BIN)/codespell
 	$(BIN)/pyright
 
 dev: .venv/editable

@@ -1,1 +1,1 @@
-"""Late interaction on devices: torch and Triton, both optional (extras `encoders`, `gpu-cu12`, `gpu-cu13`)."""
+"""Late interaction on a GPU, by torch and Triton; optional."""

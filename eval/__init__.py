@@ -1,1 +1,1 @@
-
+"""Experiments: test collections, measures, and baselines."""

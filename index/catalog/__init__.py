@@ -1,1 +1,1 @@
-"""The catalog: what a collection holds, in SQLite, and who may write it."""
+"""What a collection holds, in SQLite, and who may write it."""

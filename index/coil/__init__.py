@@ -1,1 +1,1 @@
-"""COIL: tokens compared where their vocabulary ids are equal."""
+"""COIL: tokens meet where their vocabulary ids are equal."""

@@ -1,1 +1,1 @@
-"""The only doors to the native code, one for each family of kernels."""
+"""The only doors to the native code."""

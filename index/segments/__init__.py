@@ -1,1 +1,1 @@
-"""Segments: immutable files of documents, their manifest, and fresh documents before they become one."""
+"""Immutable files of documents, and fresh documents before they become one."""

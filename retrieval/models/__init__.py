@@ -1,1 +1,1 @@
-"""The files of a checkpoint: folder, weights, vocabulary, padded forward."""
+"""A checkpoint's files: folder, weights, vocabulary, padded forward."""

@@ -1,1 +1,1 @@
-"""Tokens to fewer tokens: pooling, pruning, projection, and the recipe that names them."""
+"""Tokens to fewer tokens: pooling, pruning, projection."""

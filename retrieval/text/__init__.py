@@ -1,1 +1,1 @@
-"""Texts to what is stored and searched; creation; documents encoded later."""
+"""Texts to what is stored and searched; documents encoded later."""

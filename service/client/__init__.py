@@ -1,1 +1,1 @@
-"""The collections of a server with the face of local ones."""
+"""A server's collections with the face of local ones."""

@@ -1,1 +1,1 @@
-"""What stands around a call: access, throttle, TLS, logs, metrics, traces."""
+"""Around a call: access, throttle, TLS, logs, metrics, traces."""

@@ -1,1 +1,1 @@
-"""The wire to Python and back, one file for each kind of message."""
+"""The wire to Python and back, one file for each kind."""

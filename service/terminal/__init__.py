@@ -1,1 +1,1 @@
-"""What commands share: options, console, progress, and collections opened or made."""
+"""What commands share: options, console, progress."""

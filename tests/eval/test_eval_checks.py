@@ -35,13 +35,13 @@ def dataset(
     ("options", "message"),
     [
         (("--measures", "nDCG10"), "nDCG10"),
-        (("--mode", "hybird"), "hybird"),
+        (("--mode", "hybird"), "hybird"),  # codespell:ignore hybird
         (("--mode", "hybrid"), "holds no tokens or vector"),
         (("--mode", "tokens"), "holds no token vectors"),
         (("--mode", "vector"), "holds no global vectors"),
         (("--fusion", "rff"), "rff"),
         (("--target-recall", "2"), "target_recall is 2"),
-        (("--field", "titel"), "titel"),
+        (("--field", "titel"), "titel"),  # codespell:ignore titel
         (("--run", "no-such-folder/x.run"), "no-such-folder"),
         (("-k", "5"), "k is 5"),
         (("--system", "bm25", "--mode", "terms"), "--mode"),

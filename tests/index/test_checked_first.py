@@ -106,7 +106,7 @@ def test_unknown_settings_of_create_leave_nothing(tmp_path: Path) -> None:
         ("skip:stopword", "skip takes punctuation or stopwords"),
         ("keep:clss", "no role is called 'clss'"),
         ("first:101%", "a share is at most 100%"),
-        ("frist:5", "did you mean first?"),
+        ("frist:5", "did you mean first?"),  # codespell:ignore frist
     ],
 )
 def test_a_step_says_what_is_wrong_with_it(step: str, why: str) -> None:

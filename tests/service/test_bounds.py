@@ -110,7 +110,7 @@ def test_secrets_of_an_address_are_not_shown(tmp_path: Path) -> None:
 
 def test_an_unknown_setting_is_told_from_those_that_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, meant in {
-        "limts.k": "limits",
+        "limts.k": "limits",  # codespell:ignore limts
         "limits.kk": "limits.k",
         "workrs": "workers",
         "tls.zzz": "tls.cert",

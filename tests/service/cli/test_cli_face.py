@@ -83,7 +83,7 @@ def test_nothing_found_says_why_where_that_is_plain(words: Path, tmp_path: Path)
 
 
 def test_an_index_on_a_field_that_no_document_has(words: Path) -> None:
-    done = run("fields", words, "yaer", "year")
+    done = run("fields", words, "yaer", "year")  # codespell:ignore yaer
     assert "no document has the field 'yaer'" in done.stderr and "'year'" not in done.stderr
 
 
