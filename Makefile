@@ -6,7 +6,7 @@
 # make torture   every step of a writer, flipped bits, crash states, SIGKILLs (STATES, ROUNDS); benchmarks/results/
 # make soak MINUTES=30   a server under all its operations at once; make fuzz-files SECONDS=3600   coverage-guided fuzzing of readers
 # make dev    an editable install for working on plait (then: .venv/bin/pytest)
-# make results COLLECTIONS=folder   docs/results.md anew
+# make results COLLECTIONS=folder   docs/measurements/results.md anew
 # make bench  the benchmark of a living collection
 # make test-gpu   the tests that need a CUDA device; make bench-gpu   the kernels beside the memory roofline
 # make proto  service/wire anew from proto/ (the tools are pinned; tests/service/messages/test_proto.py compares)

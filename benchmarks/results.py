@@ -3,7 +3,7 @@
     python benchmarks/results.py COLLECTIONS [--cache DIR] [--only NAME] [--threads N]
 
 COLLECTIONS holds BEIR folders. Finished runs are kept in build/results.jsonl, so the command goes on where it stopped;
-docs/results.md is written anew at the end.
+docs/measurements/results.md is written anew at the end.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def table(rows: dict[tuple[str, str], dict], names: list[str], cell) -> list[str
 
 
 def page(rows: dict[tuple[str, str], dict], names: list[str], intro: str) -> str:
-    """docs/results.md: the text by hand up to the mark, the tables from the runs."""
+    """docs/measurements/results.md: the text by hand up to the mark, the tables from the runs."""
 
     def quality(row: dict) -> str:
         return f"{row['mean']['nDCG@10']:.3f} / {row['mean']['R@100']:.3f}"
@@ -126,7 +126,7 @@ def main() -> None:
     }
     if names != list(COLLECTIONS):
         return
-    target = ROOT / "docs" / "results.md"
+    target = ROOT / "docs" / "measurements" / "results.md"
     mark = "<!-- tables below: benchmarks/results.py -->"
     intro = (target.read_text() if target.exists() else f"# Results\n\n{mark}\n").partition(mark)[0]
     target.write_text(page(rows, names, f"{intro}{mark}"))
