@@ -79,7 +79,7 @@ def revoke(
 def _keys() -> Any:
     """The part that needs the extra `service`, which other commands do without."""
     try:
-        return import_module(".keys", __package__)
+        return import_module("..keys", __package__)
     except ImportError as error:
         raise FailedPrecondition(f"keys need {error.name}: pip install 'plait[service]'") from None
 
