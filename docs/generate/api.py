@@ -12,4 +12,4 @@ HEAD = """# Python
 
 
 def page() -> str:
-    return sections([HEAD, *(f"## {name}\n\n::: plait.{name}" for name in plait.__all__)])
+    return sections([HEAD, *(f"::: plait.{name}" for name in plait.__all__)])
