@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from figures import write
 from plait.eval.dataset import open_dataset
 from plait.retrieval.retriever import Retriever
 
@@ -94,9 +96,12 @@ def main() -> None:
     parser.add_argument("--terms", default="bm25", help="bm25, binary or beta:CHECKPOINT")
     parser.add_argument("--questions", type=int, default=240)
     parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
+    parser.add_argument("--keep", metavar="NAME", help="write benchmarks/results/NAME.json, for `make report`")
+    arguments, load = parser.parse_args(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         report = run(Path(folder), arguments.terms, arguments.questions)
+    if arguments.keep:
+        write(arguments.keep, {"settings": {"terms": arguments.terms}, **report}, load, ["onnxruntime", "bm25s"])
     if arguments.json:
         print(json.dumps(report, indent=1))
         return
