@@ -10,7 +10,7 @@ COLOURS = ("#3b6ea8", "#c77d2e")
 
 
 def bars(title: str, series: Sequence[str], rows: Mapping[str, Sequence[float]], unit: str) -> str:
-    """One group of horizontal bars for each row, one bar for each of the series. Lengths are in proportion to the values.
+    """A group of horizontal bars for each row, one bar for each of the series. Lengths are in proportion to values.
 
     Args:
         series: what the bars of a group are, at most two.
@@ -30,8 +30,8 @@ def bars(title: str, series: Sequence[str], rows: Mapping[str, Sequence[float]],
             y, width = top + at * HEIGHT, max(1, round(BAR * value / greatest))
             parts.append(f'<rect x="{LABEL}" y="{y}" width="{width}" height="{HEIGHT - 2}" fill="{COLOURS[at]}"/>')
             parts.append(_text(LABEL + width + 4, y + 10, f"{value:,.4g} {unit}".replace("e+0", "e")))
-    size = f'width="{LABEL + BAR + 130}" height="{height}"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="11">{"".join(parts)}</svg>\n'
+    size = f'width="{LABEL + BAR + 130}" height="{height}" font-family="sans-serif" font-size="11"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{"".join(parts)}</svg>\n'
 
 
 def _text(x: int, y: int, text: str, weight: str = "normal") -> str:

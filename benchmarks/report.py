@@ -37,12 +37,13 @@ def durability(runs: dict[str, Run]) -> dict[str, str]:
     """What crashes left: of states that a dead machine may leave, and of writers that were killed."""
     states, kills = runs["crash_states"], runs["kill_rounds"]
     lines = [
-        f"{states['states']:,} states that a dead machine may leave were opened; {_none(states['violations'])} broke a promise.",
-        f"{kills['rounds']:,} writers were killed; {_none(kills['violations'])} of {kills['acknowledged']:,} acknowledged"
-        " calls was lost or half done.",
-        "A state is computed: what a program does to its files is recorded, and unsynced changes are lost, kept in part or"
+        f"{states['states']:,} states that a dead machine may leave were opened;"
+        f" {_none(states['violations'])} broke a promise.",
+        f"{kills['rounds']:,} writers were killed; {_none(kills['violations'])} of their"
+        f" {kills['acknowledged']:,} acknowledged calls was lost or half done.",
+        "A state is computed: what a program does to its files is recorded; unsynced changes are lost, kept in part or"
         " reordered.",
-        "A killed writer is real: SIGKILL in the middle of writes, seals, merges and snapshots, then the collection is opened.",
+        "A killed writer is real: SIGKILL in the middle of writes, seals and merges, then the collection is opened.",
         "[Promises](../explanation/promises.md) says what each promise means and which test proves it.",
     ]
     kinds = [[name, f"{count:,}"] for name, count in states["by trace"].items()]
@@ -80,8 +81,8 @@ def live(runs: dict[str, Run]) -> dict[str, str]:
         f" {_listed(f'{int(size):,}' for size in deletes)} documents: it does not read the collection.",
         f"Where 1 % of the documents change, upkeep is {share[0]:g} times cheaper than a rebuild (exact store) and"
         f" {share[1]:g} times (FAISS).",
-        f"A deferred document is found by BM25 after {first['deferred']['cpu_ms']:.2g} ms of CPU time; with its embedding"
-        f" it takes {first['at once']['cpu_ms']:.2g} ms.",
+        f"A deferred document is found by BM25 after {first['deferred']['cpu_ms']:.2g} ms of CPU time; with its"
+        f" embedding it takes {first['at once']['cpu_ms']:.2g} ms.",
         "Compare within a column: the runs shared their machine with other work, at the load that each run states.",
     ]
     words = ("durable", "not durable")
@@ -102,8 +103,8 @@ def live(runs: dict[str, Run]) -> dict[str, str]:
         "## Found at once, encoded later",
         _table(["until a search by terms finds a document", "deferred", "with its embedding"], _fresh_rows(first)),
         f"Encoding later costs {fresh['encode_pending to 50%']['cpu_ms_each']:.3g} to"
-        f" {fresh['encode_pending to 100%']['cpu_ms_each']:.3g} ms of CPU time for each document. Mean reciprocal rank within"
-        f" 10 of {fresh['questions']} questions about {fresh['documents']} paragraphs:",
+        f" {fresh['encode_pending to 100%']['cpu_ms_each']:.3g} ms of CPU time for each document. Mean reciprocal rank"
+        f" within 10 of {fresh['questions']} questions about {fresh['documents']} paragraphs:",
         _table(
             ["encoded", "terms", "tokens", "hybrid"],
             [[name, *(f"{value:.3f}" for value in of.values())] for name, of in fresh["mrr@10"].items()],

@@ -25,8 +25,8 @@ with tempfile.TemporaryDirectory() as folder:
             written = index.upsert([{"id": f"f{number}", "text": fact}])
             print(f"f{number}: sequence number {written.seq}")
 
-        # Encoding takes tens of milliseconds for a document. `defer=True` leaves it for later: BM25 finds the document at
-        # once, late interaction does not.
+        # Encoding takes tens of milliseconds for a document. `defer=True` leaves it for later: BM25 finds the document
+        # at once, late interaction does not.
         index.upsert([{"id": f"f{number}", "text": fact} for number, fact in enumerate(FACTS[2:], 2)], defer=True)
         print("pending:", len(index.pending))
         print("by terms: ", [hit.id for hit in index.search("honey", k=1, mode="terms")])

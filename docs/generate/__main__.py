@@ -14,7 +14,7 @@ from pathlib import Path
 import api
 import cli
 import formats
-import options
+import search_options
 import settings
 import stores
 import wire
@@ -22,11 +22,11 @@ import wire
 DOCS = Path(__file__).parents[1]
 ROOT = DOCS.parent
 PACKAGE = ROOT / "build" / "api" / "plait"
-"""The package as it is installed, of links to the sources: mkdocstrings reads it (mkdocs.yml), however plait is installed."""
+"""The package as a wheel lays it out, of links to the sources. mkdocstrings reads it (`mkdocs.yml`)."""
 PAGES = {
     "reference/python.md": api.page,
     "reference/cli.md": cli.page,
-    "reference/search-options.md": options.page,
+    "reference/search-options.md": search_options.page,
     "reference/settings.md": settings.page,
     "reference/reducers.md": stores.reducers_page,
     "reference/stores.md": stores.page,

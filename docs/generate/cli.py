@@ -12,8 +12,8 @@ from tables import code, prose, sections, table
 HEAD = """# The command line
 
 Every command takes `--help`. With `--json` a command prints one JSON object on stdout; progress and notes go to stderr.
-The exit code is 0 for success, 1 for a failure, and 2 for bad use. Commands that take `--server` work on a collection of
-a server, by its name, instead of on a folder."""
+The exit code is 0 for success, 1 for a failure, and 2 for bad use. Commands that take `--server` work on a collection
+of a server, by its name, instead of on a folder."""
 KINDS = {int: "whole number", float: "number", Path: "path"}
 MADE_AS_IT_RUNS = ("--install-completion", "--show-completion", "--help")
 

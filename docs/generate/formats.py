@@ -44,8 +44,8 @@ def page() -> str:
         table(["table", "columns"], [[code(name), code(prose(text))] for name, text in schema]),
         "`pending` is made by the first write that defers: " + code(catalog._PENDING[0].split(" EXISTS ")[1]) + ".",
         "## A segment's folder",
-        f"`{manifest.MANIFEST}` lists every file with its length and CRC-32, and an array with its type and shape. Arrays"
-        " are flat and little-endian.",
+        f"`{manifest.MANIFEST}` lists every file with its length and CRC-32, and an array with its type and shape."
+        " Arrays are flat and little-endian.",
         table(["file", "type", "what it holds"], columns),
         "Of each term field, with the prefix `NAME.` unless it is the unnamed one:",
         table(["file", "type", "what it holds"], terms),

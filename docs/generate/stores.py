@@ -14,14 +14,14 @@ from tables import code, field_docs, prose, sections, table
 
 HEAD = """# Stores and precisions
 
-A store says what a sealed segment has beside its vectors, and so how a search finds its candidates. A precision says how
-a token vector is kept, and so what an exact score is computed from. Both are chosen when a collection is made
+A store says what a sealed segment has beside its vectors, and so how a search finds its candidates. A precision says
+how a token vector is kept, and so what an exact score is computed from. Both are chosen when a collection is made
 (`--store`, `--precision`). [Choosing](../how-to/choose.md) compares them by measured figures."""
 REDUCERS = """# Reducers
 
 A reducer makes the token vectors of a document fewer before they are stored. A recipe is a list of reducers, applied in
-order: `--reduce`, `--prune` and `--pool` on the command line, `reduce=[...]` in Python. It is chosen when a collection is
-made. [Measured results](../measurements/results.md) say what each costs in quality."""
+order: `--reduce`, `--prune` and `--pool` on the command line, `reduce=[...]` in Python. It is chosen when a collection
+is made. [Measured results](../measurements/results.md) say what each costs in quality."""
 FUNCTIONS: dict[str, Any] = {
     "pool": pooling.pool,
     "single": pooling.pool_to_globals,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc_tools
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
@@ -55,7 +55,7 @@ def _services(file: FileDescriptorProto, comments: Comments) -> Iterator[str]:
         yield comments.get((SERVICE, number), "")
         rows = []
         for at, rpc in enumerate(service.method):
-            scope = access_pb2.Scope.Name(rpc.options.Extensions[access_pb2.scope])
+            scope = access_pb2.Scope.Name(rpc.options.Extensions[cast(Any, access_pb2.scope)])
             request, response = (
                 _call(rpc.input_type, rpc.client_streaming),
                 _call(rpc.output_type, rpc.server_streaming),

@@ -1,4 +1,4 @@
-"""The site of docs/ builds without a warning, its generated pages are those that the code gives, and all pages are reached."""
+"""The site of docs/ builds without a warning, its generated pages are up to date, and all pages are reached."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Page:
     names: dict[str, Any] = field(default_factory=dict)
 
     def run(self) -> int:
-        """The number of commands and blocks that ran. AssertionError: one printed something else than the page shows."""
+        """The number of commands and blocks that ran. AssertionError: one printed what the page does not show."""
         printed, ran = "", 0
         for kind, title, text in _BLOCK.findall(self.path.read_text()):
             text = text.replace(self.address, self.at or self.address)

@@ -18,12 +18,12 @@ these options. An option that is left out has the collection's own value. An opt
 a search takes is reported with the reason: as a warning in Python, as a line on stderr, as a note in a server's answer.
 [Tuning recall](../how-to/tune-recall.md) shows which of them to change first."""
 RECORDS = (find.Route, SearchParams, TermParams, Scoring)
-"""Where options stand as fields. A field's metadata (`help`, `bounds`, `unit`, `grows`, `shrinks`) or the docstring under
-it describes the option."""
+"""Where options stand as fields. A field's metadata (`help`, `bounds`, `unit`, `grows`, `shrinks`) or the docstring
+under it describes the option."""
 
 
 def page() -> str:
-    """InvalidArgument is raised by none of this: an option without a description is a KeyError."""
+    """The page. KeyError: an option has no description."""
     flags = _flags()
     rows = [_row(name, _fields().get(name), flags.get(name)) for name in names()]
     return sections([HEAD, table(["option", "flag", "default", "what it does"], rows)])
