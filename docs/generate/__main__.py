@@ -13,6 +13,7 @@ from pathlib import Path
 
 import api
 import cli
+import filters
 import formats
 import search_options
 import settings
@@ -27,6 +28,7 @@ PAGES = {
     "reference/python.md": api.page,
     "reference/cli.md": cli.page,
     "reference/search-options.md": search_options.page,
+    "reference/filters.md": filters.page,
     "reference/settings.md": settings.page,
     "reference/reducers.md": stores.reducers_page,
     "reference/stores.md": stores.page,

@@ -8,7 +8,7 @@ from typing import Any
 
 from plait.index import stores
 from plait.index.codecs import codec
-from plait.index.late import faiss_params
+from plait.index.late import faiss_params, faiss_store
 from plait.retrieval.reducers import pooling, pruning, recipe
 from tables import code, field_docs, prose, sections, table
 
@@ -39,13 +39,16 @@ ITEM = re.compile(r"^`([^`\n]+)`\s+(.+(?:\n(?!`).+)*)", re.M)
 
 def page() -> str:
     auto = f"`auto` codes a segment from {stores._FLAT_FROM:,} tokens and groups its codes from {stores._LISTS_FROM:,}."
-    faiss = field_docs(faiss_params.FaissParams)["factory"]
+    factory = field_docs(faiss_params.FaissParams)["factory"].replace("codecs in the module's table", "codecs below")
+    codecs = re.search(r"^=+ .+^[= ]+$", inspect.getdoc(faiss_store) or "", re.S | re.M)
+    assert codecs, "index/late/faiss_store.py no longer has a table of codecs"
     return sections([
         HEAD,
         "## Stores",
         table(["store", "what it adds to a segment"], _items(stores)),
         auto,
-        f"A factory string of FAISS: {faiss}",
+        f"A factory string of FAISS: {factory}",
+        f"```text\n{codecs[0]}\n```",
         "## Precisions",
         f"Known are {', '.join(map(code, codec.PRECISIONS))}.",
         table(["precision", "how a vector is kept"], _items(codec)),
@@ -54,10 +57,13 @@ def page() -> str:
 
 def reducers_page() -> str:
     rows = [[code(form), prose((_function(form).__doc__ or "").split("\n\n")[0])] for form in recipe.FORMS]
+    methods = re.search(r"method: (.+?)\n\s+\w+: ", pooling.pool.__doc__ or "", re.S)
+    assert methods, "pooling.pool no longer describes its methods"
     numbers = prose((recipe.__doc__ or "").split("\n\n")[-1])
     return sections([
         REDUCERS,
         table(["step", "what it does"], rows),
+        f"Ways of pooling (`pool:N` is `hierarchical`): {prose(methods[1])}",
         numbers,
         f"A recipe has at most {recipe.MAX_STEPS} steps.",
     ])  # fmt: skip
