@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from html import escape
 from pathlib import Path
 from typing import Any
-
-from bars import bars
 
 HOME = Path(__file__).parents[1]
 RESULTS, PAGES = HOME / "benchmarks" / "results", HOME / "docs" / "measurements"
 NOTE = "<!-- Made by benchmarks/report.py from benchmarks/results/. Run the benchmark anew, then `make report`. -->"
+LABEL, BAR, HEIGHT, GAP = 170, 420, 14, 6
+"""Pixels of a chart: the names' column, the longest bar, a bar's height, the gap between groups."""
+COLOURS = ("#3b6ea8", "#c77d2e")
 Run = dict[str, Any]
 
 
@@ -75,10 +77,10 @@ def live(runs: dict[str, Run]) -> dict[str, str]:
     deletes = {size: cost["cpu_ms_each"] for size, cost in exact["deletes"].items()}
     share = exact["rebuild_over"]["1% changed"]["upkeep"], other["rebuild_over"]["1% changed"]["upkeep"]
     lines = [
-        f"A durable upsert of one document takes {writes['cpu_ms_each']:.2g} ms of CPU time, in batches of 64"
-        f" {batch['cpu_ms_each']:.2g} ms a document: a batch shares the sync of the disk.",
+        f"A durable upsert of one document takes {writes['cpu_ms_each']:.2g} ms of CPU time, and"
+        f" {batch['cpu_ms_each']:.2g} ms in a batch of 64, which shares the sync of the disk.",
         f"A delete takes {_listed(f'{cost:.2f}' for cost in deletes.values())} ms in collections of"
-        f" {_listed(f'{int(size):,}' for size in deletes)} documents: it does not read the collection.",
+        f" {_listed(f'{int(size):,}' for size in deletes)} documents.",
         f"Where 1 % of the documents change, upkeep is {share[0]:g} times cheaper than a rebuild (exact store) and"
         f" {share[1]:g} times (FAISS).",
         f"A deferred document is found by BM25 after {first['deferred']['cpu_ms']:.2g} ms of CPU time; with its"
@@ -177,6 +179,35 @@ def _circumstances(run: Run, command: str) -> str:
     load = f", load {run['load'][0]} before and {run['load'][1]} after" if "load" in run else ""
     versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
     return f"`{command}`: {date}, {run['machine']}{load}; {versions}; commit {run['commit']}."
+
+
+def bars(title: str, series: Sequence[str], rows: Mapping[str, Sequence[float]], unit: str) -> str:
+    """A group of horizontal bars for each row, one bar for each of the series. Lengths are in proportion to values.
+
+    Args:
+        series: what the bars of a group are, at most two.
+        rows: the group's name and a value for each of the series.
+    """
+    greatest = max(value for values in rows.values() for value in values)
+    step = len(series) * HEIGHT + GAP
+    height = 48 + step * len(rows)
+    parts = [_text(0, 14, title, "bold")]
+    for at, name in enumerate(series):
+        parts += [f'<rect x="{LABEL + 150 * at}" y="22" width="10" height="10" fill="{COLOURS[at]}"/>']
+        parts += [_text(LABEL + 150 * at + 14, 31, name)]
+    for row, (name, values) in enumerate(rows.items()):
+        top = 44 + row * step
+        parts.append(_text(0, top + 11, name))
+        for at, value in enumerate(values):
+            y, width = top + at * HEIGHT, max(1, round(BAR * value / greatest))
+            parts.append(f'<rect x="{LABEL}" y="{y}" width="{width}" height="{HEIGHT - 2}" fill="{COLOURS[at]}"/>')
+            parts.append(_text(LABEL + width + 4, y + 10, f"{value:,.4g} {unit}".replace("e+0", "e")))
+    size = f'width="{LABEL + BAR + 130}" height="{height}" font-family="sans-serif" font-size="11"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{"".join(parts)}</svg>\n'
+
+
+def _text(x: int, y: int, text: str, weight: str = "normal") -> str:
+    return f'<text x="{x}" y="{y}" font-weight="{weight}" fill="#777">{escape(text)}</text>'
 
 
 if __name__ == "__main__":
