@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from argparse import ArgumentParser
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,27 +19,34 @@ HOME = Path(__file__).parents[1]
 RESULTS = HOME / "benchmarks" / "results"
 
 
-def write(name: str, figures: dict[str, Any], load: float, packages: Iterable[str] = ()) -> Path:
-    """Writes `results/NAME.json`: the figures with when and on what they were measured. Returns the file.
+_LOAD = os.getloadavg()[0]
+"""The machine's load over the minute before the benchmark began."""
+
+
+def add_option(parser: ArgumentParser) -> None:
+    """The option `--keep`, the name for `write`."""
+    parser.add_argument("--keep", metavar="NAME", help="write benchmarks/results/NAME.json (`make report`)")
+
+
+def write(name: str, figures: dict[str, Any], packages: Iterable[str] = ()) -> None:
+    """Writes `results/NAME.json`: the figures with when and on what they were measured.
 
     Args:
-        load: the machine's load average over a minute before the run began (`os.getloadavg()[0]`).
         packages: distributions that the figures depend on, beside plait and NumPy.
     """
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({**circumstances(load, packages), **figures}, indent=1) + "\n")
-    return path
+    text = json.dumps({**circumstances(packages), **figures}, indent=1, default=str)
+    (RESULTS / f"{name}.json").write_text(text + "\n")
 
 
-def circumstances(load: float, packages: Iterable[str] = ()) -> dict[str, Any]:
+def circumstances(packages: Iterable[str] = ()) -> dict[str, Any]:
     """Date, commit, machine, load before and after, and versions."""
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=HOME, capture_output=True, text=True)
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit.stdout.strip() or None,
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, Linux {platform.release()}, {simd_level()}",
-        "load": [round(load, 1), round(os.getloadavg()[0], 1)],
+        "load": [round(_LOAD, 1), round(os.getloadavg()[0], 1)],
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("plait", "numpy", *packages)},

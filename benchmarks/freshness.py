@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -20,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from figures import write
+from figures import add_option, write
 from plait.eval.dataset import open_dataset
 from plait.retrieval.retriever import Retriever
 
@@ -96,12 +95,12 @@ def main() -> None:
     parser.add_argument("--terms", default="bm25", help="bm25, binary or beta:CHECKPOINT")
     parser.add_argument("--questions", type=int, default=240)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--keep", metavar="NAME", help="write benchmarks/results/NAME.json, for `make report`")
-    arguments, load = parser.parse_args(), os.getloadavg()[0]
+    add_option(parser)
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         report = run(Path(folder), arguments.terms, arguments.questions)
     if arguments.keep:
-        write(arguments.keep, {"settings": {"terms": arguments.terms}, **report}, load, ["onnxruntime", "bm25s"])
+        write(arguments.keep, {"settings": {"terms": arguments.terms}, **report}, ["onnxruntime", "bm25s"])
     if arguments.json:
         print(json.dumps(report, indent=1))
         return

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures import write
+from figures import add_option, write
 from plait.index.collection import Collection
 from plait.index.params import SearchParams
 from plait.index.tokens import Tokens
@@ -319,16 +318,16 @@ def main() -> None:
         "--folder", type=Path, help="where collections are made and removed (the system's own otherwise)"
     )
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--keep", metavar="NAME", help="write benchmarks/results/NAME.json, for `make report`")
+    add_option(parser)
     arguments = parser.parse_args()
-    folder, load = Path(tempfile.mkdtemp(dir=arguments.folder)), os.getloadavg()[0]
+    folder = Path(tempfile.mkdtemp(dir=arguments.folder))
     try:
         settings = {k: v for k, v in vars(arguments).items() if k not in ("json", "folder", "keep")}
         report = {"settings": settings, **run(arguments, folder)}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if arguments.keep:
-        write(arguments.keep, report, load, ["faiss-cpu"] if "faiss" in sys.modules else [])
+        write(arguments.keep, report, ["faiss-cpu"] if "faiss" in sys.modules else [])
     if arguments.json:
         print(json.dumps(report, indent=1))
     elif not arguments.keep:

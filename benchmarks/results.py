@@ -14,6 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from figures import write
+
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "build" / "results.jsonl"
 COLLECTIONS = ("scifact", "cranfield", "npl", "med", "msmarco-dl19-pool", "dbpedia-pool")
@@ -126,6 +128,7 @@ def main() -> None:
     }
     if names != list(COLLECTIONS):
         return
+    write("quality", {"runs": list(rows.values())}, ["onnxruntime", "ir-measures"])
     target = ROOT / "docs" / "measurements" / "results.md"
     mark = "<!-- tables below: benchmarks/results.py -->"
     intro = (target.read_text() if target.exists() else f"# Results\n\n{mark}\n").partition(mark)[0]

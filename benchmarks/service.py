@@ -28,7 +28,7 @@ from typing import Any
 import grpc
 import numpy as np
 from engine_process import Engine, EngineFailed
-from figures import write
+from figures import add_option, write
 from live import Corpus
 from plait.index.kernels.vectors import simd_level
 from plait.index.tokens import Tokens
@@ -313,14 +313,11 @@ def main() -> None:
     options.add_argument("--peers", type=Path, help="a folder with qdrant-edge-py, which is measured beside plait")
     options.add_argument("--bare", action="store_true", help="a server without keys, log and metrics")
     options.add_argument("--json", action="store_true")
-    options.add_argument("--keep", metavar="NAME", help="write benchmarks/results/NAME.json")
-    chosen, load = options.parse_args(), os.getloadavg()[0]
+    add_option(options)
+    chosen = options.parse_args()
     found = soak(chosen) if chosen.soak else overload(chosen) if chosen.overload else report(chosen)
     if chosen.keep:
-        settings = {
-            name: value for name, value in vars(chosen).items() if name not in ("json", "keep", "folder", "peers")
-        }
-        write(chosen.keep, {"settings": settings, **found}, load, ["grpcio"])
+        write(chosen.keep, {"settings": vars(chosen), "found": found}, ["grpcio"])
     if chosen.json:
         print(json.dumps(found))
         return
