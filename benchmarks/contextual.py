@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from figures import add_option, write
+from figures import add_option, keep
 from plait.index.coil.store import ContextualStore
 from plait.index.collection import Collection
 from plait.index.params import Scoring
@@ -265,8 +265,7 @@ def main() -> None:
     sizes = found["bytes"]
     print(", ".join(f"{name} {size / 2**20:.0f} MB" for name, size in sizes.items()), end="; ")
     print(f"plait scans {sizes['plait'] / sizes['published']:.3f} of what the published layout holds in memory")
-    if options.keep:
-        write(options.keep, {"settings": vars(options), **found})
+    keep(options, found)
     if options.json:
         options.json.write_text(json.dumps({"options": vars(options), **found}, default=str))
 

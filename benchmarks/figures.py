@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import subprocess
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -24,19 +24,23 @@ _LOAD = os.getloadavg()[0]
 
 
 def add_option(parser: ArgumentParser) -> None:
-    """The option `--keep`, the name for `write`."""
+    """The option `--keep`, which `keep` goes by."""
     parser.add_argument("--keep", metavar="NAME", help="write benchmarks/results/NAME.json (`make report`)")
 
 
-def write(name: str, figures: dict[str, Any], packages: Iterable[str] = ()) -> None:
-    """Writes `results/NAME.json`: the figures with when and on what they were measured.
+def keep(options: Namespace, figures: dict[str, Any], packages: Iterable[str] = ()) -> None:
+    """With `--keep NAME` writes `results/NAME.json`: the figures with when, on what and how they were measured.
 
     Args:
+        options: of the command; paths are left out, since they are those of one machine.
         packages: distributions that the figures depend on, beside plait and NumPy.
     """
+    if options.keep is None:
+        return
+    settings = {n: v for n, v in vars(options).items() if n not in ("keep", "json") and not isinstance(v, Path)}
     RESULTS.mkdir(exist_ok=True)
-    text = json.dumps({**circumstances(packages), **figures}, indent=1, default=str)
-    (RESULTS / f"{name}.json").write_text(text + "\n")
+    text = json.dumps({**circumstances(packages), "settings": settings, **figures}, indent=1)
+    (RESULTS / f"{options.keep}.json").write_text(text + "\n")
 
 
 def circumstances(packages: Iterable[str] = ()) -> dict[str, Any]:

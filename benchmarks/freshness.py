@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from figures import add_option, write
+from figures import add_option, keep
 from plait.eval.dataset import open_dataset
 from plait.retrieval.retriever import Retriever
 
@@ -99,8 +99,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         report = run(Path(folder), arguments.terms, arguments.questions)
-    if arguments.keep:
-        write(arguments.keep, {"settings": {"terms": arguments.terms}, **report}, ["onnxruntime", "bm25s"])
+    keep(arguments, report, ["onnxruntime", "bm25s"])
     if arguments.json:
         print(json.dumps(report, indent=1))
         return

@@ -26,7 +26,7 @@ import numpy as np
 import token_data
 from engine_process import Engine, EngineFailed
 from engine_report import Measured, print_table, rows_of
-from figures import add_option, write
+from figures import add_option, keep
 from plait.index.codecs.codec import Half, score
 from plait.index.hits import best
 from plait.index.kernels.vectors import simd_level
@@ -56,8 +56,7 @@ def main() -> None:
         loads.append(os.getloadavg()[0])
         peaks = [engine.stop() for engine in engines]
         rows = rows_of(engines, peaks, measured, truth(data), data)
-    if arguments.keep:
-        write(arguments.keep, {"settings": vars(arguments), "engines": rows})
+    keep(arguments, {"engines": rows})
     for row in rows:
         if arguments.json:
             print(json.dumps({**row, "threads": arguments.threads, "load": loads, "simd": simd_level()}), flush=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures import add_option, write
+from figures import add_option, keep
 from plait.index.sparse import bm25
 from scipy import sparse as matrices
 from sparse_data import Mixture, exact, score_recall
@@ -81,8 +81,7 @@ def main() -> None:
     engines += engines_of(["tantivy_bm25"], counts, queries, options.k)
     recalls = [score_recall([e.search(q) for q in range(options.queries)], best, impacts, queries) for e in engines]
     rows = report(engines, measure(engines, options.queries, options.rounds), recalls)
-    if options.keep:
-        write(options.keep, {"settings": vars(options), "engines": rows})
+    keep(options, {"engines": rows})
 
 
 if __name__ == "__main__":

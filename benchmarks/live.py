@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures import add_option, write
+from figures import add_option, keep
 from plait.index.collection import Collection
 from plait.index.params import SearchParams
 from plait.index.tokens import Tokens
@@ -326,8 +326,7 @@ def main() -> None:
         report = {"settings": settings, **run(arguments, folder)}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    if arguments.keep:
-        write(arguments.keep, report, ["faiss-cpu"] if "faiss" in sys.modules else [])
+    keep(arguments, report, ["faiss-cpu"] if "faiss" in sys.modules else [])
     if arguments.json:
         print(json.dumps(report, indent=1))
     elif not arguments.keep:

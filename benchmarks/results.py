@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from figures import write
+from figures import add_option, keep
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "build" / "results.jsonl"
@@ -119,6 +119,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--only", action="append", choices=COLLECTIONS)
     parser.add_argument("--threads", type=int, default=1)
+    add_option(parser)
     arguments = parser.parse_args()
     names: list[str] = arguments.only or list(COLLECTIONS)
     rows = {
@@ -128,7 +129,7 @@ def main() -> None:
     }
     if names != list(COLLECTIONS):
         return
-    write("quality", {"runs": list(rows.values())}, ["onnxruntime", "ir-measures"])
+    keep(arguments, {"runs": list(rows.values())}, ["onnxruntime", "ir-measures"])
     target = ROOT / "docs" / "measurements" / "results.md"
     mark = "<!-- tables below: benchmarks/results.py -->"
     intro = (target.read_text() if target.exists() else f"# Results\n\n{mark}\n").partition(mark)[0]

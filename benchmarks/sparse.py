@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures import add_option, write
+from figures import add_option, keep
 from plait.index.params import TermParams
 from plait.index.sparse import inverted
 from sparse_data import Mixture, exact, score_recall
@@ -103,8 +103,7 @@ def main() -> None:
     rows = report(engines, measure(engines, options.queries, options.rounds), recalls)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"peak resident memory of everything together: {peak:.0f} MB; {os.cpu_count()} processors")
-    if options.keep:
-        write(options.keep, {"settings": vars(options), "peak_mb": peak, "engines": rows})
+    keep(options, {"peak_mb": peak, "engines": rows})
     if options.json:
         options.json.write_text(json.dumps({"options": vars(options), "peak_mb": peak, "engines": rows}, default=str))
 

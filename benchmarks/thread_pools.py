@@ -18,7 +18,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from figures import add_option, write
+from figures import add_option, keep
 from live import Corpus
 from plait.service.rpc.pool import Threads
 from service_load import under_load
@@ -81,8 +81,7 @@ def main() -> None:
                 for pool in pools.values():
                     pool.shutdown()
     found = {"cores": os.cpu_count(), "load": os.getloadavg()[0], "documents": chosen.documents, "rows": rows}
-    if chosen.keep:
-        write(chosen.keep, {"settings": vars(chosen), "rows": rows})
+    keep(chosen, {"rows": rows})
     if chosen.json:
         print(json.dumps(found))
         return
