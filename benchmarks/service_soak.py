@@ -1,6 +1,6 @@
 """Mixed reads and writes on a server for minutes: latency and memory by sixth of the time.
 
-    python benchmarks/service.py --soak 10 --documents 2000
+python benchmarks/service.py --soak 10 --documents 2000
 """
 
 from __future__ import annotations
