@@ -32,7 +32,7 @@ STORES = {
 
 def page() -> str:
     schema = re.findall(r"CREATE TABLE (\w+) \((.+?)\)(?: WITHOUT ROWID)?;", catalog._SCHEMA, re.S)
-    columns = [[code(name), code(dtype) or "by the precision", text] for name, dtype, text in _columns(segment)]
+    columns = [[code(name), code(dtype.lstrip("|")) or "by the precision", text] for name, dtype, text in _columns(segment)]
     terms = [[code(getattr(term_columns, name)), code(dtype), text] for name, dtype, text in _columns(term_columns)]
     return sections([
         HEAD,
