@@ -6,7 +6,9 @@
 # make torture   every step of a writer, flipped bits, crash states, SIGKILLs (STATES, ROUNDS); benchmarks/results/
 # make soak MINUTES=30   a server under all its operations at once; make fuzz-files SECONDS=3600   coverage-guided fuzzing of readers
 # make dev    an editable install for working on plait (then: .venv/bin/pytest)
-# make results COLLECTIONS=folder   docs/results.md anew
+# make docs   the site of docs/ into build/site, strictly; make reference   its generated pages anew
+# make report   the pages of docs/measurements that are made from benchmarks/results/
+# make results COLLECTIONS=folder   docs/measurements/results.md anew
 # make bench  the benchmark of a living collection
 # make test-gpu   the tests that need a CUDA device; make bench-gpu   the kernels beside the memory roofline
 # make proto  service/wire anew from proto/ (the tools are pinned; tests/service/messages/test_proto.py compares)
@@ -25,7 +27,8 @@ KERNEL_TESTS := tests/index/kernels $(addprefix tests/index/, $(addsuffix .py, c
 SCORE_TESTS := tests/index/late/test_lists.py tests/index/late/test_search.py tests/index/codecs/test_precision.py \
 	tests/retrieval/reducers/test_pooling.py
 
-.PHONY: demo test test-blas test-gpu sanitize lint dev fuzz torture soak fuzz-files results bench bench-gpu proto clean
+.PHONY: demo test test-blas test-gpu sanitize lint dev docs reference report fuzz torture soak fuzz-files results bench \
+	bench-gpu proto clean
 
 demo: .venv/demo
 	@test -f build/demo/catalog.db || $(BIN)/plait build examples/xquad-en build/demo --pool 2
@@ -84,6 +87,18 @@ lint: .venv/wheel
 	$(BIN)/pyright
 
 dev: .venv/editable
+
+# Nothing is fetched: fonts and scripts are those of the theme.
+docs: .venv/wheel
+	$(BIN)/python -P docs/generate --check
+	$(BIN)/python -P benchmarks/report.py --check
+	$(BIN)/zensical build --strict --clean
+
+reference: .venv/wheel
+	$(BIN)/python -P docs/generate
+
+report: .venv/wheel
+	$(BIN)/python -P benchmarks/report.py
 
 results: .venv/wheel
 	$(BIN)/python benchmarks/results.py $(COLLECTIONS) --cache build/cache

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from figures import add_option, keep
 from plait.index.coil.store import CoilStore
 from plait.index.collection import Collection
 from plait.index.params import Scoring
@@ -247,6 +248,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--json", type=Path)
+    add_option(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = run(options, Path(folder) / "c")
@@ -264,6 +266,7 @@ def main() -> None:
     sizes = found["bytes"]
     print(", ".join(f"{name} {size / 2**20:.0f} MB" for name, size in sizes.items()), end="; ")
     print(f"plait scans {sizes['plait'] / sizes['published']:.3f} of what the published layout holds in memory")
+    keep(options, found)
     if options.json:
         options.json.write_text(json.dumps({"options": vars(options), **found}, default=str))
 

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from figures import add_option, keep
 from plait.eval.dataset import open_dataset
 from plait.retrieval.retriever import Retriever
 
@@ -94,9 +95,11 @@ def main() -> None:
     parser.add_argument("--terms", default="bm25", help="bm25, binary or beta:CHECKPOINT")
     parser.add_argument("--questions", type=int, default=240)
     parser.add_argument("--json", action="store_true")
+    add_option(parser)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         report = run(Path(folder), arguments.terms, arguments.questions)
+    keep(arguments, report, ["onnxruntime", "bm25s"])
     if arguments.json:
         print(json.dumps(report, indent=1))
         return

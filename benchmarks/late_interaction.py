@@ -26,6 +26,7 @@ import numpy as np
 import token_data
 from engine_process import Engine, EngineFailed
 from engine_report import Measured, print_table, rows_of
+from figures import add_option, keep
 from plait.index.codecs.codec import score
 from plait.index.codecs.half import Half
 from plait.index.hits import best
@@ -56,6 +57,7 @@ def main() -> None:
         loads.append(os.getloadavg()[0])
         peaks = [engine.stop() for engine in engines]
         rows = rows_of(engines, peaks, measured, truth(data), data)
+    keep(arguments, {"engines": rows})
     for row in rows:
         if arguments.json:
             print(json.dumps({**row, "threads": arguments.threads, "load": loads, "simd": simd_level()}), flush=True)
@@ -117,6 +119,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--queries", type=int, default=60)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true")
+    add_option(parser)
     arguments = parser.parse_args()
     if not arguments.synthetic and not arguments.data:
         parser.error("give COLLECTION and DATA, or --synthetic DOCUMENTS")

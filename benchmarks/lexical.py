@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from figures import add_option, keep
 from plait.index.sparse import bm25
 from scipy import sparse as matrices
 from sparse_data import Mixture, exact, score_recall
@@ -57,6 +58,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--peers", type=Path)
+    add_option(parser)
     options = parser.parse_args()
     if options.peers:
         sys.path.append(str(options.peers))
@@ -78,7 +80,8 @@ def main() -> None:
     engines += engines_of(["bm25s_scores"], impacts, queries, idf, options.k)
     engines += engines_of(["tantivy_bm25"], counts, queries, options.k)
     recalls = [score_recall([e.search(q) for q in range(options.queries)], best, impacts, queries) for e in engines]
-    report(engines, measure(engines, options.queries, options.rounds), recalls)
+    rows = report(engines, measure(engines, options.queries, options.rounds), recalls)
+    keep(options, {"engines": rows})
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import shutil
 import sys
 import tempfile
@@ -21,14 +20,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from plait.index.catalog.database import VERSION
+from figures import add_option, keep
 from plait.index.collection import Collection
-from plait.index.kernels.vectors import simd_level
 from plait.index.params import SearchParams
 from plait.index.tokens import Tokens
 from plait.index.writing.maintenance import Policy
@@ -291,12 +288,6 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return found
 
 
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "sqlite": VERSION, "simd": simd_level()}
-    names = ["plait", "numpy", *(["faiss-cpu"] if "faiss" in sys.modules else [])]
-    return {**{name: version(name) for name in names}, **found, "machine": platform.platform()}
-
-
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -327,16 +318,18 @@ def main() -> None:
         "--folder", type=Path, help="where collections are made and removed (the system's own otherwise)"
     )
     parser.add_argument("--json", action="store_true")
+    add_option(parser)
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(dir=arguments.folder))
     try:
-        settings = {k: v for k, v in vars(arguments).items() if k not in ("json", "folder")}
-        report = {"settings": settings, **run(arguments, folder), "versions": versions()}
+        settings = {k: v for k, v in vars(arguments).items() if k not in ("json", "folder", "keep")}
+        report = {"settings": settings, **run(arguments, folder)}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    keep(arguments, report, ["faiss-cpu"] if "faiss" in sys.modules else [])
     if arguments.json:
         print(json.dumps(report, indent=1))
-    else:
+    elif not arguments.keep:
         show(report)
 
 

@@ -3,7 +3,7 @@
     python benchmarks/results.py COLLECTIONS [--cache DIR] [--only NAME] [--threads N]
 
 COLLECTIONS holds BEIR folders. Finished runs are kept in build/results.jsonl, so the command goes on where it stopped;
-docs/results.md is written anew at the end.
+docs/measurements/results.md is written anew at the end.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+
+from figures import add_option, keep
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "build" / "results.jsonl"
@@ -75,7 +77,7 @@ def table(rows: dict[tuple[str, str], dict], names: list[str], cell) -> list[str
 
 
 def page(rows: dict[tuple[str, str], dict], names: list[str], intro: str) -> str:
-    """docs/results.md: the text by hand up to the mark, the tables from the runs."""
+    """docs/measurements/results.md: the text by hand up to the mark, the tables from the runs."""
 
     def quality(row: dict) -> str:
         return f"{row['mean']['nDCG@10']:.3f} / {row['mean']['R@100']:.3f}"
@@ -117,6 +119,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--only", action="append", choices=COLLECTIONS)
     parser.add_argument("--threads", type=int, default=1)
+    add_option(parser)
     arguments = parser.parse_args()
     names: list[str] = arguments.only or list(COLLECTIONS)
     rows = {
@@ -126,7 +129,8 @@ def main() -> None:
     }
     if names != list(COLLECTIONS):
         return
-    target = ROOT / "docs" / "results.md"
+    keep(arguments, {"runs": list(rows.values())}, ["onnxruntime", "ir-measures"])
+    target = ROOT / "docs" / "measurements" / "results.md"
     mark = "<!-- tables below: benchmarks/results.py -->"
     intro = (target.read_text() if target.exists() else f"# Results\n\n{mark}\n").partition(mark)[0]
     target.write_text(page(rows, names, f"{intro}{mark}"))

@@ -18,7 +18,6 @@ import argparse
 import json
 import os
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -28,14 +27,16 @@ from typing import Any
 import grpc
 import numpy as np
 from engine_process import Engine, EngineFailed
+from figures import add_option, keep
 from live import Corpus
 from plait.index.kernels.vectors import simd_level
 from plait.index.tokens import Tokens
 from plait.service.messages.queries import write_query
 from plait.service.wire.search_pb2 import Query, SearchRequest
 from plait.service.wire.search_pb2_grpc import SearchServiceStub
-from service_load import bare_served, cpu_of, ideal, memory_of, paced, served, under_load
+from service_load import bare_served, cpu_of, ideal, paced, served, under_load
 from service_overload import overload
+from service_soak import soak
 
 import plait
 
@@ -260,39 +261,6 @@ def _ingested(index: Any, corpus: Corpus, count: int, server: int) -> dict[str, 
     }
 
 
-def soak(options: argparse.Namespace) -> dict[str, Any]:
-    """Four readers and one writer that replaces, adds and deletes; memory and latency by sixth of the time."""
-    corpus = Corpus(options.documents, TOKENS, TOKENS, DIM, 0)
-    with tempfile.TemporaryDirectory(dir=options.folder) as name:
-        plait.create(Path(name) / "c", encoder=None, dim=DIM).close()
-        with (
-            served(Path(name), options.bare) as (server, target, key),
-            plait.connect(target, api_key=key) as connection,
-        ):
-            index = connection.open("c")
-            index.upsert_tokens([f"d{i}" for i in range(options.documents)], corpus.draw(options.documents))
-            queries, draws = [corpus.draw(1, QUERY, QUERY) for _ in range(256)], [corpus.draw(32) for _ in range(16)]
-            ends, parts, writes = time.perf_counter() + 60 * options.soak, [], 0
-            stop = threading.Event()
-
-            def write() -> None:
-                nonlocal writes
-                while not stop.wait(0.05):
-                    first = 32 * (writes % (options.documents // 32))
-                    index.upsert_tokens([f"d{first + i}" for i in range(32)], draws[writes % 16])
-                    index.delete([f"d{first}"])
-                    writes += 1
-
-            writer = threading.Thread(target=write)
-            writer.start()
-            while time.perf_counter() < ends:
-                part = under_load(lambda n: index.search(queries[n % 256], K), 4, 10 * options.soak, server)
-                parts.append({**part, "memory_mb": memory_of(server), "writes": writes})
-            stop.set()
-            writer.join()
-            return {"minutes": options.soak, "documents": index.count(), "parts": parts, "problems": index.check()}
-
-
 def show(rows: Any, title: str) -> None:
     print(f"\n{title}")
     for row in rows if isinstance(rows, list) else [rows]:
@@ -312,13 +280,14 @@ def main() -> None:
     options.add_argument("--peers", type=Path, help="a folder with qdrant-edge-py, which is measured beside plait")
     options.add_argument("--bare", action="store_true", help="a server without keys, log and metrics")
     options.add_argument("--json", action="store_true")
+    add_option(options)
     chosen = options.parse_args()
     found = soak(chosen) if chosen.soak else overload(chosen) if chosen.overload else report(chosen)
+    keep(chosen, {"found": found}, ["grpcio"])
+    for title, rows in [] if chosen.json else found.items():
+        show(rows, title) if isinstance(rows, list | dict) else print(f"{title} {rows}")
     if chosen.json:
         print(json.dumps(found))
-        return
-    for title, rows in found.items():
-        show(rows, title) if isinstance(rows, list | dict) else print(f"{title} {rows}")
 
 
 if __name__ == "__main__":

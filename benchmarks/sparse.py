@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from figures import add_option, keep
 from plait.index.params import TermParams
 from plait.index.sparse import inverted
 from sparse_data import Mixture, exact, score_recall
@@ -72,6 +73,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--without", default="", help=", ".join(PEERS))
     parser.add_argument("--peers", type=Path)
     parser.add_argument("--json", type=Path)
+    add_option(parser)
     return parser.parse_args()
 
 
@@ -101,6 +103,7 @@ def main() -> None:
     rows = report(engines, measure(engines, options.queries, options.rounds), recalls)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"peak resident memory of everything together: {peak:.0f} MB; {os.cpu_count()} processors")
+    keep(options, {"peak_mb": peak, "engines": rows})
     if options.json:
         options.json.write_text(json.dumps({"options": vars(options), "peak_mb": peak, "engines": rows}, default=str))
 

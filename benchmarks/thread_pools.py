@@ -18,6 +18,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from figures import add_option, keep
 from live import Corpus
 from plait.service.rpc.pool import Threads
 from service_load import under_load
@@ -48,6 +49,7 @@ def main() -> None:
     options.add_argument("--documents", type=int, default=20_000)
     options.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     options.add_argument("--json", action="store_true")
+    add_option(options)
     chosen = options.parse_args()
     corpus, rows = Corpus(chosen.documents, TOKENS, TOKENS, DIM, 0), []
     with tempfile.TemporaryDirectory() as name:
@@ -79,6 +81,7 @@ def main() -> None:
                 for pool in pools.values():
                     pool.shutdown()
     found = {"cores": os.cpu_count(), "load": os.getloadavg()[0], "documents": chosen.documents, "rows": rows}
+    keep(chosen, {"rows": rows})
     if chosen.json:
         print(json.dumps(found))
         return

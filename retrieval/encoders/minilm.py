@@ -1,7 +1,7 @@
 """The embedded encoder: token vectors of all-MiniLM-L6-v2 through onnxruntime, from packages alone, without torch.
 
 Last hidden state of every token, [CLS] and [SEP] kept, unit rows. The model was trained for single vectors; late
-interaction over its token vectors needs no training to work (docs/results.md has what it reaches).
+interaction over its token vectors needs no training to work (docs/measurements/results.md has what it reaches).
 """
 
 from __future__ import annotations

@@ -65,7 +65,8 @@ def test_kernels_compile_to_what_the_design_counts_on(
 def test_the_share_of_the_roofline_that_can_be_hoped_for(
     compiled: dict[tuple[str, int], Compiled], machine: traffic.Machine
 ) -> None:
-    """32 x 128 queries, documents of 120 tokens: half of it and more where a dimension has 4 bits or more (`docs/gpu.md`)."""
+    """32 x 128 queries, documents of 120 tokens: half of it and more where a dimension has 4 bits or more
+    (`docs/measurements/gpu.md`)."""
     tiles = code_kernel.tiles_for(machine.architecture)
     work = {
         "float16 x1": (traffic.rows_work(DOCUMENTS, 32, 128, 2), row_kernel.ROWS.warps),

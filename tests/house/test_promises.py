@@ -1,4 +1,4 @@
-"""docs/promises.md names tests that exist, and proves every promise by at least one."""
+"""docs/explanation/promises.md names tests that exist, and proves every promise by at least one."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from paths import ROOT
 
 HOME = ROOT
-TEXT = (HOME / "docs" / "promises.md").read_text()
+TEXT = (HOME / "docs" / "explanation" / "promises.md").read_text()
 _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)")
 
 

@@ -231,7 +231,7 @@ def test_recall_by_hand(found: list[int], exact: list[int]) -> None:
 
 
 def test_the_metrics_that_the_manual_names_are_those_there_are(metrics: Metrics, address: str) -> None:
-    manual = (ROOT / "docs" / "operating.md").read_text()
+    manual = (ROOT / "docs" / "how-to" / "operate.md").read_text()
     named = set(re.findall(r"`(plait_\w+)`", manual)) | {
         f"plait_collection{n}" for n in re.findall(r"`(_[a-z]+)`", manual)
     }

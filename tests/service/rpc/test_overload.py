@@ -26,7 +26,7 @@ MESSAGE = 4 << 20
 WORKERS, QUEUE, STREAMS = 2, 6, 2
 CALLERS = 150
 BOUND = 3 * MESSAGE * (WORKERS + QUEUE + STREAMS) + LINE * WINDOW
-"""As docs/operating.md states it, without the work itself."""
+"""As docs/explanation/limits.md states it, without the work itself."""
 
 
 @pytest.fixture
