@@ -11,7 +11,7 @@ from plait.index.coil import store as coil
 from plait.index.late import coded, faiss_store
 from plait.index.segments import manifest, segment, term_columns
 from plait.index.sparse import store as sparse
-from plait.index.vector import search as vector
+from plait.index.vector import codes as vector
 from tables import code, prose, sections, table
 
 HEAD = """# File format
@@ -32,7 +32,9 @@ STORES = {
 
 def page() -> str:
     schema = re.findall(r"CREATE TABLE (\w+) \((.+?)\)(?: WITHOUT ROWID)?;", catalog._SCHEMA, re.S)
-    columns = [[code(name), code(dtype.lstrip("|")) or "by the precision", text] for name, dtype, text in _columns(segment)]
+    columns = [
+        [code(name), code(dtype.lstrip("|")) or "by the precision", text] for name, dtype, text in _columns(segment)
+    ]
     terms = [[code(getattr(term_columns, name)), code(dtype), text] for name, dtype, text in _columns(term_columns)]
     return sections([
         HEAD,

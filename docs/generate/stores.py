@@ -8,6 +8,7 @@ from typing import Any
 
 from plait.index import stores
 from plait.index.codecs import codec
+from plait.index.codecs.precisions import PRECISIONS
 from plait.index.late import faiss_params, faiss_store
 from plait.retrieval.reducers import pooling, pruning, recipe
 from tables import code, field_docs, prose, sections, table
@@ -50,7 +51,7 @@ def page() -> str:
         f"A factory string of FAISS: {factory}",
         f"```text\n{codecs[0]}\n```",
         "## Precisions",
-        f"Known are {', '.join(map(code, codec.PRECISIONS))}.",
+        f"Known are {', '.join(map(code, PRECISIONS))}.",
         table(["precision", "how a vector is kept"], _items(codec)),
     ])  # fmt: skip
 

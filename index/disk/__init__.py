@@ -1,1 +1,1 @@
-"""Files made whole or not at all, and copies of a collection."""
+"""Files and folders made whole or not at all."""

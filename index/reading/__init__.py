@@ -1,1 +1,1 @@
-"""Snapshots of one state: search, explain, count, check."""
+"""Snapshots of one state: search, explain, count, check, copy."""

@@ -180,6 +180,5 @@ def load_sparse_encoder(
         from .bag_of_tokens import embedded
 
         return embedded(options)
-    from .load import load_sparse_checkpoint
 
     return load_sparse_checkpoint(name, options, device=device, threads=threads)

@@ -99,50 +99,9 @@ MOST_FILES = 12
 CIRCLES: list[list[str]] = [["retrieval.routes.find", "retrieval.routes.idle"]]
 """Files that import each other. The list may only shrink."""
 
-ROOM_CIRCLES = (
-    {
-        "index/catalog",
-        "index/codecs",
-        "index/coil",
-        "index/disk",
-        "index/kernels",
-        "index/late",
-        "index/representations.py",
-        "index/segments",
-        "index/sparse",
-        "index/stores.py",
-        "index/vector",
-    },
-    {
-        "retrieval/description.py",
-        "retrieval/encoders",
-        "retrieval/hit.py",
-        "retrieval/models",
-        "retrieval/retriever.py",
-        "retrieval/routes",
-        "retrieval/sparse",
-        "retrieval/text",
-    },
-    {"service/hosting", "service/keys.py", "service/messages", "service/rpc"},
-)
+ROOM_CIRCLES: tuple[set[str], ...] = ()
 """Rooms that import each other, be it by different files. These circles may only shrink."""
-UPHILL = {
-    "index/codecs -> index/search",
-    "index/disk -> index/catalog",
-    "index/disk -> index/segments",
-    "index/kernels -> index/sparse",
-    "index/late -> index/sparse",
-    "index/late -> index/vector",
-    "index/segments -> index/coil",
-    "index/segments -> index/late",
-    "index/segments -> index/sparse",
-    "index/segments -> index/vector",
-    "retrieval/models -> retrieval/encoders",
-    "retrieval/models -> retrieval/sparse",
-    "retrieval/routes -> retrieval/text",
-    "retrieval/sparse -> retrieval/text",
-    "service/messages -> service/rpc",
-}
+UPHILL: set[str] = set()
 """Imports of a room from one below it in the map of ARCHITECTURE.md. The list may only shrink."""
 
 
