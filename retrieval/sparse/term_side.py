@@ -105,17 +105,6 @@ def stored_fields(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return settings.get("term_fields") or ({TERMS: alone} if alone else {})
 
 
-def by_own_names(search: Mapping[str, Any], stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The same search with each term field under the name that the collection has for it."""
-    found, others = dict(search), also_called(stored)
-    for option in ("field", "scorer"):
-        if isinstance(name := found.get(option), str):
-            found[option] = others.get(name, name)
-    if isinstance(lanes := found.get("lanes"), Sequence) and not isinstance(lanes, str):
-        found["lanes"] = tuple(others.get(lane, lane) for lane in lanes)
-    return found
-
-
 def also_called(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Further names of a collection's only term field: `terms`, what makes it (`bm25:german`), and its kind (`bm25`)."""
     if len(stored) != 1:

@@ -136,7 +136,6 @@ CIRCLES: list[list[str]] = [
         "retrieval.sparse.encoder",
         "retrieval.sparse.load",
     ],
-    ["retrieval.routes.find", "retrieval.routes.idle"],
     ["service.client.remote", "service.client.server"],
 ]
 """Files that import each other. The list may only shrink."""
