@@ -53,13 +53,15 @@ class Option:
         """The bounds in words, such as `at least 1`; empty: there are none."""
         below = f"at least {self.least:g}" if self.least is not None else ""
         below = f"above {self.above:g}" if self.above is not None else below
-        return " and ".join(part for part in (below, f"at most {self.most:g}" if self.most is not None else "") if part)
+        above = f"at most {self.most:g}" if self.most is not None else ""
+        return " and ".join(filter(None, (below, above)))
 
     @property
     def effect(self) -> str:
         """What a larger value does, as one sentence; empty: the help says it."""
-        parts = [f"{what} {does}" for what, does in ((self.grows, "grows"), (self.shrinks, "shrinks")) if what]
-        return f"Larger: {'; '.join(parts)}." if parts else ""
+        raised = f"raises {self.grows}" if self.grows else ""
+        lowered = f"lowers {self.shrinks}" if self.shrinks else ""
+        return f"A larger value {' and '.join(filter(None, (raised, lowered)))}." if raised or lowered else ""
 
     def checked(self, name: str, value: Any) -> Any:
         """The value as a search takes it. InvalidArgument names option, value, bound and remedy, and has the field."""

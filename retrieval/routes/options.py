@@ -69,7 +69,7 @@ class SearchOptions:
         default="1000 (XTR: 10000)",
         unit="tokens",
         least=1,
-        grows="recall, time",
+        grows="recall and time",
         finds="tokens",
     )
     nprobe: int | None = _option(
@@ -78,7 +78,7 @@ class SearchOptions:
         default="32",
         unit="lists",
         least=1,
-        grows="recall, time",
+        grows="recall and time",
         finds="tokens",
     )
     candidates: int | None = _option(
@@ -87,7 +87,7 @@ class SearchOptions:
         default="256",
         unit="documents",
         least=1,
-        grows="recall, time",
+        grows="recall and time",
         finds="tokens",
     )
     target_recall: float | None = _option(
@@ -96,7 +96,7 @@ class SearchOptions:
         unit="share",
         above=0,
         most=1,
-        grows="recall, time",
+        grows="recall and time",
     )
     missing: str | float | None = _option(
         "missing",
@@ -112,7 +112,7 @@ class SearchOptions:
         default="100",
         unit="documents",
         least=1,
-        grows="recall, time",
+        grows="recall and time",
         modes=("hybrid", "rerank"),
     )
     fusion: str | None = _option(
@@ -153,7 +153,7 @@ class SearchOptions:
         default="all that could be among the best",
         unit="documents",
         least=1,
-        grows="recall, time",
+        grows="recall and time",
         finds="terms",
     )
     query_terms: int | None = _option(
@@ -162,7 +162,7 @@ class SearchOptions:
         default="all",
         unit="keys",
         least=1,
-        grows="recall, time",
+        grows="recall and time",
         finds="terms",
     )
     min_idf: float | None = _option(
@@ -170,7 +170,7 @@ class SearchOptions:
         "With term_candidates: only keys rarer than this find candidates, by log(documents / documents with the key)",
         default="0",
         least=0,
-        shrinks="recall, time",
+        shrinks="recall and time",
         finds="terms",
     )
     alpha: float | None = _option(
@@ -179,7 +179,7 @@ class SearchOptions:
         default="1, which leaves nothing out",
         above=0,
         most=1,
-        grows="recall, time",
+        grows="recall and time",
         finds="terms",
     )
     filter: Filter | Mapping[str, Any] | None = _option(  # noqa: RUF009

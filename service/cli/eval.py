@@ -10,49 +10,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...index.errors import InvalidArgument
+from ...retrieval.routes.options import SearchOptions
 from ..terminal.console import bytes_text, err, out, print_json
+from ..terminal.flags import search_flags
 from ..terminal.making import Making, differences
 from ..terminal.options import (
-    Alpha,
     Cache,
-    Candidates,
-    Depth,
     Device,
     DeviceMemory,
     Dim,
     DocumentLength,
     Encoder,
     EncoderType,
-    Exact,
     Expansion,
-    Field,
-    Fusion,
     Json,
-    KToken,
-    Lanes,
-    MinIdf,
-    Missing,
-    Mode,
-    Nprobe,
     Pool,
     Precision,
     Prune,
     QueryLength,
-    QueryTerms,
     Quiet,
     Reduce,
-    Scorer,
     Store,
     SystemName,
-    TargetRecall,
-    TermCandidates,
     TermsName,
     Threads,
     Vector,
-    Weights,
-    read_lanes,
-    read_weights,
-    search_parameters,
 )
 from ..terminal.progress import progress
 
@@ -92,7 +74,7 @@ _BASELINES = ("bm25", "lucene-bm25", "lucene-impact")
 
 def register(app: typer.Typer) -> None:
     """Puts the command on the command line."""
-    app.command("eval")(evaluate)
+    app.command("eval")(search_flags(evaluate))
 
 
 def evaluate(
@@ -133,23 +115,7 @@ def evaluate(
     document_length: DocumentLength = None,
     query_expansion: Expansion = None,
     dtype: EncoderType = None,
-    k_token: KToken = None,
-    nprobe: Nprobe = None,
-    candidates: Candidates = None,
-    missing: Missing = None,
-    target_recall: TargetRecall = None,
-    mode: Mode = None,
-    depth: Depth = None,
-    fusion: Fusion = None,
-    weights: Weights = None,
-    lanes: Lanes = None,
-    field: Field = None,
-    scorer: Scorer = None,
-    term_candidates: TermCandidates = None,
-    query_terms: QueryTerms = None,
-    min_idf: MinIdf = None,
-    alpha: Alpha = None,
-    exact: Exact = False,
+    options: SearchOptions = SearchOptions(),
     device: Device = "cpu",
     device_memory: DeviceMemory = None,
     threads: Threads = None,
@@ -164,6 +130,7 @@ def evaluate(
     """
     from ...eval.checking import check_run_file, depth_of
     from ...eval.dataset import open_dataset
+    from ...index.filters.sql import to_json
 
     making = Making(
         system=None if system in _BASELINES else system,
@@ -181,10 +148,9 @@ def evaluate(
         query_expansion=query_expansion,
         dtype=dtype,
     )
-    search = search_parameters(
-        *(missing, exact, k_token, nprobe, candidates, target_recall, mode, depth, fusion, read_weights(weights)),
-        *(read_lanes(lanes), field, scorer, term_candidates, query_terms, min_idf, alpha),
-    )
+    search = options.given()
+    if options.filter is not None:
+        search["filter"] = to_json(options.filter)  # as the report shows it
     dataset = open_dataset(data, split, quoted=not raw_qrels)
     names = [name.strip() for name in measures.split(",")] if measures else [*dataset.measures]
     trial = Trial(dataset, names, depth_of(names, k), run, skip_own, quiet)

@@ -10,13 +10,6 @@ import typer
 
 from ...index.errors import InvalidArgument
 
-SPENT = (
-    *("k_token", "nprobe", "candidates", "target_recall", "mode", "depth", "fusion", "weights"),
-    *("lanes", "field", "scorer"),
-    *("term_candidates", "query_terms", "min_idf", "alpha"),
-)
-"""Names of `search_parameters`, in their order."""
-
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads (default: the libraries' own choice).")]
@@ -83,14 +76,6 @@ Defer = Annotated[
     typer.Option("--defer", help="Found by terms at once (bm25, binary, beta); `encode` computes the rest later."),
 ]
 Cache = Annotated[Path | None, typer.Option(help="Folder that keeps encoder output, for repeated builds.")]
-KToken = Annotated[int | None, typer.Option(help="Tokens retrieved per query token (k').")]
-Nprobe = Annotated[int | None, typer.Option(help="Lists visited per query token.")]
-Candidates = Annotated[int | None, typer.Option(help="Documents scored exactly at the end.")]
-Missing = Annotated[str | None, typer.Option(help="XTR's missing similarities: kth, zero, none, or a number.")]
-TargetRecall = Annotated[
-    float | None,
-    typer.Option(help="The cheapest parameters that were measured to find this share of the exact top k."),
-]
 TermsName = Annotated[
     list[str] | None,
     typer.Option(
@@ -101,72 +86,11 @@ TermsName = Annotated[
 Vector = Annotated[
     bool, typer.Option("--vector", help="Keep the encoder's single vector of each document too, for --mode vector.")
 ]
-Mode = Annotated[
-    str | None,
-    typer.Option(
-        help="tokens (late interaction), terms (sparse), vector (global vectors), sum (terms and vector), hybrid (all or --lanes, fused), rerank (terms, then tokens, --scorer, or with beta: the documents' embeddings)."
-    ),
-]
-Depth = Annotated[int | None, typer.Option(help="Documents that each side gives to hybrid, and terms to rerank.")]
-Fusion = Annotated[
-    str | None, typer.Option(help="How hybrid fuses: rrf (reciprocal ranks) or weighted (normalised scores).")
-]
-Weights = Annotated[
-    str | None, typer.Option(help="What each lane counts in hybrid, as 1,0.5: of --lanes, or tokens, terms, vector.")
-]
-Lanes = Annotated[
-    str | None, typer.Option(help="What hybrid fuses, as tokens,bm25: tokens, vector, term fields (default: all).")
-]
-Field = Annotated[
-    str | None, typer.Option(help="The term field of a search by terms, or of what is reranked (default: the first).")
-]
-Scorer = Annotated[str | None, typer.Option(help="What reranks: tokens (the default), vector or a term field.")]
-TermCandidates = Annotated[
-    int | None,
-    typer.Option(help="By terms: score only so many documents of a segment (default: all that could count)."),
-]
-QueryTerms = Annotated[
-    int | None, typer.Option(help="With --term-candidates: only so many of the heaviest keys find candidates.")
-]
-MinIdf = Annotated[
-    float | None, typer.Option(help="With --term-candidates: only keys rarer than this find candidates.")
-]
-Alpha = Annotated[
-    float | None,
-    typer.Option(help="By terms: leave out what is bounded below the k-th score / alpha (default: 1, nothing)."),
-]
-Exact = Annotated[bool, typer.Option("--exact", help="Compare with every stored token, whatever the store.")]
 Filter = Annotated[
     str | None,
     typer.Option(help='A condition on payload fields, as JSON: {"year": 2020}, {"range": {"year": {"gte": 2000}}}.'),
 ]
 Folder = Annotated[Path, typer.Argument(help="A collection's folder.")]
-
-
-def search_parameters(missing: str | None, exact: bool, *numbers: Any) -> dict[str, Any]:
-    """Search parameters that were given, under their names; `numbers` as in `SPENT`."""
-    chosen: dict[str, Any] = {"exact": exact or None, **dict(zip(SPENT, numbers, strict=True))}
-    if missing is not None:
-        try:
-            chosen["missing"] = float(missing)
-        except ValueError:
-            chosen["missing"] = missing
-    return {name: value for name, value in chosen.items() if value is not None}
-
-
-def read_weights(text: str | None) -> tuple[float, ...] | None:
-    """The numbers of `--weights`. InvalidArgument: they are none."""
-    if text is None:
-        return None
-    try:
-        return tuple(map(float, text.split(",")))
-    except ValueError:
-        raise InvalidArgument(f"--weights is {text!r}; write one number for each lane, such as 1,0.5") from None
-
-
-def read_lanes(text: str | None) -> tuple[str, ...] | None:
-    """The names of `--lanes`."""
-    return None if text is None else tuple(name.strip() for name in text.split(","))
 
 
 def one_question(context: typer.Context) -> None:
