@@ -58,6 +58,17 @@ Several = Sequence[str] | Tokens | Queries
 def run(snapshot: Snapshot, route: Route, queries: Queries, k: int) -> list[Hits]:
     """The k best documents of every query. Scores: of tokens, terms, vectors, sums of two, or (hybrid) what fusion makes of them."""
     check_named(route, queries)
+    found, least = _ranked(snapshot, route, queries, k), route.options.min_score
+    return found if least is None else [_from(hits, least) for hits in found]
+
+
+def _from(hits: Hits, least: float) -> Hits:
+    """The hits that score at least this. Compared as float64, as a caller compares `Hit.score`."""
+    count = np.count_nonzero(hits.scores.astype(np.float64) >= least)
+    return Hits(hits.docs[:count], hits.scores[:count])
+
+
+def _ranked(snapshot: Snapshot, route: Route, queries: Queries, k: int) -> list[Hits]:
     if route.mode == "hybrid":
         found = [by_lane(snapshot, route, lane, queries, max(k, route.depth)) for lane in route.lanes]
         joined = [fused(snapshot, route, rankings).hits for rankings in steps(zip(*found, strict=True))]

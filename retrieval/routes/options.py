@@ -182,6 +182,13 @@ class SearchOptions:
         grows="recall and time",
         finds="terms",
     )
+    min_score: float | None = _option(
+        "number",
+        "Leave out hits with a lower score: the score that the search ranks by, in hybrid the fused one",
+        default="none, whatever the score",
+        unit="score",
+        shrinks="the number of hits",
+    )
     filter: Filter | Mapping[str, Any] | None = _option(  # noqa: RUF009
         "filter",
         'A condition on payload fields, as JSON: {"year": 2020}, {"range": {"year": {"gte": 2000}}}; applied before scoring',
@@ -249,4 +256,5 @@ class SearchKeywords(TypedDict, total=False):
     query_terms: int | None
     min_idf: float | None
     alpha: float | None
+    min_score: float | None
     filter: Filter | Mapping[str, Any] | None
