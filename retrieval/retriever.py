@@ -33,7 +33,7 @@ from .routes.option import as_filter
 from .routes.options import SearchKeywords, SearchOptions
 from .routes.route import Route, Sides
 from .routes.router import Router
-from .sparse.term_side import TermSide, restored, stored_fields
+from .sparse.term_side import TermSide, also_called, free_fields, restored, stored_fields
 from .systems import System, system_named
 from .text import given
 from .text.creation import check_machine, encoding_of, prepare
@@ -85,7 +85,8 @@ class Retriever:
             self.close()
             raise
         self.system: System = system_named(self.settings["system"])
-        self._router = Router(self.collection, self.system, stored_fields(self.settings))
+        stored = stored_fields(self.settings)
+        self._router = Router(self.collection, self.system, also_called(stored), free_fields(stored))
         if encode_pending and len(self.pending):
             with suppress(Unavailable):
                 _ = self.collection.live
@@ -339,8 +340,7 @@ class Retriever:
     ) -> Explanation:
         """Why the document `id` has its score for a query, whether or not a search would return it.
 
-        Args:
-            k: also tell the document's way through a search for the k best: its rank at each stage, and where it falls out.
+        With `k` also its way through a search for the k best: its rank at each stage, and where it falls out.
         """
         route = self.route(SearchOptions.of(options), k if k is None else given.depth(k))
         warn_idle(route.notes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,6 @@ from ...index.representations import Schema
 from ...index.sparse.bm25 import Bm25
 from ...index.terms import TERMS
 from ..sparse.beta import Embed
-from ..sparse.term_side import also_called, model_free
 from ..systems import System
 from .idle import idle
 from .options import OPTIONS, SearchOptions
@@ -32,8 +31,10 @@ class Router:
 
     collection: Collection
     system: System
-    stored: Mapping[str, Mapping[str, Any]]
-    """What makes the terms of each field, as the collection's settings have it."""
+    names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Further names of term fields, and the collection's own."""
+    at_once: Container[str] = ()
+    """The term fields that a document is in as soon as it is written, before a model has seen it."""
     _made: dict[tuple[Any, ...], Route] = dataclasses.field(default_factory=dict)
 
     def route(self, options: SearchOptions, k: int | None, embed: Callable[[str], Embed | None]) -> Route:
@@ -63,7 +64,7 @@ class Router:
         return route if filter is None else replace(route, filter=filter)
 
     def _make(self, given: dict[str, Any], k: int | None, embed: Callable[[str], Embed | None]) -> Route:
-        given, schema = _own_names(given, also_called(self.stored)), self.collection.schema
+        given, schema = _own_names(given, self.names), self.collection.schema
         options = SearchOptions(**given)
         scoring = replace(self.system.scoring, missing=given.get("missing", self.system.scoring.missing))
         bm25 = {name: Bm25() for name, field in schema.terms.items() if field.counts}
@@ -83,7 +84,7 @@ class Router:
             **{name: given[name] for name in _DEFAULTED if name in given},
         )
         _check_together(route, given)
-        late = tuple(lane for lane in route.lanes if not self._at_once(lane))
+        late = tuple(lane for lane in route.lanes if lane not in self.at_once)
         scorer = route.field if route.scorer == "tokens" and not schema.dim else route.scorer
         embeds = embed(scorer) if mode == "rerank" and scorer in schema.terms else None
         route = replace(route, late=late, embed=embeds, scorer=scorer if embeds else route.scorer)
@@ -93,10 +94,6 @@ class Router:
         if options.target_recall is None or route.exact:
             return route
         return _reaching(route, self.collection, options.target_recall, k)
-
-    def _at_once(self, lane: str) -> bool:
-        """Whether a document is in this lane as soon as it is written, before a model has seen it."""
-        return lane in self.stored and model_free(self.stored[lane]["name"])
 
 
 _DEFAULTED = ("depth", "fusion", "fusion_k", "normalise", "weights", "scorer")

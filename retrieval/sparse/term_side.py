@@ -74,6 +74,11 @@ def model_free(name: str) -> bool:
     return without_model(name) or name.startswith("beta:")
 
 
+def free_fields(stored: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The term fields, of those that `stored_fields` gives, that a document is in before a model has seen it."""
+    return [field for field, one in stored.items() if model_free(one["name"])]
+
+
 def without_model(name: str) -> bool:
     """Whether no model sees documents, nor queries."""
     return name.partition(":")[0] in ("bm25", BINARY)
