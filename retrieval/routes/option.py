@@ -1,7 +1,8 @@
-"""One option of a search: its help, its bounds, and what a larger value does; and the check of a value against them."""
+"""One option of a record of options: its help, its bounds, what a larger value does; and the check of a value against them."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 _UINT32 = 1 << 32
 """Counts are `uint32` on the wire."""
 
-Kind = Literal["flag", "count", "number", "choice", "name", "names", "numbers", "missing", "filter"]
+Kind = Literal[
+    "flag", "count", "number", "choice", "name", "names", "numbers", "texts", "missing", "filter", "terms", "vector"
+]
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,25 @@ def _filter(option: Option, value: Any) -> Filter:
     return value
 
 
+def _texts(option: Option, value: Any) -> tuple[str, ...]:
+    texts = (None,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
+    if not all(isinstance(text, str) for text in texts):
+        raise _Wrong("give a list of texts")
+    return texts  # type: ignore[return-value]
+
+
+def _terms(option: Option, value: Any) -> str | dict[str, str]:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, Mapping) or not all(isinstance(text, str) for pair in value.items() for text in pair):
+        raise _Wrong("give what makes the terms, or that of each field by name")
+    return dict(value)
+
+
+def _vector(option: Option, value: Any) -> int | bool | None:
+    return value or None if isinstance(value, bool) else _count(option, value)
+
+
 _CHECKS = {
     "flag": _flag,
     "count": _count,
@@ -155,8 +177,11 @@ _CHECKS = {
     "name": _name,
     "names": _names,
     "numbers": _numbers,
+    "texts": _texts,
     "missing": _missing,
     "filter": _filter,
+    "terms": _terms,
+    "vector": _vector,
 }
 
 
@@ -165,3 +190,39 @@ def as_filter(condition: Any) -> Any:
     from ...index.filters.sql import parse
 
     return parse(condition) if isinstance(condition, Mapping) else condition
+
+
+def option(kind: Kind, help: str, **about: Any) -> Any:
+    """A field of a record of options. None: not given."""
+    return dataclasses.field(default=None, metadata={"option": Option(kind, help, **about)})
+
+
+def options_of(record: type) -> dict[str, Option]:
+    """The options of a record by name, in its order."""
+    return {one.name: one.metadata["option"] for one in dataclasses.fields(record)}
+
+
+def check_all(record: Any, options: Mapping[str, Option]) -> None:
+    """Checks what was given and keeps it as a search or a collection takes it. For `__post_init__` of a frozen record."""
+    for name, value in vars(record).items():
+        if value is not None:
+            object.__setattr__(record, name, options[name].checked(name, value))
+
+
+def described(options: Mapping[str, Option]) -> list[dict[str, str]]:
+    """One row for each option, for a reference: what it is called, takes, means and does, each as text."""
+    return [
+        {
+            "name": name,
+            "flag": f"--{name.replace('_', '-')}",
+            "kind": one.kind,
+            "help": f"{one.help}.",
+            "default": one.default,
+            "unit": one.unit,
+            "choices": ", ".join(one.choices),
+            "bounds": one.bounds,
+            "effect": one.effect,
+            "modes": ", ".join(one.modes),
+        }
+        for name, one in options.items()
+    ]

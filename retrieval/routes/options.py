@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ...index.errors import InvalidArgument
-from .option import Kind, Option
+from .option import Option, check_all, described, option, options_of
 
 if TYPE_CHECKING:
     from ...index.filters.conditions import Filter
@@ -18,10 +17,6 @@ MODES = ("tokens", "terms", "vector", "sum", "hybrid", "rerank")
 FUSIONS = ("rrf", "weighted")
 NORMALISE = ("minmax", "none", "zscore")
 MISSING = ("kth", "zero", "none")
-
-
-def _option(kind: Kind, help: str, **about: Any) -> Any:
-    return dataclasses.field(default=None, metadata={"option": Option(kind, help, **about)})
 
 
 @dataclass(frozen=True)
@@ -34,36 +29,36 @@ class SearchOptions:
         InvalidArgument: a value out of its bounds; the error's `field` names the option.
     """
 
-    mode: str | None = _option(
+    mode: str | None = option(
         "choice",
         "tokens (late interaction), terms (sparse), vector (global vectors), sum (terms and vector), hybrid (all or the "
         "lanes, fused), rerank (the best by terms, scored by tokens or the scorer)",
         default="tokens where there are such, else what the collection holds",
         choices=MODES,
     )
-    lanes: tuple[str, ...] | None = _option(
+    lanes: tuple[str, ...] | None = option(
         "names",
         "What hybrid fuses, as tokens,bm25: tokens, vector, and term fields by name",
         default="all that the collection holds",
         modes=("hybrid",),
         implies="hybrid",
     )
-    scorer: str | None = _option(
+    scorer: str | None = option(
         "name",
         "What reranks: tokens, vector or a term field",
         default="tokens",
         modes=("rerank",),
         implies="rerank",
     )
-    field: str | None = _option(
+    field: str | None = option(
         "name",
         "The term field of a search by terms, or of what is reranked",
         default="the first",
         modes=("terms", "sum", "rerank"),
         implies="terms",
     )
-    exact: bool | None = _option("flag", "Compare with every stored token, whatever the store")
-    k_token: int | None = _option(
+    exact: bool | None = option("flag", "Compare with every stored token, whatever the store")
+    k_token: int | None = option(
         "count",
         "Tokens retrieved for each query token (k'), by XTR and in FAISS stores",
         default="1000 (XTR: 10000)",
@@ -72,7 +67,7 @@ class SearchOptions:
         grows="recall and time",
         finds="tokens",
     )
-    nprobe: int | None = _option(
+    nprobe: int | None = option(
         "count",
         "Lists visited for each query token",
         default="32",
@@ -81,7 +76,7 @@ class SearchOptions:
         grows="recall and time",
         finds="tokens",
     )
-    candidates: int | None = _option(
+    candidates: int | None = option(
         "count",
         "Documents scored exactly at the end, never fewer than four times k",
         default="256",
@@ -90,7 +85,7 @@ class SearchOptions:
         grows="recall and time",
         finds="tokens",
     )
-    target_recall: float | None = _option(
+    target_recall: float | None = option(
         "number",
         "The cheapest parameters that were measured to find this share of the exact top k",
         unit="share",
@@ -98,7 +93,7 @@ class SearchOptions:
         most=1,
         grows="recall and time",
     )
-    missing: str | float | None = _option(
+    missing: str | float | None = option(
         "missing",
         "XTR's similarity where a query token retrieved nothing: kth (of the last token retrieved), zero, none (left "
         "out), or a number",
@@ -106,7 +101,7 @@ class SearchOptions:
         choices=MISSING,
         finds="tokens",
     )
-    depth: int | None = _option(
+    depth: int | None = option(
         "count",
         "Documents that each lane gives to hybrid, and terms to rerank, never fewer than k",
         default="100",
@@ -115,14 +110,14 @@ class SearchOptions:
         grows="recall and time",
         modes=("hybrid", "rerank"),
     )
-    fusion: str | None = _option(
+    fusion: str | None = option(
         "choice",
         "How hybrid fuses: rrf (reciprocal ranks) or weighted (normalised scores)",
         default="rrf",
         choices=FUSIONS,
         modes=("hybrid",),
     )
-    fusion_k: float | None = _option(
+    fusion_k: float | None = option(
         "number",
         "The constant of rrf, which adds 1 / (fusion_k + rank) for each lane",
         default="60",
@@ -133,7 +128,7 @@ class SearchOptions:
         modes=("hybrid",),
         fusion="rrf",
     )
-    normalise: str | None = _option(
+    normalise: str | None = option(
         "choice",
         "How weighted makes scores of lanes comparable: minmax (worst hit 0, best 1), zscore (mean 0, deviation 1) or none",
         default="minmax",
@@ -141,13 +136,13 @@ class SearchOptions:
         modes=("hybrid",),
         fusion="weighted",
     )
-    weights: tuple[float, ...] | None = _option(
+    weights: tuple[float, ...] | None = option(
         "numbers",
         "What each lane counts in hybrid, as 1,0.5: of the lanes in their order, or tokens, term fields, vector",
         default="all alike",
         modes=("hybrid",),
     )
-    term_candidates: int | None = _option(
+    term_candidates: int | None = option(
         "count",
         "By terms: score only so many documents of a segment",
         default="all that could be among the best",
@@ -156,7 +151,7 @@ class SearchOptions:
         grows="recall and time",
         finds="terms",
     )
-    query_terms: int | None = _option(
+    query_terms: int | None = option(
         "count",
         "With term_candidates: only so many of the heaviest keys find candidates",
         default="all",
@@ -165,7 +160,7 @@ class SearchOptions:
         grows="recall and time",
         finds="terms",
     )
-    min_idf: float | None = _option(
+    min_idf: float | None = option(
         "number",
         "With term_candidates: only keys rarer than this find candidates, by log(documents / documents with the key)",
         default="0",
@@ -173,7 +168,7 @@ class SearchOptions:
         shrinks="recall and time",
         finds="terms",
     )
-    alpha: float | None = _option(
+    alpha: float | None = option(
         "number",
         "By terms: leave out what is bounded below the k-th score / alpha",
         default="1, which leaves nothing out",
@@ -182,22 +177,20 @@ class SearchOptions:
         grows="recall and time",
         finds="terms",
     )
-    min_score: float | None = _option(
+    min_score: float | None = option(
         "number",
         "Leave out hits with a lower score: the score that the search ranks by, in hybrid the fused one",
         default="none, whatever the score",
         unit="score",
         shrinks="the number of hits",
     )
-    filter: Filter | Mapping[str, Any] | None = _option(  # noqa: RUF009
+    filter: Filter | Mapping[str, Any] | None = option(  # noqa: RUF009
         "filter",
         'A condition on payload fields, as JSON: {"year": 2020}, {"range": {"year": {"gte": 2000}}}; applied before scoring',
     )
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if value is not None:
-                object.__setattr__(self, name, OPTIONS[name].checked(name, value))
+        check_all(self, OPTIONS)
 
     @classmethod
     def of(cls, search: Mapping[str, Any]) -> SearchOptions:
@@ -213,24 +206,10 @@ class SearchOptions:
     @staticmethod
     def described() -> list[dict[str, str]]:
         """One row for each option, for a reference: what it is called, takes, means and does, each as text."""
-        return [
-            {
-                "name": name,
-                "flag": f"--{name.replace('_', '-')}",
-                "kind": option.kind,
-                "help": f"{option.help}.",
-                "default": option.default,
-                "unit": option.unit,
-                "choices": ", ".join(option.choices),
-                "bounds": option.bounds,
-                "effect": option.effect,
-                "modes": ", ".join(option.modes),
-            }
-            for name, option in OPTIONS.items()
-        ]
+        return described(OPTIONS)
 
 
-OPTIONS: dict[str, Option] = {one.name: one.metadata["option"] for one in dataclasses.fields(SearchOptions)}
+OPTIONS: dict[str, Option] = options_of(SearchOptions)
 """Every option by name, in the order of the record."""
 
 

@@ -8,14 +8,14 @@ import typer
 
 from ...retrieval.routes.options import SearchOptions
 from ..terminal.console import out, print_json, show_explanation, show_stages
-from ..terminal.flags import search_flags
+from ..terminal.flags import flags
 from ..terminal.opening import OnServer, connecting, open_index
 from ..terminal.options import Device, DeviceMemory, Elsewhere, Folder, Json, Threads, one_question
 
 
 def register(app: typer.Typer) -> None:
     """Puts the command on the command line."""
-    app.command("explain", context_settings={"allow_extra_args": True})(connecting(search_flags(explain)))
+    app.command("explain", context_settings={"allow_extra_args": True})(connecting(flags(explain)))
 
 
 def explain(

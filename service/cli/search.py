@@ -10,7 +10,7 @@ import typer
 from ...retrieval.routes.options import SearchOptions
 from ..terminal.console import err, out, print_json, show_explanation, show_hits
 from ..terminal.describing import show_info
-from ..terminal.flags import search_flags
+from ..terminal.flags import flags
 from ..terminal.opening import OnServer, connecting, open_index
 from ..terminal.options import Device, DeviceMemory, Elsewhere, Json, Threads, one_question
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Puts the commands on the command line."""
-    app.command("search", context_settings={"allow_extra_args": True})(connecting(search_flags(search)))
+    app.command("search", context_settings={"allow_extra_args": True})(connecting(flags(search)))
     app.command("info")(connecting(info))
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import typer
 from plait.retrieval.routes.options import OPTIONS, SearchOptions
+from plait.retrieval.text.options import MADE_OF, CollectionOptions
 from plait.service.cli.main import app
-from plait.service.terminal.flags import search_flags
+from plait.service.terminal.flags import flags
 from shell import plait as run
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 import plait
 
 COMMANDS = ("search", "explain", "eval")
+MAKING = ("create", "build", "eval")
 GIVEN: dict[str, tuple[str, Any]] = {
     "flag": ("", True),
     "count": ("3", 3),
@@ -26,7 +28,16 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "numbers": ("1,0.5", (1.0, 0.5)),
     "missing": ("-0.25", -0.25),
     "filter": ('{"year": 2020}', {"year": 2020}),
+    "texts": ("first:50", ("first:50",)),
+    "terms": ("bm25", "bm25"),
+    "vector": ("", True),
 }
+
+
+@pytest.mark.parametrize("command", MAKING)
+def test_every_setting_is_a_flag_of_every_command_that_makes_a_collection(command: str) -> None:
+    flags = {flag for one in get_command(app).commands[command].params for flag in one.opts}  # type: ignore[attr-defined]
+    assert {row["flag"] for row in CollectionOptions.described()} | {"--pool", "--prune"} <= flags
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -48,7 +59,7 @@ def test_a_flag_is_its_option(name: str) -> None:
     text, value = (option.choices[-1],) * 2 if option.kind == "choice" else GIVEN[option.kind]
 
     @here.command()
-    @search_flags
+    @flags
     def ask(question: str, options: SearchOptions = SearchOptions(), more: int = 0) -> None:
         seen.append((question, options, more))
 
@@ -57,6 +68,47 @@ def test_a_flag_is_its_option(name: str) -> None:
     assert done.exit_code == 0 and seen == [("why", SearchOptions.of({name: value}), 2)], done.output
     shown = CliRunner().invoke(here, ["--help"]).output
     assert flag in shown
+
+
+@pytest.mark.parametrize("name", MADE_OF)
+def test_a_flag_is_its_setting(name: str) -> None:
+    option, seen, here = MADE_OF[name], [], typer.Typer()
+    text, value = ("64", 64) if option.kind == "count" else GIVEN[option.kind]
+
+    @here.command()
+    @flags
+    def make(folder: str, making: CollectionOptions = CollectionOptions()) -> None:
+        seen.append((folder, making))
+
+    done = CliRunner().invoke(here, ["there", f"--{name.replace('_', '-')}", *([text] if text else [])])
+    assert done.exit_code == 0 and seen == [("there", CollectionOptions.of({name: value}))], done.output
+
+
+@pytest.mark.parametrize(
+    ("given", "reduce"),
+    [
+        ((), None),
+        (("--pool", "1"), ()),
+        (("--pool", "2", "--prune", "idf:50", "--reduce", "single"), ("single", "idf:50", "pool:2")),
+        (("--prune", "first:9", "--prune", "idf:50"), ("first:9", "idf:50")),
+    ],
+)
+def test_pruning_and_pooling_are_reducers_in_order(given: tuple[str, ...], reduce: tuple[str, ...] | None) -> None:
+    seen, here = [], typer.Typer()
+
+    @here.command()
+    @flags
+    def make(making: CollectionOptions = CollectionOptions()) -> None:
+        seen.append(making.reduce)
+
+    assert CliRunner().invoke(here, [*given]).exit_code == 0 and seen == [reduce]
+
+
+def test_fields_that_get_an_index_where_a_collection_is_made(tmp_path: Path) -> None:
+    pytest.importorskip("bm25s", reason="the extra `lexical` is not installed")
+    run("create", tmp_path / "c", "--encoder", "none", "--terms", "bm25", "--fields", "year", "--fields", "lang")
+    with plait.open(tmp_path / "c") as index:
+        assert index.info()["fields"] == ["year", "lang"]
 
 
 @pytest.mark.parametrize(
