@@ -56,7 +56,10 @@ Several = Sequence[str] | Tokens | Queries
 
 
 def run(snapshot: Snapshot, route: Route, queries: Queries, k: int) -> list[Hits]:
-    """The k best documents of every query. Scores: of tokens, terms, vectors, sums of two, or (hybrid) what fusion makes of them."""
+    """The k best documents of every query, without those below `min_score`.
+
+    Scores are those of tokens, terms, vectors, sums of two, or (hybrid) what fusion makes of them.
+    """
     check_named(route, queries)
     found, least = _ranked(snapshot, route, queries, k), route.options.min_score
     return found if least is None else [_from(hits, least) for hits in found]

@@ -1,4 +1,4 @@
-"""One option of a record of options: its help, its bounds, what a larger value does; and the check of a value against them."""
+"""One option of a record: its help, its bounds, what a larger value does, and the check of a value against them."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def options_of(record: type) -> dict[str, Option]:
 
 
 def check_all(record: Any, options: Mapping[str, Option]) -> None:
-    """Checks what was given and keeps it as a search or a collection takes it. For `__post_init__` of a frozen record."""
+    """Checks what was given and keeps it in one form: numbers as Python's, lists as tuples. For `__post_init__`."""
     for name, value in vars(record).items():
         if value is not None:
             object.__setattr__(record, name, options[name].checked(name, value))

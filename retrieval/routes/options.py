@@ -1,4 +1,4 @@
-"""The options of a search, each once: keywords, flags, the wire's fields, routes and the reference are made from this record."""
+"""The options of a search, each once: flags, the wire's fields, routes and the reference are made from this record."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .option import Option, check_all, described, option, options_of
 if TYPE_CHECKING:
     from ...index.filters.conditions import Filter
 
-# `plait --help` reads this file, so it imports neither NumPy nor what needs it: a test compares these with the index's own.
+# `plait --help` reads this file, which therefore imports no NumPy. A test compares these with the index's own.
 MODES = ("tokens", "terms", "vector", "sum", "hybrid", "rerank")
 FUSIONS = ("rrf", "weighted")
 NORMALISE = ("minmax", "none", "zscore")
@@ -31,8 +31,8 @@ class SearchOptions:
 
     mode: str | None = option(
         "choice",
-        "tokens (late interaction), terms (sparse), vector (global vectors), sum (terms and vector), hybrid (all or the "
-        "lanes, fused), rerank (the best by terms, scored by tokens or the scorer)",
+        "tokens (late interaction), terms (sparse), vector (global vectors), sum (terms and vector), hybrid (all or "
+        "the lanes, fused), rerank (the best by terms, scored by tokens or the scorer)",
         default="tokens where there are such, else what the collection holds",
         choices=MODES,
     )
@@ -130,7 +130,8 @@ class SearchOptions:
     )
     normalise: str | None = option(
         "choice",
-        "How weighted makes scores of lanes comparable: minmax (worst hit 0, best 1), zscore (mean 0, deviation 1) or none",
+        "How weighted makes scores of lanes comparable: minmax (worst hit 0, best 1), zscore (mean 0, deviation 1) or "
+        "none",
         default="minmax",
         choices=NORMALISE,
         modes=("hybrid",),
@@ -186,7 +187,8 @@ class SearchOptions:
     )
     filter: Filter | Mapping[str, Any] | None = option(  # noqa: RUF009
         "filter",
-        'A condition on payload fields, as JSON: {"year": 2020}, {"range": {"year": {"gte": 2000}}}; applied before scoring',
+        'A condition on payload fields, as JSON: {"year": 2020}, {"range": {"year": {"gte": 2000}}}; applied before '
+        "scoring",
     )
 
     def __post_init__(self) -> None:

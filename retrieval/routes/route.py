@@ -21,14 +21,16 @@ Sides = tuple[bool, tuple[str, ...], bool]
 class Route:
     """Which way a query takes, and what it may spend. `Router.route` makes it complete; nothing is added later.
 
-    `options` are those that were given, but for the filter; term fields have the collection's own names there. The other fields
-    are what was decided about them: what a default is, what the collection holds, what a target recall needs.
+    `options` are those that were given, without the filter; term fields have the collection's own names there. The
+    other fields are what was decided about them: what a default is, what the collection holds, what a target recall
+    needs.
     """
 
     options: SearchOptions
     mode: str
-    """`tokens`: late interaction. `terms`: sparse. `vector`: the global vectors. `sum`: scores by terms and by vector, added
-    (DupMAE). `hybrid`: the `lanes`, fused. `rerank`: the best by terms, scored by late interaction or by the `scorer`."""
+    """`tokens`: late interaction. `terms`: sparse. `vector`: the global vectors. `sum`: scores by terms and by vector,
+    added (DupMAE). `hybrid`: the `lanes`, fused. `rerank`: the best by terms, scored by late interaction or by the
+    `scorer`."""
     scoring: Scoring
     params: SearchParams
     term_params: TermParams
@@ -39,18 +41,20 @@ class Route:
     depth: int = 100
     """Documents that each lane gives to `hybrid`, and terms to `rerank`; a search takes never fewer than k."""
     fusion: str = "rrf"
-    """`hybrid`: `rrf`, reciprocal ranks, or `weighted`, a weighted sum of normalised scores (`index/search/fusion.py`)."""
+    """`hybrid`: `rrf`, reciprocal ranks, or `weighted`, a weighted sum of normalised scores
+    (`index/search/fusion.py`)."""
     fusion_k: float = 60
     normalise: str = "minmax"
     weights: tuple[float, ...] | None = None
     """`hybrid`: what ranks or scores by each of the `lanes` count; None: all alike."""
     lanes: tuple[str, ...] = ()
-    """What `hybrid` fuses: `tokens`, term fields by name (`terms` where nobody named the only one), `vector`. COIL's tokens
-    have the vector within."""
+    """What `hybrid` fuses: `tokens`, term fields by name (`terms` where nobody named the only one), `vector`. COIL's
+    tokens have the vector within."""
     field: str = TERMS
     """`terms`, `sum`: the term field; `rerank`: the one whose best are scored."""
     scorer: str = "tokens"
-    """`rerank`: what scores, `tokens`, `vector` or a term field (TILDEv2 over BM25): exactly, 0 where no term is shared."""
+    """`rerank`: what scores, `tokens`, `vector` or a term field (TILDEv2 over BM25): exactly, 0 where no term is
+    shared."""
     late: tuple[str, ...] = ()
     """`hybrid`: the lanes that a document is not in while it waits for what a model computes of it
     (`retrieval/text/freshness.py`). There it counts as it does in the others."""

@@ -16,11 +16,12 @@ from ...index.terms import TERMS
 from ..sparse.beta import Embed
 from ..systems import System
 from .idle import idle
+from .option import as_filter
 from .options import OPTIONS, SearchOptions
 from .route import Route
 
 _STATE = frozenset({"target_recall", *(name for name, option in OPTIONS.items() if option.finds == "tokens")})
-"""Options whose route depends on the segments and the calibration of the moment, so that it is made for every search."""
+"""Options whose route depends on the segments and the calibration of the moment: it is made for every search."""
 _ROUTES = 256
 """Routes that a router keeps. More: memory; fewer: a client with as many sets of options pays for each search again."""
 
@@ -48,9 +49,8 @@ class Router:
             InvalidArgument: an option that this collection cannot serve, two that contradict each other.
             FailedPrecondition: a target recall where none was measured.
         """
-        given = options.given()
-        # Not in the key: conditions that are equal to Python may differ to a filter, such as 1 and True.
-        filter = given.pop("filter", None)
+        # The filter is not in the key: conditions that are equal to Python may differ to a filter, such as 1 and True.
+        given = {name: value for name, value in options.given().items() if name != "filter"}
         if k is not None and not _STATE.isdisjoint(given):
             route = self._make(given, k, embed)
         else:
@@ -61,7 +61,7 @@ class Router:
                     self._made.clear()
                 self._made[key] = found
             route = found
-        return route if filter is None else replace(route, filter=filter)
+        return route if options.filter is None else replace(route, filter=as_filter(options.filter))
 
     def _make(self, given: dict[str, Any], k: int | None, embed: Callable[[str], Embed | None]) -> Route:
         given, schema = _own_names(given, self.names), self.collection.schema
@@ -118,8 +118,8 @@ def _reaching(route: Route, collection: Collection, target: float, k: int) -> Ro
     depth, first = max(k, route.depth) if route.mode in ("hybrid", "rerank") else k, _first(collection.schema)
     if other := [name for name in route.finding if name in collection.schema.terms and name != first]:
         raise InvalidArgument(
-            f"target_recall is measured for the first term field, {first}, and this search goes by {other[0]}; leave it out, "
-            "and the search by terms is exact",
+            f"target_recall is measured for the first term field, {first}, and this search goes by {other[0]}; leave "
+            "it out, and the search by terms is exact",
             field="target_recall",
         )
     if first in route.finding:

@@ -41,8 +41,8 @@ class CollectionOptions:
     )
     dim: int | None = option(
         "count",
-        "Project to so many dimensions by PCA, where 128 costs up to 2 points of nDCG@10; without an encoder, those of the "
-        "given vectors",
+        "Project to so many dimensions by PCA, where 128 costs up to 2 points of nDCG@10; without an encoder, those of "
+        "the given vectors",
         default="the encoder's",
         unit="dimensions",
         least=1,
@@ -51,8 +51,8 @@ class CollectionOptions:
     terms: str | dict[str, str] | None = option(  # noqa: RUF009
         "terms",
         "Sparse terms beside the token vectors: bm25, bm25:LANGUAGE, a sparse checkpoint, binary, or beta:CHECKPOINT "
-        "(documents as binary has them, queries embedded). Repeatable: several fields, each NAME=... or called by its kind "
-        "(bm25)",
+        "(documents as binary has them, queries embedded). Repeatable: several fields, each NAME=... or called by its "
+        "kind (bm25)",
         default="none",
     )
     vector: int | bool | None = option(
@@ -70,8 +70,8 @@ class CollectionOptions:
     )
     precision: str | None = option(
         "name",
-        "How token vectors are kept: float16, int8 (half the bytes), pq:72, pq:64 or pq:32 (bytes a token), residual:1, 2 or "
-        "4 (bits, as ColBERTv2)",
+        "How token vectors are kept: float16, int8 (half the bytes), pq:72, pq:64 or pq:32 (bytes a token), residual:1"
+        ", 2 or 4 (bits, as ColBERTv2)",
         default="float16",
     )
     query_length: int | None = option(
@@ -133,10 +133,10 @@ class CollectionOptions:
         """Keyword arguments of `Retriever.create`. InvalidArgument: an option of the encoder out of its bounds."""
         from ..encoders.encoder import EncoderOptions
 
-        given = self.given()
-        changed = {name: given.pop(name) for name in OF_ENCODER if name in given}
-        encoder = given.pop("encoder", _EMBEDDED)
-        return {"encoder": None if encoder == NO_ENCODER else encoder, "options": EncoderOptions(**changed), **given}
+        named = self.encoder or _EMBEDDED
+        others = {name: value for name, value in self.given().items() if name not in OF_ENCODER}
+        options = EncoderOptions(**{name: getattr(self, name) for name in OF_ENCODER})
+        return {**others, "encoder": None if named == NO_ENCODER else named, "options": options}
 
     @staticmethod
     def described() -> list[dict[str, str]]:

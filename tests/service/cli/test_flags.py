@@ -34,20 +34,23 @@ GIVEN: dict[str, tuple[str, Any]] = {
 }
 
 
+def flags_of(command: str) -> set[str]:
+    commands: Any = get_command(app)
+    return {flag for one in commands.commands[command].params for flag in one.opts}
+
+
 @pytest.mark.parametrize("command", MAKING)
 def test_every_setting_is_a_flag_of_every_command_that_makes_a_collection(command: str) -> None:
-    flags = {flag for one in get_command(app).commands[command].params for flag in one.opts}  # type: ignore[attr-defined]
-    assert {row["flag"] for row in CollectionOptions.described()} | {"--pool", "--prune"} <= flags
+    assert {row["flag"] for row in CollectionOptions.described()} | {"--pool", "--prune"} <= flags_of(command)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_is_a_flag_of_every_search(command: str) -> None:
-    flags = {flag for one in get_command(app).commands[command].params for flag in one.opts}  # type: ignore[attr-defined]
-    assert {row["flag"] for row in SearchOptions.described()} <= flags
+    assert {row["flag"] for row in SearchOptions.described()} <= flags_of(command)
 
 
 def test_no_flag_of_a_search_is_written_by_hand() -> None:
-    shown = {c: {o for one in get_command(app).commands[c].params for o in one.opts} for c in COMMANDS}  # type: ignore[attr-defined]
+    shown = {command: flags_of(command) for command in COMMANDS}
     rows = {row["flag"] for row in SearchOptions.described()}
     more = shown["search"] & shown["explain"] & shown["eval"] - rows
     assert more == {"-k", "--encoder", "--device", "--device-memory", "--threads", "--json"}
