@@ -11,6 +11,11 @@ class PlaitError(Exception):
 class InvalidArgument(PlaitError, ValueError):
     """Fix the call: a value is out of its bounds, malformed, or contradicts the collection."""
 
+    def __init__(self, message: str = "", *, field: str = ""):
+        super().__init__(message)
+        self.field = field
+        """The argument at fault, by name; empty: more than one, or none alone."""
+
 
 class NotFound(PlaitError, LookupError):
     """Name something that exists."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..index.errors import InvalidArgument
 from .retriever import Retriever
-from .text.documents import check_texts
+from .routes.options import SearchOptions
 
 
 def check_search(retriever: Retriever, k: int, search: dict[str, Any]) -> tuple[str, ...]:
@@ -15,12 +15,13 @@ def check_search(retriever: Retriever, k: int, search: dict[str, Any]) -> tuple[
     Raises:
         InvalidArgument, FailedPrecondition: what the search itself would raise for its options.
     """
-    route = retriever.route(search, k)
-    check_texts(route, bool(retriever.collection.schema.terms), retriever.vector_source)
+    route = retriever.route(SearchOptions.of(search), k)
+    retriever.check_texts(route)
     if route.sides[0] and not retriever.has_tokens:
         raise InvalidArgument(
             f"mode is {route.mode!r}, and this collection holds no token vectors; build it with an encoder, or search by what "
-            "it holds"
+            "it holds",
+            field="mode",
         )
     if route.sides[0] and retriever.settings["encoder"] is None:
         raise InvalidArgument(

@@ -8,7 +8,9 @@ from typing import Any, Protocol
 from ..index.errors import FailedPrecondition
 from ..index.tokens import Tokens
 from .routes.explanation import Explanation
-from .routes.find import Queries, Route
+from .routes.find import Queries
+from .routes.options import SearchOptions
+from .routes.route import Route
 
 _DEPTH = Route.depth
 
@@ -16,7 +18,7 @@ _DEPTH = Route.depth
 class Explains(Protocol):
     """Where a hit came from: a collection here, or on a server."""
 
-    def explain(self, query: str | Tokens | Queries, id: str, k: int | None = None, **search: Any) -> Explanation: ...
+    def explain(self, query: str | Tokens | Queries, id: str, k: int | None = None, **options: Any) -> Explanation: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +28,7 @@ class Origin:
     index: Explains
     query: str | Queries
     k: int
-    search: dict[str, Any]
+    options: SearchOptions
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ class Hit:
                 f"the hit {self.id!r} is a copy that does not know its collection; call explain(query, {self.id!r}) there"
             )
         # A search deeper than the lanes of a hybrid fuses other scores than one for fewer documents.
-        deeper = origin.k if origin.k > (origin.search.get("depth") or _DEPTH) else None
-        return origin.index.explain(origin.query, self.id, deeper, **origin.search)
+        deeper = origin.k if origin.k > (origin.options.depth or _DEPTH) else None
+        return origin.index.explain(origin.query, self.id, deeper, **origin.options.given())
 
     def as_json(self) -> dict[str, Any]:
         return {"id": self.id, "score": self.score, "payload": self.payload}

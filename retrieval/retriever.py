@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
 from ..device.placement import placement
 from ..index.collection import Collection
@@ -26,17 +26,21 @@ from .description import described
 from .encoders.encoder import EMBEDDED, EncoderOptions
 from .hit import Hit, Origin
 from .routes.explanation import Explanation, explained
-from .routes.find import Queries, Route, as_filter, compiled, find, route_of, terms_of
+from .routes.find import Queries, Several, compiled, run, terms_of
 from .routes.idle import warn_idle
+from .routes.option import as_filter
+from .routes.options import SearchKeywords, SearchOptions
+from .routes.route import Route, Sides
+from .routes.router import Router
 from .systems import System, system_named
 from .text import given
 from .text.creation import check_machine, encoding_of, prepare
-from .text.documents import Batch, batches, of_queries
+from .text.documents import Batch, batches, check_texts, of_queries
 from .text.encoding import SAMPLE, Encoding
 from .text.freshness import Pending, at_once
 from .text.learning import learn, learned
 from .text.places import moved
-from .text.term_side import TermSide, by_own_names, model_free, restored, stored_fields
+from .text.term_side import TermSide, also_called, free_fields, restored, stored_fields
 
 
 class Retriever:
@@ -82,6 +86,8 @@ class Retriever:
             self.close()
             raise
         self.system: System = system_named(self.settings["system"])
+        stored = stored_fields(self.settings)
+        self._router = Router(self.collection, self.system, also_called(stored), free_fields(stored))
         if encode_pending and len(self.pending):
             with suppress(Unavailable):
                 _ = self.collection.live
@@ -301,52 +307,49 @@ class Retriever:
         return batches(documents, encode, sides, source, self.collection.vector)
 
     @overload
-    def search(self, query: str, k: int = 10, **search: Any) -> list[Hit]: ...  # pyright: ignore[reportOverlappingOverload]
+    def search(  # pyright: ignore[reportOverlappingOverload]
+        self, query: str, k: int = 10, *, payloads: bool = True, **options: Unpack[SearchKeywords]
+    ) -> list[Hit]: ...
     @overload
-    def search(self, query: Sequence[str] | Tokens | Queries, k: int = 10, **search: Any) -> list[list[Hit]]: ...
     def search(
-        self, query: str | Sequence[str] | Tokens | Queries, k: int = 10, **search: Any
+        self, query: Several, k: int = 10, *, payloads: bool = True, **options: Unpack[SearchKeywords]
+    ) -> list[list[Hit]]: ...
+    def search(
+        self, query: str | Several, k: int = 10, *, payloads: bool = True, **options: Unpack[SearchKeywords]
     ) -> list[Hit] | list[list[Hit]]:
         """The k best documents for one query, or for each of several.
 
         Args:
             query: a text, several texts, query vectors (`Tokens`, `from_vectors`), or what `encode` made of texts.
             k: documents wanted; fewer come back when fewer were retrieved.
-            **search: `mode`: `tokens`, `terms`, `vector`, `sum`, `hybrid` or `rerank`, with `depth`, `fusion`, `weights`,
-                `lanes`, `field`, `scorer` (see `Route`); `k_token`, `nprobe`, `candidates` (see `SearchParams`),
-                `term_candidates` and others (`TermParams`), `missing` (see `Scoring`), `payloads=False` (hits have empty
-                payloads), or `exact=True`: compare with every stored token. `target_recall=0.99`: the cheapest parameters
-                that found this share of the exact top k when the collection was calibrated; exact search where none did.
-                An option that changes nothing is told by an `IdleOption` warning. `filter`: a condition on payload fields,
-                such as `{"year": 2020}` or
-                `{"range": {"year": {"gte": 2000}}}` (index/filters/sql.py), applied before scoring.
+            payloads: False: hits have empty payloads.
+            **options: see `SearchOptions`. One that changes nothing is told by an `IdleOption` warning.
         """
-        k, payloads = given.depth(k), search.pop("payloads", True)
-        route = self.route(search, k)
+        k, chosen = given.depth(k), SearchOptions.of(options)
+        route = self.route(chosen, k)
         warn_idle(route.notes)
         texts = None if isinstance(query, Tokens | Queries) else given.texts(query)
         queries = self.queries(route, query if texts is None else texts)  # type: ignore[arg-type]
         found = []
         with self.collection.snapshot() as snapshot:
-            for i, hits in enumerate(find(snapshot, route, queries, k)):
-                one = texts[i] if texts is not None else queries.one(i)
-                origin = Origin(self, one, k, search)
+            for i, hits in enumerate(run(snapshot, route, queries, k)):
+                origin = Origin(self, texts[i] if texts is not None else queries.one(i), k, chosen)
                 pairs = zip(snapshot.documents(hits.docs), hits.scores, strict=True)
                 found.append([Hit(d.id, float(s), d.payload if payloads else {}, origin) for d, s in pairs])
         return found[0] if isinstance(query, str) else found
 
-    def explain(self, query: str | Tokens | Queries, id: str, k: int | None = None, **search: Any) -> Explanation:
+    def explain(
+        self, query: str | Tokens | Queries, id: str, k: int | None = None, **options: Unpack[SearchKeywords]
+    ) -> Explanation:
         """Why the document `id` has its score for a query, whether or not a search would return it.
 
-        Args:
-            k: also tell the document's way through a search for the k best: its rank at each stage, and where it falls out.
+        With `k` also its way through a search for the k best: its rank at each stage, and where it falls out.
         """
-        route = self.route(search, k if k is None else given.depth(k))
+        route = self.route(SearchOptions.of(options), k if k is None else given.depth(k))
         warn_idle(route.notes)
-        shown = query if isinstance(query, str) else ""
-        asked = self.queries(route, [query] if isinstance(query, str) else query)
+        queries = self.queries(route, [query] if isinstance(query, str) else query)
         with self.collection.snapshot() as snapshot:
-            return explained(snapshot, route, asked, id, shown, self.term_sides, k)
+            return explained(snapshot, route, queries, id, query if isinstance(query, str) else "", self.term_sides, k)
 
     def calibrate(
         self, queries: Sequence[str] | Tokens | None = None, depths: Sequence[int] = DEPTHS, progress: Any = None
@@ -361,8 +364,8 @@ class Retriever:
         if self.system.scoring.tokens != "all":
             raise InvalidArgument(f"{self.system.name} scores retrieved tokens only; recall is measured for colbert")
         first = next(iter(self.collection.schema.terms), None)
-        lanes = {"lanes": ("tokens", first)} if self.has_tokens else {"mode": "terms"}
-        route = self.route(lanes if first else {}, None)
+        both = SearchOptions(lanes=("tokens", first or "")) if self.has_tokens else SearchOptions(mode="terms")
+        route = self.route(both if first else SearchOptions(), None)
         some = given.measured(queries)
         asked = Queries() if some is None else self.queries(route, some)
         terms = terms_of(asked, first) if first and asked.terms is not None else None
@@ -372,27 +375,29 @@ class Retriever:
         """What this collection is, holds, weighs and finds."""
         return described(self.collection, self.settings, self.pending.problem)
 
-    def _encoded(self, texts: Sequence[str]) -> Tokens:
-        learned(self)
-        return self.encoding.queries(texts)
-
-    def encode(self, texts: Sequence[str], **search: Any) -> Queries:
-        """Queries made ready for `search` with the same parameters, which takes them in place of texts."""
-        return self.queries(self.route(search, None), [*texts])
+    def encode(self, texts: Sequence[str], **options: Unpack[SearchKeywords]) -> Queries:
+        """Queries made ready for `search` with the same options, which takes them in place of texts."""
+        return self.queries(self.route(SearchOptions.of(options), None), [*texts])
 
     def queries(self, route: Route, asked: list[str] | Tokens | Queries) -> Queries:
         """What the route needs of queries: made from their texts, or as given."""
         if isinstance(asked, Tokens | Queries):
             return given.queries(asked)
-        return of_queries(route, given.texts(asked), self._encoded, self.term_sides, self.vector_source)
+        self.check_texts(route)
+        return self.encoded(route.sides, given.texts(asked))
 
-    def route(self, search: dict[str, Any], k: int | None) -> Route:
-        stored = stored_fields(self.settings)
-        route = route_of(by_own_names(search, stored), self.system, self.collection, k)
-        early = [field for field, one in stored.items() if model_free(one["name"])]
-        route = replace(route, late=tuple(lane for lane in route.lanes if lane not in early))
-        if route.mode != "rerank":
-            return route
-        scorer = route.field if route.scorer == "tokens" and not self.has_tokens else route.scorer
-        side = self.term_sides.get(scorer) if scorer in self.collection.schema.terms else None
-        return replace(route, scorer=scorer, embed=side.embed) if side and side.embed else route
+    def check_texts(self, route: Route) -> None:
+        """InvalidArgument: the route needs of a text what this collection does not make."""
+        check_texts(route, bool(self.collection.schema.terms), self.vector_source)
+
+    def encoded(self, sides: Sides, texts: Sequence[str]) -> Queries:
+        """These sides of texts, for a route that `check_texts` has let pass."""
+        return of_queries(sides, texts, self._tokens, self.term_sides, self.vector_source)
+
+    def _tokens(self, texts: Sequence[str]) -> Tokens:
+        learned(self)
+        return self.encoding.queries(texts)
+
+    def route(self, options: SearchOptions, k: int | None) -> Route:
+        """The way of a search with these options; `Router.route` has the arguments and errors."""
+        return self._router.route(options, k, lambda field: self.term_sides[field].embed)

@@ -16,8 +16,7 @@ class BadField(InvalidArgument):
     """A field of a request has a value that cannot be taken."""
 
     def __init__(self, field: str, message: str):
-        super().__init__(message)
-        self.field = field
+        super().__init__(message, field=field)
 
 
 STRICT = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

@@ -15,7 +15,8 @@ from ...index.terms import TERMS
 from ...index.tokens import Role, Tokens
 from ..corpus import document_text
 from ..sparse.beta import late_match
-from .find import Queries, Route, check_named, terms_of, vectors_of
+from .find import Queries, check_named, terms_of, vectors_of
+from .route import Route
 from .stages import LaneShare, Stage, verdict, way_of
 
 

@@ -1,34 +1,26 @@
-"""The routes of a query through a collection: by token vectors, by terms, by a global vector, or by several of these."""
+"""A route is run: by token vectors, by terms, by a global vector, or by several of these."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ...index.catalog.schema import Schema
 from ...index.catalog.view import View
-from ...index.collection import Collection
 from ...index.errors import InvalidArgument
-from ...index.filters.sql import Filter, compile, parse
+from ...index.filters.sql import compile
 from ...index.hits import Hits, best
-from ...index.params import Bm25, Scoring, SearchParams, TermParams
 from ...index.reading.snapshot import Snapshot
-from ...index.search.fusion import NORMALISE, Fused, rrf, weighted
+from ...index.search.fusion import Fused, rrf, weighted
 from ...index.stopping import steps
 from ...index.terms import TERMS, Terms
 from ...index.tokens import Tokens
 from ..corpus import document_text
-from ..sparse.beta import Embed, late_scores
-from ..systems import System
-from .idle import idle
-
-MODES = ("tokens", "terms", "vector", "sum", "hybrid", "rerank")
-FUSIONS = ("rrf", "weighted")
-_WHOLE = TermParams()
-_OPTIONS = ("mode", "exact", "depth", "fusion", "fusion_k", "normalise", "weights", "lanes", "field", "scorer")
+from ..sparse.beta import late_scores
+from .option import as_filter
+from .route import Route
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,199 +38,12 @@ class Queries:
         return len(self.tokens or ())
 
     def one(self, query: int) -> Queries:
+        if len(self) == 1:
+            return self
         tokens = None if self.tokens is None else self.tokens.take([query])
         if isinstance(self.terms, Mapping):
             return Queries(tokens, {name: rows.take([query]) for name, rows in self.terms.items()})
         return Queries(tokens, None if self.terms is None else self.terms.take([query]))
-
-
-@dataclass(frozen=True)
-class Route:
-    """Which way a query takes, and what it may spend."""
-
-    mode: str
-    """`tokens`: late interaction. `terms`: sparse. `vector`: the global vectors. `sum`: scores by terms and by vector, added
-    (DupMAE). `hybrid`: the `lanes`, fused. `rerank`: the best by terms, scored by late interaction or by the `scorer`."""
-    scoring: Scoring
-    params: SearchParams
-    term_params: TermParams = _WHOLE
-    exact: bool = False
-    filter: Filter | None = None
-    bm25: Mapping[str, Bm25] = field(default_factory=dict)
-    """By term field, where counts are weighed."""
-    depth: int = 100
-    """Documents that each side gives to `hybrid`, and terms to `rerank`; never fewer than k. Larger: recall; time grows."""
-    fusion: str = "rrf"
-    """`hybrid`: `rrf`, reciprocal ranks, or `weighted`, a weighted sum of normalised scores (`index/search/fusion.py`)."""
-    fusion_k: float = 60
-    """`rrf`. Larger: less between the first ranks, more for being in both."""
-    normalise: str = "minmax"
-    """`weighted`: `minmax`, `zscore` or `none`."""
-    weights: tuple[float, ...] | None = None
-    """`hybrid`: what ranks or scores by each of the `lanes` count; None: all alike."""
-    lanes: tuple[str, ...] = ()
-    """`hybrid`: what is fused, by default all that there is: `tokens`, the term fields by name (`terms` where nobody named the
-    only one), `vector`. COIL's tokens have the vector within."""
-    field: str = TERMS
-    """`terms`, `sum`: the term field; `rerank`: the one whose best are scored. By default the first."""
-    scorer: str = "tokens"
-    """`rerank`: what scores, `tokens`, `vector` or a term field (TILDEv2 over BM25): exactly, 0 where no term is shared."""
-    late: tuple[str, ...] = ()
-    """`hybrid`: the lanes that a document is not in while it waits for what a model computes of it (`retrieval/text/freshness.py`). There it counts
-    as it does in the others."""
-    notes: tuple[str, ...] = ()
-    """Which of the options that were given change nothing on this route, and why: one sentence each."""
-    embed: Embed | None = None
-    """`rerank` by a term field of `beta:`: embeds the documents that were found (SVDR's late parametric)."""
-
-    def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise InvalidArgument(f"mode is {self.mode!r}; it must be one of {', '.join(MODES)}")
-        if self.fusion not in FUSIONS:
-            raise InvalidArgument(f"fusion is {self.fusion!r}; it must be one of {', '.join(FUSIONS)}")
-        if self.normalise not in NORMALISE:
-            raise InvalidArgument(f"normalise is {self.normalise!r}; it must be one of {', '.join(NORMALISE)}")
-        if self.depth < 1:
-            raise InvalidArgument(f"depth is {self.depth}; it must be at least 1")
-        if not (np.isfinite(self.fusion_k) and self.fusion_k >= 0):
-            raise InvalidArgument(f"fusion_k is {self.fusion_k}; it must be at least 0 (60 is usual)")
-        if self.mode == "hybrid" and self.weights is not None:
-            self._check_weights(self.weights)
-
-    def _check_weights(self, weights: Sequence[float]) -> None:
-        if len(weights) != len(self.lanes) or not np.isfinite(weights).all():
-            raise InvalidArgument(
-                f"weights are {list(weights)} for {len(self.lanes)} rankings ({', '.join(self.lanes)}); "
-                "give one finite number for each"
-            )
-
-    @property
-    def finding(self) -> tuple[str, ...]:
-        """What finds documents: lanes, or `sum`."""
-        if self.mode == "hybrid":
-            return self.lanes
-        return (self.field,) if self.mode in ("terms", "rerank") else (self.mode,)
-
-    @property
-    def sides(self) -> tuple[bool, tuple[str, ...], bool]:
-        """Whether this route needs a query's token vectors, in which fields its terms, and whether its global vector (COIL's
-        tokens do not say so)."""
-        more = {"sum": (self.field, "vector"), "rerank": (self.field, self.scorer)}
-        lanes = more.get(self.mode, self.finding)
-        fields = dict.fromkeys(lane for lane in lanes if lane not in ("tokens", "vector"))
-        return "tokens" in lanes, tuple(fields), "vector" in lanes
-
-    @property
-    def asking(self) -> tuple[tuple[str, Any], ...]:
-        """The parameters that say what is needed of a query, to be hashed and compared."""
-        choices = {"hybrid": ("lanes",), "terms": ("field",), "sum": ("field",), "rerank": ("field", "scorer")}
-        return ("mode", self.mode), *((name, getattr(self, name)) for name in choices.get(self.mode, ()))
-
-
-def route_of(search: dict[str, Any], system: System, collection: Collection, k: int | None) -> Route:
-    """A search's parameters as the way it takes. Without k, for one document: a target recall changes nothing there.
-
-    In `hybrid` and `rerank` a target is of what each side finds, at its depth.
-
-    Raises:
-        InvalidArgument: an unknown parameter, a value out of its bounds, two that contradict each other.
-        FailedPrecondition: a target recall where none was measured.
-    """
-    chosen = dict(search)
-    filter, target = chosen.pop("filter", None), chosen.pop("target_recall", None)
-    scoring = replace(system.scoring, missing=chosen.pop("missing", system.scoring.missing))
-    spent, left = ({n: chosen.pop(n) for n in vars(p) if n in chosen} for p in (system.params, _WHOLE))
-    if unknown := chosen.keys() - set(_OPTIONS):
-        known = [*vars(system.params), *vars(_WHOLE), "missing", *_OPTIONS, "target_recall", "filter"]
-        raise InvalidArgument(f"unknown search parameter in {sorted(unknown)}; known are {', '.join(known)}")
-    params, exact = replace(system.params, **spent), bool(chosen.pop("exact", False))
-    bm25 = {name: Bm25() for name, field in collection.schema.terms.items() if field.counts}
-    lanes, chosen = _lanes(collection.schema, scoring), {n: v for n, v in chosen.items() if v is not None}
-    mode = chosen.pop("mode", None) or _meant(chosen) or _usual(collection.schema, bm25)
-    _check_lanes(mode, chosen, lanes, collection.schema)
-    condition = None if filter is None else as_filter(filter)
-    named = {
-        "lanes": tuple(chosen.pop("lanes", lanes)),
-        "field": chosen.pop("field", None) or _first(collection.schema),
-    }
-    route = Route(mode, scoring, params, TermParams(**left), exact, condition, bm25, **named, **chosen)
-    if mode == "sum" and route.field in bm25:
-        raise InvalidArgument("mode is 'sum', and scores of BM25 and of a vector are no sum; use hybrid")
-    if exact and left:
-        raise InvalidArgument(f"exact leaves nothing out, {', '.join(left)} do; give one or the other")
-    if k is not None:
-        route = replace(route, notes=idle(route, search, collection))
-    if target is not None and not 0 < target <= 1:
-        raise InvalidArgument(f"target_recall is {target}; it must be above 0 and at most 1")
-    if target is None or k is None or exact:
-        return route
-    if scoring.tokens != "all" or {"nprobe", "candidates"} & spent.keys() or left:
-        raise InvalidArgument(
-            "target_recall chooses what colbert's searches and those by terms leave out (nprobe, candidates, "
-            f"{', '.join(vars(_WHOLE))}); give one or the other"
-        )
-    return _reaching(route, collection, target, k)
-
-
-def _reaching(route: Route, collection: Collection, target: float, k: int) -> Route:
-    """The route with parameters that reached a recall, on each side that finds documents."""
-    depth, first = max(k, route.depth) if route.mode in ("hybrid", "rerank") else k, _first(collection.schema)
-    if other := [name for name in route.finding if name in collection.schema.terms and name != first]:
-        raise InvalidArgument(
-            f"target_recall is measured for the first term field, {first}, and this search goes by {other[0]}; leave it out, "
-            "and the search by terms is exact"
-        )
-    if first in route.finding:
-        route = replace(route, term_params=collection.reaching_terms(target, depth))
-    if "tokens" in route.finding:
-        reaching = collection.reaching(target, depth, route.params)
-        route = replace(route, exact=reaching is None, params=reaching or route.params)
-    return route
-
-
-def _first(schema: Schema) -> str:
-    return next(iter(schema.terms), TERMS)
-
-
-def _meant(chosen: dict[str, Any]) -> str | None:
-    """The mode that a parameter implies."""
-    implied = {"lanes": "hybrid", "scorer": "rerank", "field": "terms"}
-    return next((mode for name, mode in implied.items() if name in chosen), None)
-
-
-def _check_lanes(mode: str, chosen: dict[str, Any], held: tuple[str, ...], schema: Schema) -> None:
-    """InvalidArgument: a lane, field or scorer that this collection does not hold."""
-    if mode == "hybrid" and len(held) < 2:
-        other = [name for name in ("terms", "tokens", "vector") if name not in held]
-        raise InvalidArgument(
-            f"mode is 'hybrid', and this collection holds no {' or '.join(other)} beside {', '.join(held)}"
-        )
-    lanes = chosen.get("lanes", held)
-    if isinstance(lanes, str) or not set(lanes) <= set(held) or len(set(lanes)) < len(lanes) or not lanes:
-        raise InvalidArgument(f"lanes are {lanes!r}; give some of {', '.join(held)}, each once")
-    if "field" in chosen and schema.terms:
-        schema.need_terms(chosen["field"])
-    if chosen.get("scorer", "tokens") not in ("tokens", "vector", *schema.terms):
-        raise InvalidArgument(f"scorer is {chosen['scorer']!r}; it must be one of {', '.join(held)}")
-    if mode == "rerank" and "scorer" not in chosen and not schema.dim and len(held) > 1:
-        raise InvalidArgument(f"mode is 'rerank', and there are no token vectors; say which scores: {', '.join(held)}")
-
-
-def _usual(schema: Schema, bm25: Mapping[str, Bm25]) -> str:
-    if schema.dim or not schema.vector:
-        return "tokens" if schema.dim else "terms"
-    # BM25 and a vector were not made to be added.
-    return "vector" if not schema.terms else "hybrid" if bm25 or len(schema.terms) > 1 else "sum"
-
-
-def _lanes(schema: Schema, scoring: Scoring) -> tuple[str, ...]:
-    own = schema.vector and not (schema.dim and scoring.tokens == "coil")
-    return (*(("tokens",) if schema.dim else ()), *schema.terms, *(("vector",) if own else ()))
-
-
-def as_filter(condition: Any) -> Filter:
-    """A filter, or the JSON form of one."""
-    return parse(condition) if isinstance(condition, Mapping) else condition
 
 
 def compiled(view: View, filter: Any) -> tuple[str, Sequence[Any]]:
@@ -246,31 +51,51 @@ def compiled(view: View, filter: Any) -> tuple[str, Sequence[Any]]:
     return ("1", ()) if filter is None else compile(as_filter(filter), view.declared)
 
 
-def find(snapshot: Snapshot, route: Route, queries: Queries, k: int) -> list[Hits]:
-    """The k best documents of every query. Scores: of tokens, terms, vectors, sums of two, or (hybrid) what fusion makes of them."""
+Several = Sequence[str] | Tokens | Queries
+"""The queries of one call: texts, token vectors, or what an encoder made of texts."""
+
+
+def run(snapshot: Snapshot, route: Route, queries: Queries, k: int) -> list[Hits]:
+    """The k best documents of every query, without those below `min_score`.
+
+    Scores are those of tokens, terms, vectors, sums of two, or (hybrid) what fusion makes of them.
+    """
     check_named(route, queries)
+    found, least = _ranked(snapshot, route, queries, k), route.options.min_score
+    return found if least is None else [_from(hits, least) for hits in found]
+
+
+def _from(hits: Hits, least: float) -> Hits:
+    """The hits that score at least this. Compared as float64, as a caller compares `Hit.score`."""
+    count = np.count_nonzero(hits.scores.astype(np.float64) >= least)
+    return Hits(hits.docs[:count], hits.scores[:count])
+
+
+def _ranked(snapshot: Snapshot, route: Route, queries: Queries, k: int) -> list[Hits]:
     if route.mode == "hybrid":
         found = [by_lane(snapshot, route, lane, queries, max(k, route.depth)) for lane in route.lanes]
         joined = [fused(snapshot, route, rankings).hits for rankings in steps(zip(*found, strict=True))]
         return [Hits(hits.docs[:k], hits.scores[:k]) for hits in joined]
     if route.mode == "rerank":
         found = by_lane(snapshot, route, route.field, queries, max(k, route.depth))
-        scored = (rescored(snapshot, route, queries.one(q), hits.docs) for q, hits in steps(enumerate(found)))
+        scored = (
+            rescored(snapshot, route, route.scorer, queries.one(q), hits.docs) for q, hits in steps(enumerate(found))
+        )
         return [best(hits.docs, scores, k) for hits, scores in zip(found, scored, strict=True)]
     (lane,) = route.finding
     return by_lane(snapshot, route, lane, queries, k)
 
 
-def rescored(snapshot: Snapshot, route: Route, query: Queries, docs: np.ndarray) -> np.ndarray:
-    """(docs,) float32: what the scorer of `rerank` makes of documents for one query."""
-    if route.scorer == "tokens":
+def rescored(snapshot: Snapshot, route: Route, scorer: str, query: Queries, docs: np.ndarray) -> np.ndarray:
+    """(docs,) float32: the exact scores of documents for one query, by `tokens`, `vector` or a term field."""
+    if scorer == "tokens":
         return snapshot.score_tokens(tokens_of(query), docs, scoring=route.scoring)
-    if route.scorer == "vector":
+    if scorer == "vector":
         return snapshot.score_vectors(vectors_of(query)[0], docs)
-    terms = terms_of(query, route.scorer)
+    terms = terms_of(query, scorer)
     if route.embed:
         return late_scores(route.embed, terms, [document_text(d.payload) for d in snapshot.documents(docs)])
-    return snapshot.score_terms(terms, docs, route.bm25.get(route.scorer), route.scorer)
+    return snapshot.score_terms(terms, docs, route.bm25.get(scorer), scorer)
 
 
 def fused(snapshot: Snapshot, route: Route, rankings: Sequence[Hits]) -> Fused:

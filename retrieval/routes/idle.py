@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
 
 from ...index.collection import Collection
 from ...index.errors import IdleOption
 from ...index.recall.term_calibration import inverted_documents
 from ...index.stores import plan
+from .options import OPTIONS
+from .route import Route
 
-if TYPE_CHECKING:
-    from .find import Route
-
-_MODES = {
-    "fusion": ("hybrid",),
-    "fusion_k": ("hybrid",),
-    "normalise": ("hybrid",),
-    "weights": ("hybrid",),
-    "lanes": ("hybrid",),
-    "depth": ("hybrid", "rerank"),
-    "scorer": ("rerank",),
-    "field": ("terms", "sum", "rerank"),
-}
-"""The modes in which each of these options counts."""
-_FUSIONS = {"fusion_k": "rrf", "normalise": "weighted"}
-_TERM_OPTIONS = ("term_candidates", "query_terms", "min_idf", "alpha")
-_TOKEN_OPTIONS = ("k_token", "nprobe", "candidates", "missing")
 _HEEDED = {
     "exact": frozenset[str](),
     "flat": frozenset({"candidates"}),
@@ -43,30 +27,30 @@ def warn_idle(notes: Iterable[str]) -> None:
         warnings.warn(note, IdleOption, stacklevel=3)
 
 
-def idle(route: Route, given: Mapping[str, Any], collection: Collection) -> tuple[str, ...]:
-    """One sentence for each given option that changes nothing on this route. None counts as not given."""
-    asked = {name for name, value in given.items() if value is not None}
-    found = [_by_mode(name, route) for name in _MODES if name in asked]
-    found += [_by_fusion(name, route) for name in _FUSIONS if name in asked]
-    terms = [name for name in _TERM_OPTIONS if name in asked]
+def idle(route: Route, collection: Collection) -> tuple[str, ...]:
+    """One sentence for each option that was given and changes nothing on this route."""
+    given = route.options.given()
+    notes = [_by_mode(name, route) for name in given if OPTIONS[name].modes]
+    notes += [_by_fusion(name, route) for name in given if OPTIONS[name].fusion]
     if not _by_terms(route, collection):
-        found += [f"{name} is ignored: a search by {route.mode} finds nothing by terms" for name in terms]
-    tokens = [name for name in _TOKEN_OPTIONS if name in asked]
-    if tokens or "target_recall" in asked:
+        terms = [name for name in given if OPTIONS[name].finds == "terms"]
+        notes += [f"{name} is ignored: a search by {route.mode} finds nothing by terms" for name in terms]
+    tokens = [name for name in given if OPTIONS[name].finds == "tokens"]
+    if tokens or "target_recall" in given:
         stores = frozenset(_stores(collection)) if "tokens" in route.finding and not route.exact else frozenset[str]()
-        found += [_by_store(name, route, stores) for name in tokens]
-        if "target_recall" in asked:
-            found.append(_target(route, stores, collection))
-    return tuple(note for note in found if note)
+        notes += [_by_store(name, route, stores) for name in tokens]
+        if "target_recall" in given:
+            notes.append(_target(route, stores, collection))
+    return tuple(note for note in notes if note)
 
 
 def _by_mode(name: str, route: Route) -> str | None:
-    modes = _MODES[name]
+    modes = OPTIONS[name].modes
     return None if route.mode in modes else f"{name} is ignored: mode is {route.mode}, and it counts in {_or(modes)}"
 
 
 def _by_fusion(name: str, route: Route) -> str | None:
-    wanted = _FUSIONS[name]
+    wanted = OPTIONS[name].fusion
     if route.mode != "hybrid" or route.fusion == wanted:
         return None
     return f"{name} is ignored: fusion is {route.fusion}, and it counts with {wanted}"

@@ -15,7 +15,8 @@ from ...index.late.exact import ExactStore
 from ...index.params import TermParams
 from ...index.reading.snapshot import Snapshot
 from ...index.search.part import locate
-from .find import Queries, Route, by_lane, fused, rescored, tokens_of
+from .find import Queries, by_lane, fused, rescored, tokens_of
+from .route import Route
 
 _DEEP = 10_000
 """Ranks that are reported; below, only whether a document passed."""
@@ -96,7 +97,7 @@ def way_of(snapshot: Snapshot, route: Route, query: Queries, number: int, k: int
         found += [replace(step, alternative=route.mode == "hybrid") for step in steps]
     if route.mode == "rerank" and found[-1].passed:
         docs = rankings[0].docs
-        reranked = best(docs, rescored(snapshot, route, query, docs), len(docs))
+        reranked = best(docs, rescored(snapshot, route, route.scorer, query, docs), len(docs))
         found.append(_placed("rerank", reranked, number, k))
     if route.mode != "hybrid":
         return Way(found)

@@ -10,7 +10,8 @@ from ...index.errors import InvalidArgument
 from ...index.terms import Terms
 from ...index.tokens import Tokens, from_vectors
 from ..corpus import document_text, given_vectors
-from ..routes.find import Queries, Route
+from ..routes.find import Queries
+from ..routes.route import Route, Sides
 from .given import checked, no_vector
 from .term_side import TermSide
 
@@ -66,11 +67,10 @@ def of_documents(
 
 
 def of_queries(
-    route: Route, texts: Sequence[str], encode: Encode, terms: Mapping[str, TermSide], source: str | None
+    sides: Sides, texts: Sequence[str], encode: Encode, terms: Mapping[str, TermSide], source: str | None
 ) -> Queries:
-    """What a route needs of queries. InvalidArgument: it needs what this collection does not hold."""
-    check_texts(route, bool(terms), source)
-    dense, fields, whole = route.sides
+    """What a route with these sides needs of queries. `check_texts` says before whether a collection makes it."""
+    dense, fields, whole = sides
     if whole and source == "terms":
         # One run of the encoder makes both, though the terms may not be needed.
         fields = tuple(dict.fromkeys([*fields, *(name for name, side in terms.items() if side.vector)]))
@@ -85,7 +85,8 @@ def check_texts(route: Route, holds_terms: bool, source: str | None) -> None:
     if fields and not holds_terms:
         raise InvalidArgument(
             f"mode is {route.mode!r}, and this collection holds no terms; build it with terms, such as terms='bm25' "
-            "(`plait build --terms bm25`)"
+            "(`plait build --terms bm25`)",
+            field="mode",
         )
     if whole and source not in ("encoder", "terms"):
         remedy = (
@@ -94,7 +95,7 @@ def check_texts(route: Route, holds_terms: bool, source: str | None) -> None:
             else "give the query's vector, from_vectors(v)"
         )
         held = "no global vectors" if source is None else "global vectors that are given, not made of texts"
-        raise InvalidArgument(f"mode is {route.mode!r}, and this collection holds {held}; {remedy}")
+        raise InvalidArgument(f"mode is {route.mode!r}, and this collection holds {held}; {remedy}", field="mode")
 
 
 def _sparse(

@@ -75,6 +75,11 @@ def model_free(name: str) -> bool:
     return without_model(name) or name.startswith("beta:")
 
 
+def free_fields(stored: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The term fields, of those that `stored_fields` gives, that a document is in before a model has seen it."""
+    return [field for field, one in stored.items() if model_free(one["name"])]
+
+
 def without_model(name: str) -> bool:
     """Whether no model sees documents, nor queries."""
     return name.partition(":")[0] in ("bm25", BINARY)
@@ -104,17 +109,6 @@ def stored_fields(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What `load_terms` takes of every term field, and its fingerprint, as the settings of a collection have them."""
     alone = settings.get("terms")
     return settings.get("term_fields") or ({TERMS: alone} if alone else {})
-
-
-def by_own_names(search: Mapping[str, Any], stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The same search with each term field under the name that the collection has for it."""
-    found, others = dict(search), also_called(stored)
-    for option in ("field", "scorer"):
-        if isinstance(name := found.get(option), str):
-            found[option] = others.get(name, name)
-    if isinstance(lanes := found.get("lanes"), Sequence) and not isinstance(lanes, str):
-        found["lanes"] = tuple(others.get(lane, lane) for lane in lanes)
-    return found
 
 
 def also_called(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -8,31 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...retrieval.text.options import CollectionOptions
 from ..terminal.console import bytes_text, err, out, print_json
 from ..terminal.describing import show_frontier
-from ..terminal.making import Making
-from ..terminal.options import (
-    Cache,
-    Defer,
-    Device,
-    Dim,
-    DocumentLength,
-    Encoder,
-    EncoderType,
-    Expansion,
-    Json,
-    Pool,
-    Precision,
-    Prune,
-    QueryLength,
-    Quiet,
-    Reduce,
-    Store,
-    SystemName,
-    TermsName,
-    Threads,
-    Vector,
-)
+from ..terminal.flags import flags
+from ..terminal.options import Cache, Defer, Device, Json, Quiet, Threads
 from ..terminal.progress import progress
 
 if TYPE_CHECKING:
@@ -46,7 +26,7 @@ INTERRUPTED = 130
 
 def register(app: typer.Typer) -> None:
     """Puts the command on the command line."""
-    app.command("build")(build)
+    app.command("build")(flags(build))
 
 
 def build(
@@ -58,20 +38,7 @@ def build(
         ),
     ],
     collection: Annotated[Path, typer.Argument(help="Folder to make.")],
-    system: SystemName = None,
-    encoder: Encoder = None,
-    pool: Pool = None,
-    prune: Prune = None,
-    reduce: Reduce = None,
-    dim: Dim = None,
-    terms: TermsName = None,
-    vector: Vector = False,
-    store: Store = None,
-    precision: Precision = None,
-    query_length: QueryLength = None,
-    document_length: DocumentLength = None,
-    query_expansion: Expansion = None,
-    dtype: EncoderType = None,
+    making: CollectionOptions = CollectionOptions(),
     device: Device = "cpu",
     threads: Threads = None,
     cache: Cache = None,
@@ -86,22 +53,6 @@ def build(
     from ...retrieval.corpus import open_corpus
     from ..terminal.beginning import begun
 
-    making = Making(
-        system=system,
-        encoder=encoder,
-        pool=pool,
-        prune=prune,
-        reduce=reduce,
-        dim=dim,
-        terms=terms,
-        vector=vector,
-        store=store,
-        precision=precision,
-        query_length=query_length,
-        document_length=document_length,
-        query_expansion=query_expansion,
-        dtype=dtype,
-    )
     corpus = open_corpus(data)
     if defer:
         _check_defer(making)
@@ -143,15 +94,14 @@ def built(
     return {**done, "cpu_s": cpu, "collection": retriever.info()}
 
 
-def _check_defer(making: Making) -> None:
+def _check_defer(making: CollectionOptions) -> None:
     """InvalidArgument: nothing of this collection can be made later."""
     from ...index.terms import TERMS
     from ...retrieval.text.freshness import at_once
 
-    settings = making.settings()
-    made = settings["terms"]
-    makers = {TERMS: made} if isinstance(made, str) else made or {}
-    at_once({**settings, "term_fields": {name: {"name": maker} for name, maker in makers.items()}})
+    makers = {TERMS: making.terms} if isinstance(making.terms, str) else making.terms or {}
+    fields = {name: {"name": maker} for name, maker in makers.items()}
+    at_once({**making.settings(), "terms": None, "term_fields": fields})
 
 
 def _announce(expected: Estimate) -> None:

@@ -8,32 +8,17 @@ from typing import Annotated
 import typer
 
 from ...index.errors import InvalidArgument
+from ...retrieval.text.options import CollectionOptions
 from ..terminal.console import out, print_json
-from ..terminal.making import Making
+from ..terminal.flags import flags
 from ..terminal.opening import OnServer, connected, connecting
-from ..terminal.options import (
-    Dim,
-    DocumentLength,
-    Encoder,
-    EncoderType,
-    Expansion,
-    Json,
-    Pool,
-    Precision,
-    Prune,
-    QueryLength,
-    Reduce,
-    Store,
-    SystemName,
-    TermsName,
-    Vector,
-)
+from ..terminal.options import Json
 
 
 def register(app: typer.Typer) -> None:
     """Puts the commands on the command line."""
     for command in (collections, create, alias):
-        app.command(command.__name__)(connecting(command))
+        app.command(command.__name__)(connecting(flags(command)))
 
 
 def collections(
@@ -61,40 +46,12 @@ def collections(
 
 def create(
     collection: Annotated[Path, typer.Argument(help="Folder to make; on a server, the new collection's name.")],
-    system: SystemName = None,
-    encoder: Encoder = None,
-    pool: Pool = None,
-    prune: Prune = None,
-    reduce: Reduce = None,
-    dim: Dim = None,
-    terms: TermsName = None,
-    vector: Vector = False,
-    store: Store = None,
-    precision: Precision = None,
-    query_length: QueryLength = None,
-    document_length: DocumentLength = None,
-    query_expansion: Expansion = None,
-    dtype: EncoderType = None,
+    making: CollectionOptions = CollectionOptions(),
     server: OnServer = None,
     as_json: Json = False,
 ) -> None:
     """Make an empty collection, to be filled by `plait add`. With --server it is made there."""
-    settings = Making(
-        system=system,
-        encoder=encoder,
-        pool=pool,
-        prune=prune,
-        reduce=reduce,
-        dim=dim,
-        terms=terms,
-        vector=vector,
-        store=store,
-        precision=precision,
-        query_length=query_length,
-        document_length=document_length,
-        query_expansion=query_expansion,
-        dtype=dtype,
-    ).settings()
+    settings = making.settings()
     if server is not None:
         connected(server).create(str(collection), **settings)
     else:

@@ -3,57 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ...index.errors import InvalidArgument
+from ...retrieval.routes.options import SearchOptions
+from ...retrieval.text.options import CollectionOptions
 from ..terminal.console import bytes_text, err, out, print_json
-from ..terminal.making import Making, differences
-from ..terminal.options import (
-    Alpha,
-    Cache,
-    Candidates,
-    Depth,
-    Device,
-    DeviceMemory,
-    Dim,
-    DocumentLength,
-    Encoder,
-    EncoderType,
-    Exact,
-    Expansion,
-    Field,
-    Fusion,
-    Json,
-    KToken,
-    Lanes,
-    MinIdf,
-    Missing,
-    Mode,
-    Nprobe,
-    Pool,
-    Precision,
-    Prune,
-    QueryLength,
-    QueryTerms,
-    Quiet,
-    Reduce,
-    Scorer,
-    Store,
-    SystemName,
-    TargetRecall,
-    TermCandidates,
-    TermsName,
-    Threads,
-    Vector,
-    Weights,
-    read_lanes,
-    read_weights,
-    search_parameters,
-)
+from ..terminal.flags import flags
+from ..terminal.making import differences
+from ..terminal.options import Cache, Device, DeviceMemory, Json, Quiet, Threads
 from ..terminal.progress import progress
 
 if TYPE_CHECKING:
@@ -87,12 +49,13 @@ class Trial:
         _say(check_meeting(met, where, self.run is not None, self.skip_own))
 
 
+_FLAGS = {"reduce": "--reduce (or --prune, --pool)"}
 _BASELINES = ("bm25", "lucene-bm25", "lucene-impact")
 
 
 def register(app: typer.Typer) -> None:
     """Puts the command on the command line."""
-    app.command("eval")(evaluate)
+    app.command("eval")(flags(evaluate))
 
 
 def evaluate(
@@ -119,37 +82,8 @@ def evaluate(
             "--raw-qrels", help="Take quotes in BEIR's qrels as part of an id, where BEIR's reader drops them."
         ),
     ] = False,
-    system: SystemName = None,
-    encoder: Encoder = None,
-    pool: Pool = None,
-    prune: Prune = None,
-    reduce: Reduce = None,
-    dim: Dim = None,
-    terms: TermsName = None,
-    vector: Vector = False,
-    store: Store = None,
-    precision: Precision = None,
-    query_length: QueryLength = None,
-    document_length: DocumentLength = None,
-    query_expansion: Expansion = None,
-    dtype: EncoderType = None,
-    k_token: KToken = None,
-    nprobe: Nprobe = None,
-    candidates: Candidates = None,
-    missing: Missing = None,
-    target_recall: TargetRecall = None,
-    mode: Mode = None,
-    depth: Depth = None,
-    fusion: Fusion = None,
-    weights: Weights = None,
-    lanes: Lanes = None,
-    field: Field = None,
-    scorer: Scorer = None,
-    term_candidates: TermCandidates = None,
-    query_terms: QueryTerms = None,
-    min_idf: MinIdf = None,
-    alpha: Alpha = None,
-    exact: Exact = False,
+    making: CollectionOptions = CollectionOptions(),
+    options: SearchOptions = SearchOptions(),
     device: Device = "cpu",
     device_memory: DeviceMemory = None,
     threads: Threads = None,
@@ -164,27 +98,15 @@ def evaluate(
     """
     from ...eval.checking import check_run_file, depth_of
     from ...eval.dataset import open_dataset
+    from ...index.filters.sql import to_json
+    from ...retrieval.routes.option import as_filter
 
-    making = Making(
-        system=None if system in _BASELINES else system,
-        encoder=encoder,
-        pool=pool,
-        prune=prune,
-        reduce=reduce,
-        dim=dim,
-        terms=terms,
-        vector=vector,
-        store=store,
-        precision=precision,
-        query_length=query_length,
-        document_length=document_length,
-        query_expansion=query_expansion,
-        dtype=dtype,
-    )
-    search = search_parameters(
-        *(missing, exact, k_token, nprobe, candidates, target_recall, mode, depth, fusion, read_weights(weights)),
-        *(read_lanes(lanes), field, scorer, term_candidates, query_terms, min_idf, alpha),
-    )
+    system = making.system
+    if system in _BASELINES:
+        making = replace(making, system=None)
+    search = options.given()
+    if options.filter is not None:
+        search["filter"] = to_json(as_filter(options.filter))  # as the report shows it
     dataset = open_dataset(data, split, quoted=not raw_qrels)
     names = [name.strip() for name in measures.split(",")] if measures else [*dataset.measures]
     trial = Trial(dataset, names, depth_of(names, k), run, skip_own, quiet)
@@ -204,7 +126,7 @@ def evaluate(
 
 
 def _of_collection(
-    trial: Trial, folder: Path, making: Making, machine: dict[str, Any], search: dict[str, Any]
+    trial: Trial, folder: Path, making: CollectionOptions, machine: dict[str, Any], search: dict[str, Any]
 ) -> Report:
     from ...eval.checking import of_collection
     from ...retrieval.checks import check_search
@@ -221,7 +143,7 @@ def _of_collection(
         return _measured(trial, retriever, search)
 
 
-def _of_new_one(trial: Trial, making: Making, machine: dict[str, Any], search: dict[str, Any]) -> Report:
+def _of_new_one(trial: Trial, making: CollectionOptions, machine: dict[str, Any], search: dict[str, Any]) -> Report:
     from ...eval.checking import of_corpus
     from ...retrieval.checks import check_search
     from ..terminal.beginning import begun
@@ -247,27 +169,27 @@ def _measured(trial: Trial, retriever: Retriever, search: dict[str, Any]) -> Rep
         return experiment.evaluate_retriever(trial.dataset, retriever, progress=show, **trial.options, **search)
 
 
-def _baseline(trial: Trial, system: str, making: Making, machine: dict[str, Any]) -> Report:
+def _baseline(trial: Trial, system: str, making: CollectionOptions, machine: dict[str, Any]) -> Report:
     from ...eval import experiment
     from ...eval.checking import of_corpus
 
-    if system == "lucene-impact" and (making.terms is None or len(making.terms) != 1):
+    if system == "lucene-impact" and len(making.makers) != 1:
         raise InvalidArgument("--system lucene-impact needs one sparse encoder: add --terms CHECKPOINT")
     trial.check(of_corpus(trial.dataset), trial.dataset.name)
     if system != "lucene-impact":
         return experiment.evaluate_bm25(trial.dataset, engine=system, **trial.options)
     model = {name: getattr(making, name) for name in ("query_length", "document_length", "dtype")}
-    terms = (making.terms or [""])[0]
+    (terms,) = making.makers
     return experiment.evaluate_lucene_impacts(trial.dataset, terms, **model, **machine, **trial.options)
 
 
-def _refuse(system: str, search: dict[str, Any], making: Making, collection: Path | None) -> None:
+def _refuse(system: str, search: dict[str, Any], making: CollectionOptions, collection: Path | None) -> None:
     """InvalidArgument: an option that this baseline does not look at."""
     heeded = ("terms", "query_length", "document_length", "dtype") if system == "lucene-impact" else ()
-    given = [name for name, value in vars(making).items() if value and name not in heeded]
+    given = [name for name in making.given() if name not in heeded]
     given += [*search, *(["collection"] if collection else [])]
     if given:
-        shown = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        shown = ", ".join(_FLAGS.get(name, f"--{name.replace('_', '-')}") for name in given)
         raise InvalidArgument(f"--system {system} is a baseline of its own and does not use {shown}; leave them out")
 
 

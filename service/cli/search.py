@@ -7,39 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...retrieval.routes.options import SearchOptions
 from ..terminal.console import err, out, print_json, show_explanation, show_hits
 from ..terminal.describing import show_info
+from ..terminal.flags import flags
 from ..terminal.opening import OnServer, connecting, open_index
-from ..terminal.options import (
-    Alpha,
-    Candidates,
-    Depth,
-    Device,
-    DeviceMemory,
-    Elsewhere,
-    Exact,
-    Field,
-    Filter,
-    Fusion,
-    Json,
-    KToken,
-    Lanes,
-    MinIdf,
-    Missing,
-    Mode,
-    Nprobe,
-    QueryTerms,
-    Scorer,
-    TargetRecall,
-    TermCandidates,
-    Threads,
-    Weights,
-    one_question,
-    read_filter,
-    read_lanes,
-    read_weights,
-    search_parameters,
-)
+from ..terminal.options import Device, DeviceMemory, Elsewhere, Json, Threads, one_question
 
 if TYPE_CHECKING:
     from ...retrieval.retriever import Retriever
@@ -48,7 +21,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Puts the commands on the command line."""
-    app.command("search", context_settings={"allow_extra_args": True})(connecting(search))
+    app.command("search", context_settings={"allow_extra_args": True})(connecting(flags(search)))
     app.command("info")(connecting(info))
 
 
@@ -60,24 +33,7 @@ def search(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show which tokens made the best document's score.")
     ] = False,
-    k_token: KToken = None,
-    nprobe: Nprobe = None,
-    candidates: Candidates = None,
-    missing: Missing = None,
-    target_recall: TargetRecall = None,
-    mode: Mode = None,
-    depth: Depth = None,
-    fusion: Fusion = None,
-    weights: Weights = None,
-    lanes: Lanes = None,
-    field: Field = None,
-    scorer: Scorer = None,
-    term_candidates: TermCandidates = None,
-    query_terms: QueryTerms = None,
-    min_idf: MinIdf = None,
-    alpha: Alpha = None,
-    exact: Exact = False,
-    filter: Filter = None,
+    options: SearchOptions = SearchOptions(),
     encoder: Elsewhere = None,
     payloads: Annotated[bool, typer.Option(help="Fetch what the documents hold, or ids and scores alone.")] = True,
     server: OnServer = None,
@@ -88,15 +44,8 @@ def search(
 ) -> None:
     """Search a collection."""
     one_question(context)
-    choices = search_parameters(
-        *(missing, exact, k_token, nprobe, candidates, target_recall, mode, depth, fusion, read_weights(weights)),
-        *(read_lanes(lanes), field, scorer, term_candidates, query_terms, min_idf, alpha),
-    )
-    condition = read_filter(filter)
-    if condition is not None:
-        choices["filter"] = condition
     index = open_index(collection, server, encoder, device=device, device_memory=device_memory, threads=threads)
-    hits = index.search(query, k, payloads=payloads, **choices)
+    hits = index.search(query, k, payloads=payloads, **options.given())
     why = [hit.explain() for hit in (hits if as_json else hits[:1])] if explain else []
     if as_json:
         rows = [hit.as_json() for hit in hits]
@@ -105,7 +54,7 @@ def search(
         print_json({"query": query, "hits": rows})
     else:
         show_hits(hits)
-    for note in [] if hits else _reasons(index, condition):
+    for note in [] if hits else _reasons(index, options.filter):
         err.print(f"plait: {note}", markup=False)
     for one in [] if as_json else why:
         out.print()
@@ -125,17 +74,16 @@ def info(
     show_info(found)
 
 
-def _reasons(index: Retriever | Remote, condition: dict[str, Any] | None) -> list[str]:
+def _reasons(index: Retriever | Remote, condition: Any) -> list[str]:
     """Why a search may have found nothing, as far as that is plain."""
     if not index.count():
         return ["the collection holds no documents (a build is perhaps not finished)"]
     if condition is None:
         return []
     from ...index.filters.conditions import fields_of
-    from ...index.filters.sql import parse
 
     return [
         f"no document has the field {name!r}, which the filter names"
-        for name in fields_of(parse(condition))
+        for name in fields_of(condition)
         if not index.count({"exists": name})
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, islice, repeat
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import numpy as np
 
@@ -17,8 +17,10 @@ from ...index.writing.live import Written
 from ...retrieval.corpus import given_vectors
 from ...retrieval.hit import Hit, Origin
 from ...retrieval.routes.explanation import Explanation
-from ...retrieval.routes.find import Queries, as_filter
+from ...retrieval.routes.find import Queries, Several
 from ...retrieval.routes.idle import warn_idle
+from ...retrieval.routes.option import as_filter
+from ...retrieval.routes.options import SearchKeywords, SearchOptions
 from ...retrieval.text import given
 from ..limits import Limits
 from ..messages.explanations import read_explanation
@@ -71,27 +73,47 @@ class Remote:
         return self.count()
 
     @overload
-    def search(self, query: str, k: int = 10, **search: Any) -> list[Hit]: ...  # pyright: ignore[reportOverlappingOverload]
+    def search(  # pyright: ignore[reportOverlappingOverload]
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        payloads: bool = ...,
+        at_least_seq: int | None = ...,
+        **options: Unpack[SearchKeywords],
+    ) -> list[Hit]: ...
     @overload
-    def search(self, query: Sequence[str] | Tokens | Queries, k: int = 10, **search: Any) -> list[list[Hit]]: ...
     def search(
-        self, query: str | Sequence[str] | Tokens | Queries, k: int = 10, **search: Any
+        self,
+        query: Several,
+        k: int = 10,
+        *,
+        payloads: bool = ...,
+        at_least_seq: int | None = ...,
+        **options: Unpack[SearchKeywords],
+    ) -> list[list[Hit]]: ...
+    def search(
+        self,
+        query: str | Several,
+        k: int = 10,
+        *,
+        payloads: bool = True,
+        at_least_seq: int | None = None,
+        **options: Unpack[SearchKeywords],
     ) -> list[Hit] | list[list[Hit]]:
         """As `Retriever.search`; `at_least_seq` waits for the state that a write has returned.
 
         InvalidArgument: the hits of one query are larger than a message of the server may be. Ask for fewer, or without payloads.
         """
-        k = given.depth(k)
-        at_least, payloads = search.pop("at_least_seq", None), search.pop("payloads", True)
-        options = write_options(search)
-        same = {"collection": self.name, "k": k, "options": options, "at_least_seq": at_least}
+        k, chosen = given.depth(k), SearchOptions.of(options)
+        same = {"collection": self.name, "k": k, "options": write_options(chosen), "at_least_seq": at_least_seq}
         asked = _queries(query)
         found: list[list[Hit]] = []
         for batch in _split(asked, lambda pair: pair[1].ByteSize()):
             while batch:
                 answers = self._answers([query for _, query in batch], same, payloads)
                 for (one, _), hits in zip(batch, answers, strict=False):
-                    origin = Origin(self, one, k, search)
+                    origin = Origin(self, one, k, chosen)
                     found.append([Hit(id, score, payload, origin) for id, score, payload in hits])
                 batch = batch[len(answers) :]
         return found[0] if isinstance(query, str) else found
@@ -114,13 +136,21 @@ class Remote:
         rows = zip(answer.ids, np.frombuffer(answer.scores, "<f4").tolist(), held, strict=True)
         return [list(islice(rows, count)) for count in answer.counts]
 
-    def explain(self, query: str | Tokens | Queries, id: str, k: int | None = None, **search: Any) -> Explanation:
+    def explain(
+        self,
+        query: str | Tokens | Queries,
+        id: str,
+        k: int | None = None,
+        *,
+        at_least_seq: int | None = None,
+        **options: Unpack[SearchKeywords],
+    ) -> Explanation:
         check_ids([id])
         k = k if k is None else given.depth(k)
         ((_, asked),) = _queries([query] if isinstance(query, str) else query)
-        at_least = search.pop("at_least_seq", None)
+        chosen = write_options(SearchOptions.of(options))
         request = search_pb2.ExplainRequest(
-            collection=self.name, query=asked, id=id, k=k, options=write_options(search), at_least_seq=at_least
+            collection=self.name, query=asked, id=id, k=k, options=chosen, at_least_seq=at_least_seq
         )
         answer = self._channel.call(self._search.Explain, request)
         warn_idle(answer.notes)
@@ -139,20 +169,15 @@ class Remote:
             collection=self.name, query=asked, ids=check_ids(ids), k=k if k is None else given.depth(k), scorer=scorer
         )
         answer = self._channel.call(self._search.Rerank, request)
-        named = (
-            {"exact": True}
-            if scorer in (None, "tokens")
-            else {"mode": scorer}
-            if scorer == "vector"
-            else {"field": scorer}
-        )
-        origin = Origin(self, one, len(ids), named)
+        named = SearchOptions(mode="vector") if scorer == "vector" else SearchOptions(field=scorer)
+        exact = SearchOptions(exact=True)
+        origin = Origin(self, one, len(ids), exact if scorer in (None, "tokens") else named)
         return [Hit(h.id, h.score, read_payload(h.payload, h.integers), origin) for h in answer.hits]
 
-    def encode(self, texts: Sequence[str], **search: Any) -> Queries:
-        parts = []
+    def encode(self, texts: Sequence[str], **options: Unpack[SearchKeywords]) -> Queries:
+        parts, chosen = [], write_options(SearchOptions.of(options))
         for batch in _split(given.texts(texts), len):
-            request = search_pb2.EncodeRequest(collection=self.name, texts=batch, options=write_options(search))
+            request = search_pb2.EncodeRequest(collection=self.name, texts=batch, options=chosen)
             parts += self._channel.call(self._search.Encode, request).queries
         return read_queries(parts, Limits(), "queries")
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from ...index.errors import FailedPrecondition, NotFound, PlaitError
 from ...retrieval.encoders.encoder import EncoderOptions, encoder_name
+from ...retrieval.text.options import NO_ENCODER, OF_ENCODER, CollectionOptions
 
 try:
     import grpc
 except ModuleNotFoundError as error:
     raise FailedPrecondition(f"connecting needs {error.name}: pip install 'plait[service]'") from None
 
+from ..messages.making import write_making
 from ..messages.protocol import SCOPES
 from ..wire import access_pb2, collections_pb2, snapshots_pb2, system_pb2
 from ..wire.collections_pb2_grpc import CollectionServiceStub
@@ -118,23 +120,10 @@ class Server:
         **settings: Any,
     ) -> Remote:
         """Makes an empty collection on the server; settings as of `plait.create`."""
-        given = {name: value for name, value in settings.items() if value is not None}
-        for name in ("query_length", "document_length", "query_expansion", "dtype"):
-            if (value := getattr(options, name)) is not None:
-                given[name] = value
-        if vector := given.pop("vector", None):
-            given["encoder_vector" if vector is True else "vector_dim"] = vector
-        if isinstance(terms := given.get("terms"), Mapping):
-            given.pop("terms")
-            specs = (collections_pb2.TermFieldSpec(name=name, terms=made) for name, made in terms.items())
-            given["term_fields"] = list(specs)
-        request = collections_pb2.CreateCollectionRequest(
-            collection=collection,
-            encoder=encoder_name(encoder) if encoder else "none",
-            reduce=reduce,
-            fields=fields,
-            **given,
-        )
+        changed = {name: getattr(options, name) for name in OF_ENCODER}
+        named = encoder_name(encoder) if encoder else NO_ENCODER
+        made_of = {**settings, **changed, "encoder": named, "reduce": [*reduce], "fields": [*fields]}
+        request = write_making(collection, CollectionOptions.of(made_of))
         self._channel.call(self._collections.CreateCollection, request)
         return Remote(self._channel, collection)
 

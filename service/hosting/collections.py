@@ -20,6 +20,8 @@ from ...index.disk.paths import absolute, is_free, make_folder, sync
 from ...index.errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound, PlaitError, Unavailable
 from ...retrieval.retriever import Retriever
 from ...retrieval.routes.find import Queries
+from ...retrieval.routes.options import SearchOptions
+from ...retrieval.routes.route import Route, Sides
 from ..limits import BadField
 from ..settings import Settings
 from .aliases import FILE as ALIASES
@@ -73,8 +75,16 @@ class Opened:
 
     name: str
     retriever: Retriever
-    encode: Batcher
-    """(`Route.asking`, text) to `Queries` of one."""
+    batcher: Batcher
+    """(`Route.sides`, text) to `Queries` of one."""
+
+    def encode(self, route: Route, text: str) -> Queries:
+        """What a route needs of a text, encoded together with what other calls need of theirs at the same time.
+
+        InvalidArgument: this collection does not make it of texts.
+        """
+        self.retriever.check_texts(route)
+        return self.batcher(route.sides, text)
 
 
 class Collections:
@@ -223,7 +233,7 @@ class Collections:
             opened = [o for o in self._open.values() if isinstance(o, Opened)]
         for one in opened:
             try:
-                one.encode(one.retriever.route({}, None).asking, "a")
+                one.encode(one.retriever.route(SearchOptions(), None), "a")
             except PlaitError:
                 pass  # it takes no texts, or says what is wrong to whoever sends one
             except Exception as error:
@@ -304,6 +314,6 @@ def _version(path: Path) -> tuple[int, int]:
     return found.st_ino, found.st_mtime_ns
 
 
-def _encode(retriever: Retriever, asking: Sequence[tuple[str, Any]], texts: Sequence[str]) -> list[Queries]:
-    queries = retriever.queries(retriever.route(dict(asking), None), [*texts])
+def _encode(retriever: Retriever, sides: Sides, texts: Sequence[str]) -> list[Queries]:
+    queries = retriever.encoded(sides, texts)
     return [queries.one(i) for i in range(len(texts))]

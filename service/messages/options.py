@@ -1,98 +1,75 @@
-"""A search's parameters as the wire has them and as `Retriever.search` takes them."""
+"""The options of a search on the wire: a loop over `SearchOptions`, whose names are the fields' names."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-from ...index.errors import InvalidArgument
-from ...index.search.fusion import NORMALISE
-from ...retrieval.routes.find import FUSIONS, MODES, as_filter
+from ...retrieval.routes.option import Option
+from ...retrieval.routes.options import OPTIONS, SearchOptions
 from ..limits import BadField, Limits
 from ..wire import search_pb2 as wire
 from .filters import read_filter, write_filter
 
-_POLICIES = {
-    "kth": wire.MISSING_POLICY_KTH,
-    "zero": wire.MISSING_POLICY_ZERO,
-    "none": wire.MISSING_POLICY_NONE,
-}
-_NAMED = {
-    "mode": {name: wire.Mode.Value(f"MODE_{name.upper()}") for name in MODES},
-    "fusion": {name: wire.Fusion.Value(f"FUSION_{name.upper()}") for name in FUSIONS},
-    "normalise": {name: wire.Normalise.Value(f"NORMALISE_{name.upper()}") for name in NORMALISE},
-}
-_COUNTS = ("k_token", "nprobe", "candidates", "term_candidates", "depth")
-_PLAIN = (*_COUNTS, "query_terms", "min_idf", "alpha", "exact", "fusion_k", "target_recall", "field", "scorer")
-_LISTS = ("weights", "lanes")
+_FIELDS = wire.SearchOptions.DESCRIPTOR.fields_by_name
 
 
-_KNOWN = (*_PLAIN, *_NAMED, *_LISTS, "missing", "filter")
+def write_options(options: SearchOptions) -> wire.SearchOptions:
+    """What was given, and nothing else."""
+    message = wire.SearchOptions()
+    for name, value in options.given().items():
+        match OPTIONS[name].kind:
+            case "choice":
+                setattr(message, name, _numbers(name)[value])
+            case "names" | "numbers":
+                getattr(message, name).extend(value)
+            case "missing" if isinstance(value, str):
+                message.missing_policy = _numbers("missing_policy")[value]  # type: ignore[assignment]
+            case "missing":
+                message.missing_value = value
+            case "filter":
+                write_filter(value, message.filter)
+            case _:
+                setattr(message, name, value)
+    return message
 
 
-def write_options(search: Mapping[str, Any]) -> wire.SearchOptions:
-    """What is None is left out. InvalidArgument: an unknown parameter, or a value that its field cannot hold."""
-    options = wire.SearchOptions()
-    for name, value in search.items():
-        try:
-            if value is not None or name not in _KNOWN:
-                _write(name, value, options)
-        except (TypeError, ValueError, KeyError) as error:
-            if isinstance(error, InvalidArgument):
-                raise
-            raise InvalidArgument(f"{name} is {value!r:.80}, which this parameter cannot be") from None
-    return options
+def read_options(message: wire.SearchOptions, limits: Limits) -> SearchOptions:
+    """What is present, within the limits. InvalidArgument names the option, BadField the field of a limit."""
+    given = {name: _read(name, option, message, limits) for name, option in OPTIONS.items()}
+    return SearchOptions(**given)
 
 
-def _write(name: str, value: Any, options: wire.SearchOptions) -> None:
-    if name in _PLAIN:
-        setattr(options, name, value)
-    elif name in _NAMED:
-        if value not in _NAMED[name]:
-            raise InvalidArgument(f"{name} is {value!r}; it must be one of {', '.join(_NAMED[name])}")
-        setattr(options, name, _NAMED[name][value])
-    elif name in _LISTS:
-        if not len(value) or isinstance(value, str):
-            raise InvalidArgument(f"{name} are {value!r}; give one for each lane, or leave them out")
-        getattr(options, name).extend(value)
-    elif name == "missing":
-        if isinstance(value, str):
-            options.missing_policy = _POLICIES[value]
-        else:
-            options.missing_value = value
-    elif name == "filter":
-        write_filter(as_filter(value), options.filter)
-    else:
-        raise InvalidArgument(f"unknown search parameter {name!r}; known are {', '.join(_KNOWN)}")
+def _read(name: str, option: Option, message: wire.SearchOptions, limits: Limits) -> Any:
+    """The value of an option; None: it is not there."""
+    if option.kind in ("names", "numbers"):
+        return tuple(getattr(message, name)) or None
+    if option.kind == "missing":
+        field = message.WhichOneof(name)
+        return _named(field, message) if field == "missing_policy" else message.missing_value if field else None
+    if option.kind == "choice":
+        return _named(name, message)
+    if not message.HasField(name):  # type: ignore[arg-type]
+        return None
+    value = getattr(message, name)
+    if option.kind == "filter":
+        return read_filter(value, limits, f"options.{name}")
+    return limits.check(name, value, f"options.{name}", least=1) if name in Limits.model_fields else value
 
 
-def read_options(options: wire.SearchOptions, limits: Limits) -> dict[str, Any]:
-    """Keyword arguments of a search: what is present, within the limits. BadField names what is not."""
-    search: dict[str, Any] = {}
-    for name in _PLAIN:
-        if options.HasField(name):
-            search[name] = getattr(options, name)
-    for name in _COUNTS:
-        if name in search:
-            limits.check(name, search[name], f"options.{name}", least=1)
-    for name, values in _NAMED.items():
-        if number := getattr(options, name):
-            search[name] = _named(values, number, f"options.{name}")
-    for name in _LISTS:
-        if values := getattr(options, name):
-            search[name] = tuple(values)
-    match options.WhichOneof("missing"):
-        case "missing_policy":
-            search["missing"] = _named(_POLICIES, options.missing_policy, "options.missing_policy")
-        case "missing_value":
-            search["missing"] = options.missing_value
-    if options.HasField("filter"):
-        search["filter"] = read_filter(options.filter, limits, "options.filter")
-    return search
+@cache
+def _numbers(field: str) -> dict[str, int]:
+    """The numbers of an enum's values by the names that Python has for them: `MODE_TOKENS` is `tokens`."""
+    values = _FIELDS[field].enum_type.values  # type: ignore[union-attr]
+    return {value.name.removeprefix(f"{field.upper()}_").lower(): value.number for value in values if value.number}
 
 
-def _named(names: dict[str, Any], number: int, field: str) -> str:
-    for name, value in names.items():
-        if value == number:
+def _named(field: str, message: wire.SearchOptions) -> str | None:
+    """The name that an enum's field has; None: its value is 0. BadField: it is none that this plait knows."""
+    number, names = getattr(message, field), _numbers(field)
+    if not number:
+        return None
+    for name, known in names.items():
+        if known == number:
             return name
-    raise BadField(field, f"{field} is {number}; it must be one of {', '.join(names)}")
+    raise BadField(f"options.{field}", f"options.{field} is {number}; it must be one of {', '.join(names)}")

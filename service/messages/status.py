@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from typing import Any
 
 import grpc
@@ -11,8 +10,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from ...index import errors
+from ...retrieval.routes.options import OPTIONS
 from ..limits import BadField
-from ..wire import search_pb2
 from .brief import NAME, brief
 
 DOMAIN = "plait"
@@ -28,7 +27,6 @@ _CODES: dict[type[errors.PlaitError], tuple[int, str]] = {
 }
 _NO_TLS = ("Socket closed", "Connection reset", "WRONG_VERSION_NUMBER", "CERTIFICATE_VERIFY_FAILED")
 """What a connection ends with where one side speaks TLS and the other does not, or trusts another authority."""
-_OPTIONS = set(search_pb2.SearchOptions.DESCRIPTOR.fields_by_name)
 _log = logging.getLogger(__name__)
 
 
@@ -82,11 +80,8 @@ def _details(error: Exception, request: Any, message: str) -> list[Any]:
 
 
 def _field(error: errors.InvalidArgument) -> str:
-    """The field at fault. Messages of search parameters begin with their names ("nprobe is 0; ...")."""
-    if isinstance(error, BadField):
-        return error.field
-    named = re.match(r"(\w+) (?:is|are) ", str(error))
-    return f"options.{named[1]}" if named and named[1] in _OPTIONS else named[1] if named and named[1] == "k" else ""
+    """The field of the request that is at fault. Errors of a search name its option."""
+    return f"options.{error.field}" if error.field in OPTIONS and not isinstance(error, BadField) else error.field
 
 
 def from_rpc_error(error: grpc.RpcError, unreached: str = "") -> errors.PlaitError:

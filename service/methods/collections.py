@@ -8,11 +8,13 @@ from typing import Any
 from ...index.errors import FailedPrecondition, PlaitError
 from ...index.reading.check import check_collection
 from ...index.recall.calibration import DEPTHS
-from ...retrieval.encoders.encoder import EMBEDDED, EncoderOptions
+from ...retrieval.encoders.encoder import EMBEDDED
+from ...retrieval.text.options import NO_ENCODER
 from ..hosting.collections import Collections, NoCollection, Opened
 from ..hosting.operations import Operations, Report, start_on
 from ..limits import BadField
 from ..messages.brief import brief
+from ..messages.making import read_making
 from ..messages.payloads import write_payload
 from ..messages.tensors import read_tokens
 from ..rpc.calls import Call
@@ -28,16 +30,12 @@ class CollectionMethods:
         self._limits, self._allowed = settings.limits, settings.encoders
 
     def create_collection(self, request: wire.CreateCollectionRequest, call: Call) -> wire.CreateCollectionResponse:
-        given = {
-            n: getattr(request, n) for n in ("system", "dim", "terms", "store", "precision") if request.HasField(n)
-        }
-        changed = ("query_length", "document_length", "query_expansion", "dtype")
-        options = EncoderOptions(**{n: getattr(request, n) for n in changed if request.HasField(n)})
-        encoder = request.encoder if request.HasField("encoder") else EMBEDDED
-        self._known(encoder, "encoder", (EMBEDDED, "none"))
-        if request.term_fields:
-            given["terms"] = self._fields(request)
-        for terms in [f.terms for f in request.term_fields] or ([request.terms] if "terms" in given else []):
+        for name in ("dim", "vector_dim"):
+            if request.HasField(name):
+                self._limits.check("dim", getattr(request, name), name, least=1)
+        options = read_making(request)
+        self._known(options.encoder or EMBEDDED, "encoder", (EMBEDDED, NO_ENCODER))
+        for terms in options.makers:
             self._known("bm25" if terms.startswith("bm25:") else terms, "terms", ("bm25", "binary"))
         for limit, values, field in (
             ("indexed_fields", request.fields, "fields"),
@@ -45,20 +43,7 @@ class CollectionMethods:
             ("term_fields", request.term_fields, "term_fields"),
         ):
             self._limits.check(limit, len(values), f"the number of {field}")
-        if "dim" in given:
-            self._limits.check("dim", given["dim"], "dim", least=1)
-        if request.WhichOneof("vector") == "vector_dim":
-            self._limits.check("dim", request.vector_dim, "vector_dim", least=1)
-        named = None if encoder == "none" else encoder
-        self._collections.create(
-            request.collection,
-            vector=request.encoder_vector or request.vector_dim or None,
-            encoder=named,
-            options=options,
-            reduce=list(request.reduce),
-            fields=list(request.fields),
-            **given,
-        )
+        self._collections.create(request.collection, **options.settings())
         return wire.CreateCollectionResponse(collection=self._described(request.collection))
 
     def get_collection(self, request: wire.GetCollectionRequest, call: Call) -> wire.GetCollectionResponse:
@@ -158,16 +143,6 @@ class CollectionMethods:
             setattr(described, field, info[field])
         write_payload(info, described.details)
         return described
-
-    def _fields(self, request: wire.CreateCollectionRequest) -> dict[str, str]:
-        if request.HasField("terms"):
-            raise BadField("terms", "give terms or term_fields, not both")
-        fields = {field.name: field.terms for field in request.term_fields}
-        if len(fields) < len(request.term_fields):
-            raise BadField(
-                "term_fields", f"term_fields are {[f.name for f in request.term_fields]}; a name occurs twice"
-            )
-        return fields
 
     def _known(self, name: str, field: str, known: tuple[str, ...]) -> None:
         """A name from outside could be a path, or an id to download: only what needs neither is taken."""

@@ -16,7 +16,10 @@ from ...index.search.tally import Tally, tally
 from ...index.stopping import steps
 from ...index.terms import Terms
 from ...index.tokens import concatenate
-from ...retrieval.routes.find import Queries, Route, find, rescored
+from ...retrieval.routes.explanation import explained
+from ...retrieval.routes.find import Queries, rescored, run
+from ...retrieval.routes.options import SearchOptions
+from ...retrieval.routes.route import Route
 from ..hosting.collections import Collections, Opened
 from ..limits import BadField, Limits
 from ..messages.explanations import write_explanation
@@ -55,7 +58,7 @@ class SearchMethods:
             call.check()
             with opened.retriever.collection.snapshot() as snapshot:
                 with tally() as scored:
-                    (hits,) = find(snapshot, route, queries, k)
+                    (hits,) = run(snapshot, route, queries, k)
                 clock.lap("search_ms", scored)
                 call.check()
                 response = wire.SearchResponse(seq=snapshot.state.seq, notes=route.notes)
@@ -89,7 +92,7 @@ class SearchMethods:
                     clock.lap("encode_ms")
                     call.check()
                     with tally() as scored:
-                        found = find(snapshot, route, queries, k)
+                        found = run(snapshot, route, queries, k)
                     clock.lap("search_ms", scored)
                     for hits in steps(found):
                         there = len(response.ids)
@@ -115,16 +118,16 @@ class SearchMethods:
         with self._collections.use(request.collection) as opened:
             wait_for_state(opened.retriever, request, call)
             scorer = request.scorer if request.HasField("scorer") else "tokens"
-            way = {"mode": scorer} if scorer in ("tokens", "vector") else {"field": scorer}
-            route = opened.retriever.route(way, None)
-            route = replace(route, scorer=scorer if route.mode != "terms" else route.field)
+            named = scorer in ("tokens", "vector")
+            route = opened.retriever.route(SearchOptions(mode=scorer) if named else SearchOptions(field=scorer), None)
+            (lane,) = route.finding
             queries = self._queries(opened, route, [request.query], "query")
             call.check()
             with opened.retriever.collection.snapshot() as snapshot:
                 docs = np.array([snapshot.view.by_id(id).number for id in dict.fromkeys(request.ids)], np.int64)
                 if scorer == "tokens" and queries.tokens is None:
                     raise BadField("query", "this query has no token vectors; rerank scores by them")
-                hits = best(docs, rescored(snapshot, route, queries, docs), k)
+                hits = best(docs, rescored(snapshot, route, lane, queries, docs), k)
                 call.check()
                 response = wire.RerankResponse(seq=snapshot.state.seq)
                 payload = not request.HasField("payload") or request.payload
@@ -132,19 +135,19 @@ class SearchMethods:
         return response
 
     def explain(self, request: wire.ExplainRequest, call: Call) -> wire.ExplainResponse:
-        search = read_options(request.options, self._limits)
+        options = read_options(request.options, self._limits)
         k = self._limits.check("k", request.k, "k", least=1) if request.HasField("k") else None
         with self._collections.use(request.collection) as opened:
             wait_for_state(opened.retriever, request, call)
-            response = wire.ExplainResponse(seq=opened.retriever.seq)
-            route = opened.retriever.route(search, k)
-            response.notes.extend(route.notes)
-            if request.query.WhichOneof("kind") == "text":
-                self._limits.check("text_characters", len(request.query.text), "query.text")
-                query = request.query.text
-            else:
-                query = self._queries(opened, route, [request.query], "query")
-            write_explanation(opened.retriever.explain(query, request.id, k, **search), response.explanation)
+            route = opened.retriever.route(options, k)
+            queries = self._queries(opened, route, [request.query], "query")
+            call.check()
+            with opened.retriever.collection.snapshot() as snapshot:
+                response = wire.ExplainResponse(seq=snapshot.state.seq, notes=route.notes)
+                sides, shown = opened.retriever.term_sides, request.query.text
+                write_explanation(
+                    explained(snapshot, route, queries, request.id, shown, sides, k), response.explanation
+                )
         return response
 
     def encode(self, request: wire.EncodeRequest, call: Call) -> wire.EncodeResponse:
@@ -154,7 +157,7 @@ class SearchMethods:
             response, room = wire.EncodeResponse(), Room(self._limits, "texts", "send fewer texts at a time")
             for i, text in steps(enumerate(request.texts)):
                 self._limits.check("text_characters", len(text), f"texts[{i}]")
-                made = write_query(opened.encode(route.asking, text))
+                made = write_query(opened.encode(route, text))
                 room.take(made)
                 response.queries.append(made)
         return response
@@ -163,7 +166,7 @@ class SearchMethods:
         with self._collections.use(name) as opened, opened.retriever.collection.snapshot() as snapshot:
             if snapshot.state.seq != seq:
                 return None
-            (hits,) = find(snapshot, route, queries, k)
+            (hits,) = run(snapshot, route, queries, k)
             return [document.id for document in snapshot.documents(hits.docs)]
 
     def _queries(
@@ -175,8 +178,9 @@ class SearchMethods:
             raise BadField(field, f"{field}: give a text or an encoded query, the same in all of a batch")
         if "text" in kinds:
             for i, query in enumerate(given, first):
-                self._limits.check("text_characters", len(query.text), f"{field}[{i}].text")
-            return _joined([opened.encode(route.asking, query.text) for query in steps(given)])
+                at = f"{field}[{i}].text" if field == "queries" else f"{field}.text"
+                self._limits.check("text_characters", len(query.text), at)
+            return _joined([opened.encode(route, query.text) for query in steps(given)])
         return read_queries([query.encoded for query in given], self._limits, f"{field}.encoded")
 
 

@@ -10,14 +10,17 @@ from typing import Any
 from ...index.catalog.catalog import FILE, LOCK
 from ...index.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from ...retrieval.retriever import Retriever
-from .making import Making, differences
+from ...retrieval.text.options import CollectionOptions
+from .making import differences
 
 _OWN = (FILE, f"{FILE}-wal", f"{FILE}-shm", LOCK)
 """What an empty collection consists of."""
 
 
 @contextmanager
-def begun(folder: Path, making: Making, machine: dict[str, Any], restart: bool = False) -> Iterator[Retriever]:
+def begun(
+    folder: Path, making: CollectionOptions, machine: dict[str, Any], restart: bool = False
+) -> Iterator[Retriever]:
     """The collection that a build fills. What this made goes again if the block fails before a document is in it.
 
     Args:
@@ -57,7 +60,7 @@ def remove_empty(retriever: Retriever) -> bool:
     return empty
 
 
-def _resumed(folder: Path, making: Making, machine: dict[str, Any], restart: bool) -> Retriever | None:
+def _resumed(folder: Path, making: CollectionOptions, machine: dict[str, Any], restart: bool) -> Retriever | None:
     """The collection that is there, ready to go on; None: it was unfinished, and is gone for a new one."""
     retriever = Retriever(folder, **machine)
     other = differences(making, retriever, whole=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...index.errors import InvalidArgument
+from .flags import signed
 
 if TYPE_CHECKING:
     from ...retrieval.retriever import Retriever
@@ -47,10 +48,7 @@ def connecting(command: Callable[..., Any]) -> Callable[..., Any]:
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
         for name, annotation in (("api_key", ApiKey), ("ca", Authority))
     ]
-    signature = inspect.Signature([*own, *more])
-    run.__signature__ = signature  # type: ignore[attr-defined]
-    run.__annotations__ = {one.name: one.annotation for one in signature.parameters.values()}
-    return run
+    return signed(run, [*own, *more])
 
 
 def open_index(

@@ -89,7 +89,7 @@ class EncodedQuery(_message.Message):
     def __init__(self, tokens: _Optional[_Union[_vectors_pb2.TokenVectors, _Mapping]] = ..., terms: _Optional[_Union[_vectors_pb2.SparseVectors, _Mapping]] = ..., vector: _Optional[_Union[_vectors_pb2.Tensor, _Mapping]] = ..., fields: _Optional[_Mapping[str, _vectors_pb2.SparseVectors]] = ...) -> None: ...
 
 class SearchOptions(_message.Message):
-    __slots__ = ("mode", "exact", "k_token", "nprobe", "candidates", "missing_policy", "missing_value", "depth", "fusion", "fusion_k", "normalise", "weights", "term_candidates", "query_terms", "min_idf", "alpha", "target_recall", "filter", "lanes", "field", "scorer")
+    __slots__ = ("mode", "exact", "k_token", "nprobe", "candidates", "missing_policy", "missing_value", "depth", "fusion", "fusion_k", "normalise", "weights", "term_candidates", "query_terms", "min_idf", "alpha", "target_recall", "filter", "lanes", "field", "scorer", "min_score")
     MODE_FIELD_NUMBER: _ClassVar[int]
     EXACT_FIELD_NUMBER: _ClassVar[int]
     K_TOKEN_FIELD_NUMBER: _ClassVar[int]
@@ -111,6 +111,7 @@ class SearchOptions(_message.Message):
     LANES_FIELD_NUMBER: _ClassVar[int]
     FIELD_FIELD_NUMBER: _ClassVar[int]
     SCORER_FIELD_NUMBER: _ClassVar[int]
+    MIN_SCORE_FIELD_NUMBER: _ClassVar[int]
     mode: Mode
     exact: bool
     k_token: int
@@ -132,7 +133,8 @@ class SearchOptions(_message.Message):
     lanes: _containers.RepeatedScalarFieldContainer[str]
     field: str
     scorer: str
-    def __init__(self, mode: _Optional[_Union[Mode, str]] = ..., exact: _Optional[bool] = ..., k_token: _Optional[int] = ..., nprobe: _Optional[int] = ..., candidates: _Optional[int] = ..., missing_policy: _Optional[_Union[MissingPolicy, str]] = ..., missing_value: _Optional[float] = ..., depth: _Optional[int] = ..., fusion: _Optional[_Union[Fusion, str]] = ..., fusion_k: _Optional[float] = ..., normalise: _Optional[_Union[Normalise, str]] = ..., weights: _Optional[_Iterable[float]] = ..., term_candidates: _Optional[int] = ..., query_terms: _Optional[int] = ..., min_idf: _Optional[float] = ..., alpha: _Optional[float] = ..., target_recall: _Optional[float] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping]] = ..., lanes: _Optional[_Iterable[str]] = ..., field: _Optional[str] = ..., scorer: _Optional[str] = ...) -> None: ...
+    min_score: float
+    def __init__(self, mode: _Optional[_Union[Mode, str]] = ..., exact: _Optional[bool] = ..., k_token: _Optional[int] = ..., nprobe: _Optional[int] = ..., candidates: _Optional[int] = ..., missing_policy: _Optional[_Union[MissingPolicy, str]] = ..., missing_value: _Optional[float] = ..., depth: _Optional[int] = ..., fusion: _Optional[_Union[Fusion, str]] = ..., fusion_k: _Optional[float] = ..., normalise: _Optional[_Union[Normalise, str]] = ..., weights: _Optional[_Iterable[float]] = ..., term_candidates: _Optional[int] = ..., query_terms: _Optional[int] = ..., min_idf: _Optional[float] = ..., alpha: _Optional[float] = ..., target_recall: _Optional[float] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping]] = ..., lanes: _Optional[_Iterable[str]] = ..., field: _Optional[str] = ..., scorer: _Optional[str] = ..., min_score: _Optional[float] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
     __slots__ = ("collection", "query", "k", "options", "at_least_seq", "payload")

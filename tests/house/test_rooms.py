@@ -96,7 +96,7 @@ INDEX_MAY_USE = {"numpy", "scipy", "threadpoolctl", "faiss", "apsw"}
 
 MOST_FILES = 12
 """In one room."""
-CIRCLES: list[list[str]] = [["retrieval.routes.find", "retrieval.routes.idle"]]
+CIRCLES: list[list[str]] = []
 """Files that import each other. The list may only shrink."""
 
 ROOM_CIRCLES: tuple[set[str], ...] = ()

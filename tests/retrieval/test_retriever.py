@@ -160,7 +160,7 @@ def test_bad_documents_are_refused_and_nothing_is_lost(tmp_path: Path) -> None:
         assert len(index) == 2 and {h.id for h in index.search("x")} == {"cats", "bread"}
     assert index.add(DOCUMENTS[2:]) == 3
     with pytest.raises(plait.InvalidArgument, match="candidate"):
-        index.search("x", nprobes=3)
+        index.search("x", nprobes=3)  # type: ignore[call-overload]
     with pytest.raises(plait.InvalidArgument, match="bm26"):
         plait.create(tmp_path / "d", system="bm26")
     with pytest.raises(plait.InvalidArgument, match="dim is 385"):

@@ -217,10 +217,9 @@ def test_warming_encodes_a_query_of_every_collection(tmp_path: Path) -> None:
     collections, encoded = Collections(Settings(root=tmp_path)), []
     for name in ("words", "given"):
         with collections.use(name) as opened:
-            encode = opened.encode._encode
-            object.__setattr__(
-                opened.encode, "_encode", lambda key, texts, e=encode, n=name: encoded.append(n) or e(key, texts)
-            )
+            batcher = opened.batcher
+            encode = batcher._encode
+            batcher._encode = lambda key, texts, e=encode, n=name: encoded.append(n) or e(key, texts)
     collections.warm()
     assert sorted(encoded) == ["given", "words"]
     collections.close()

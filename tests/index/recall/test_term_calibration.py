@@ -14,6 +14,7 @@ from plait.index.recall import frontier
 from plait.index.recall.calibration import Calibration
 from plait.index.recall.term_calibration import draw_terms
 from plait.index.terms import Terms
+from plait.retrieval.routes.options import SearchKeywords
 from scipy import sparse
 
 import plait
@@ -166,6 +167,7 @@ def test_a_search_names_a_recall_instead_of_parameters(tmp_path: Path) -> None:
     exact = [(h.id, h.score) for h in retriever.search(query)]
     assert [(h.id, h.score) for h in retriever.search(query, target_recall=1.0)] == exact
     assert [(h.id, h.score) for h in retriever.search(query, term_candidates=60)] == exact
-    for wrong in ({"target_recall": 0.9, "alpha": 0.5}, {"exact": True, "alpha": 0.5}):
+    contradictions: list[SearchKeywords] = [{"target_recall": 0.9, "alpha": 0.5}, {"exact": True, "alpha": 0.5}]
+    for wrong in contradictions:
         with pytest.raises(InvalidArgument, match="one or the other"):
             retriever.search(query, 10, **wrong)

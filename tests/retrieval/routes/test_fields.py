@@ -252,7 +252,8 @@ def test_a_target_recall_is_of_the_first_field(tmp_path: Path) -> None:
     index = filled(tmp_path / "c")
     index.calibrate(["the moon", "the sea", "bread"], [2])
     assert scores(index.search(QUERY, 2, target_recall=1.0)) == scores(index.search(QUERY, 2))
-    for search in ({"field": "sets"}, {"mode": "hybrid"}):
+    others: list[dict[str, Any]] = [{"field": "sets"}, {"mode": "hybrid"}]
+    for search in others:
         with pytest.raises(InvalidArgument, match="first term field, bm25, and this search goes by sets"):
             index.search(QUERY, 2, target_recall=1.0, **search)
 

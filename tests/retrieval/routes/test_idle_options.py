@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plait.retrieval.routes.options import SearchOptions
 
 import plait
 
@@ -89,7 +90,8 @@ def test_what_is_told_changes_nothing(lanes: plait.Retriever, mode: str, chosen:
 def test_options_of_other_modes(lanes: plait.Retriever, search: dict[str, Any], why: str) -> None:
     (note,) = told(lanes, **search)
     assert why in note
-    assert lanes.route(search, 2).notes == (note,) and not lanes.route(search, None).notes
+    assert lanes.route(SearchOptions(**search), 2).notes == (note,)
+    assert not lanes.route(SearchOptions(**search), None).notes
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,7 @@ def test_bounds_are_those_of_the_route_and_not_of_the_search(
     lanes: plait.Retriever, search: dict[str, Any], wrong: str
 ) -> None:
     with pytest.raises(plait.InvalidArgument, match=wrong):
-        lanes.route(search, 2)
+        lanes.route(SearchOptions(**search), 2)
 
 
 def test_a_lone_term_field_answers_to_what_made_it(tmp_path: Path) -> None:

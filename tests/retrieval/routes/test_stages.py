@@ -16,7 +16,8 @@ from plait.index.kernels.vectors import widen
 from plait.index.late.code_scores import codec_error
 from plait.index.tokens import Tokens, from_vectors
 from plait.retrieval.retriever import Retriever
-from plait.retrieval.routes.find import Queries, by_lane, find
+from plait.retrieval.routes.find import Queries, by_lane, run
+from plait.retrieval.routes.options import SearchOptions
 from plait.retrieval.routes.stages import Stage, returned, way_of
 
 DIM, DOCUMENTS, K = 16, 90, 3
@@ -219,10 +220,10 @@ def test_ways_by_every_lane_and_fusion_end_where_the_search_says(
     if kind in ("three", "sum"):
         pytest.importorskip("onnxruntime", reason="the extra `demo` is not installed")
     index, asked = collections(kind)
-    route = index.route(search, K)
+    route = index.route(SearchOptions(**search), K)
     with index.collection.snapshot() as snapshot:
-        (hits,) = find(snapshot, route, asked, K)
-        (deep,) = find(snapshot, replace(route, depth=COUNT), asked, COUNT)
+        (hits,) = run(snapshot, route, asked, K)
+        (deep,) = run(snapshot, replace(route, depth=COUNT), asked, COUNT)
         numbers = {d.id: d.number for d in snapshot.documents(snapshot.search_vectors(_whole(asked), COUNT)[0].docs)}
         assert len(numbers) == COUNT and len(hits) == K
         found = {number: way_of(snapshot, route, asked, number, K).stages for number in numbers.values()}

@@ -54,6 +54,7 @@ def test_the_python_client_sends_what_it_always_sent(monkeypatch: pytest.MonkeyP
     tokens = from_matrices([np.arange(4, dtype=np.float16).reshape(2, 2)])
     calls = {
         "a search": lambda: index.search("moon", k=3, mode="hybrid", weights=(1, 2), filter={"year": 2020}, nprobe=4),
+        "a least score": lambda: index.search("moon", mode="hybrid", min_score=0.25),
         "given tokens": lambda: index.search(tokens, k=1, missing="zero", exact=True),
         "a write": lambda: index.upsert([{"id": "a", "text": "x", "n": 1, "deep": [None, {"y": 0.5}]}], durable=False),
         "a delete": lambda: index.delete(filter={"or": [{"exists": "a"}, {"range": {"b": {"gt": "x"}}}]}, dry_run=True),

@@ -106,7 +106,7 @@ INVALID = [
     ("Search", {**C, "query": Q, "options": {"missing_policy": 9}}, "options.missing_policy"),
     ("Search", {**C, "query": Q, "options": {"fusion": 9}}, "options.fusion"),
     ("Search", {**C, "query": Q, "options": {"normalise": 9}}, "options.normalise"),
-    ("Search", {**C, "query": Q, "options": {"alpha": 1.5, "term_candidates": 1}}, "options.min_idf"),
+    ("Search", {**C, "query": Q, "options": {"alpha": 1.5, "term_candidates": 1}}, "options.alpha"),
     ("Search", {**C, "query": Q, "options": {"query_terms": 0, "term_candidates": 1}}, "options.query_terms"),
     ("Search", {"collection": "mixed", "query": MIXED, "options": {"weights": [1, 2, 3]}}, "options.weights"),
     ("Search", {"collection": "mixed", "query": MIXED, "options": {"mode": "MODE_SUM"}}, "options.mode"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from plait.retrieval.routes.options import SearchKeywords
 
 import plait
 
@@ -66,7 +67,13 @@ def test_search_is_the_search_of_this_process(place: tuple[Wire, Path]) -> None:
     rng = np.random.default_rng(5)
     for name in ("c", "x"):
         with plait.open(root / name) as here:
-            for k, search in ((1, {}), (10, {"exact": True}), (100, {"k_token": 7}), (100, {"candidates": 1})):
+            cases: list[tuple[int, SearchKeywords]] = [
+                (1, {}),
+                (10, {"exact": True}),
+                (100, {"k_token": 7}),
+                (100, {"candidates": 1}),
+            ]
+            for k, search in cases:
                 query = matrix(rng, 4)
                 there = wire("Search", collection=name, query=encoded(query), k=k, options=search)
                 (mine,) = here.search(plait.from_matrices([query]), k, **search)
@@ -88,10 +95,11 @@ def test_what_is_missing_can_be_a_policy_or_a_number(place: tuple[Wire, Path]) -
     wire, root = place
     query = matrix(np.random.default_rng(2), 5)
     with plait.open(root / "x") as here:
-        for sent, search in (
+        cases: list[tuple[dict[str, Any], dict[str, Any]]] = [
             ({"missing_policy": "MISSING_POLICY_ZERO"}, {"missing": "zero"}),
             ({"missing_value": -0.25}, {"missing": -0.25}),
-        ):
+        ]
+        for sent, search in cases:
             there = wire("Search", collection="x", query=encoded(query), k=60, options={"k_token": 9, **sent})
             (mine,) = here.search(plait.from_matrices([query]), 60, k_token=9, **search)
             assert ranking(there.hits) == ranking(mine)
@@ -152,7 +160,7 @@ def test_explanations_sum_to_the_score(place: tuple[Wire, Path]) -> None:
     wire, root = place
     query = matrix(np.random.default_rng(7), 4)
     for name in ("c", "x"):
-        options = {"k_token": 9}
+        options: SearchKeywords = {"k_token": 9}
         for hit in wire("Search", collection=name, query=encoded(query), k=3, options=options).hits:
             why = wire("Explain", collection=name, query=encoded(query), id=hit.id, options=options).explanation
             assert np.isclose(sum(m.contribution for m in why.matches), hit.score, atol=1e-4)

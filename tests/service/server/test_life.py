@@ -180,8 +180,8 @@ def test_work_stops_between_two_steps(root: Path, monkeypatch: pytest.MonkeyPatc
     from plait.service.wire import search_pb2
 
     searched = []
-    real = search_service.find
-    monkeypatch.setattr(search_service, "find", lambda *a: searched.append(1) or real(*a))
+    real = search_service.run
+    monkeypatch.setattr(search_service, "run", lambda *a: searched.append(1) or real(*a))
     query = search_pb2.Query()
     vectors = query.encoded.tokens.vectors
     vectors.data, vectors.dtype, vectors.rows, vectors.cols = bytes(4 * DIM), 1, 1, DIM  # type: ignore[assignment]
