@@ -382,7 +382,7 @@ class Retriever:
     def queries(self, route: Route, asked: list[str] | Tokens | Queries) -> Queries:
         """What the route needs of queries: made from their texts, or as given."""
         if isinstance(asked, Tokens | Queries):
-            return given.queries(asked)
+            return given.queries(asked, route.sides)
         self.check_texts(route)
         return self.encoded(route.sides, given.texts(asked))
 

@@ -63,17 +63,15 @@ class Route:
     notes: tuple[str, ...] = ()
     """Which of the options that were given change nothing on this route, and why: one sentence each."""
 
-    @property
-    def finding(self) -> tuple[str, ...]:
-        """What finds documents: lanes, or `sum`."""
-        if self.mode == "hybrid":
-            return self.lanes
-        return (self.field,) if self.mode in ("terms", "rerank") else (self.mode,)
+    finding: tuple[str, ...] = dataclasses.field(init=False)
+    """What finds documents: lanes, or `sum`."""
+    sides: Sides = dataclasses.field(init=False)
+    """What of a query this route needs (COIL's tokens do not name their vector)."""
 
-    @property
-    def sides(self) -> Sides:
-        """What of a query this route needs (COIL's tokens do not name their vector)."""
-        more = {"sum": (self.field, "vector"), "rerank": (self.field, self.scorer)}
-        lanes = more.get(self.mode, self.finding)
+    def __post_init__(self) -> None:
+        alone = (self.field,) if self.mode in ("terms", "rerank") else (self.mode,)
+        finding = self.lanes if self.mode == "hybrid" else alone
+        lanes = {"sum": (self.field, "vector"), "rerank": (self.field, self.scorer)}.get(self.mode, finding)
         fields = dict.fromkeys(lane for lane in lanes if lane not in ("tokens", "vector"))
-        return "tokens" in lanes, tuple(fields), "vector" in lanes
+        object.__setattr__(self, "finding", finding)
+        object.__setattr__(self, "sides", ("tokens" in lanes, tuple(fields), "vector" in lanes))

@@ -11,7 +11,9 @@ from ...index.errors import InvalidArgument
 from ...index.payload import check_id, check_text
 from ...index.tokens import Tokens
 from ..routes.find import Queries
+from ..routes.route import Sides
 
+_TOKENS: Sides = True, (), False
 _EXAMPLE = "such as {'id': 'a', 'text': '...'}"
 
 
@@ -61,8 +63,14 @@ def texts(given: Any) -> list[str]:
     return found
 
 
-def queries(given: Tokens | Queries) -> Queries:
-    """Queries that are encoded already. InvalidArgument: arrays that contradict each other."""
+def queries(given: Tokens | Queries, sides: Sides | None = None) -> Queries:
+    """Queries that are encoded already. InvalidArgument: arrays that contradict each other.
+
+    Args:
+        sides: those of the route that they are for, here; None: they are sent away.
+    """
+    if isinstance(given, Tokens) and sides == _TOKENS:
+        return Queries(given)  # a snapshot checks them, and their width, before it searches
     made = given if isinstance(given, Queries) else Queries(given)
     rows = made.terms
     if isinstance(rows, Mapping):
