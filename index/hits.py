@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .errors import never_fails
+
+_SHOWN = 3
+"""Of a ranking, so many hits in its `repr`."""
+
 
 @dataclass(frozen=True, eq=False)
 class Hits:
@@ -18,6 +23,12 @@ class Hits:
 
     def __len__(self) -> int:
         return len(self.docs)
+
+    @never_fails
+    def __repr__(self) -> str:
+        first = zip(self.docs[:_SHOWN].tolist(), self.scores[:_SHOWN].tolist(), strict=True)
+        rest = ", ..." if len(self) > _SHOWN else ""
+        return f"{len(self):,}: {', '.join(f'{doc} ({score:.4f})' for doc, score in first)}{rest}"
 
 
 def best(docs: np.ndarray, scores: np.ndarray, k: int) -> Hits:

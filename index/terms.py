@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import check_offsets
-from .errors import InvalidArgument
+from .errors import InvalidArgument, never_fails
 from .tokens import ragged_rows
 
 TERMS = "terms"
@@ -27,6 +27,11 @@ class Terms:
 
     def __len__(self) -> int:
         return len(self.rows.indptr) - 1 if self.offsets is None else len(self.offsets) - 1
+
+    @never_fails
+    def __repr__(self) -> str:
+        rows = "" if self.offsets is None else f"{self.rows.shape[0]:,} rows, "
+        return f"{len(self):,} documents: {rows}{self.rows.nnz:,} weights over {self.keys:,} keys"
 
     @property
     def keys(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import as_array, as_column, check_finite, check_offsets
-from .errors import InvalidArgument
+from .errors import InvalidArgument, never_fails
 
 
 class Role(enum.IntEnum):
@@ -52,6 +52,13 @@ class Tokens:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    @never_fails
+    def __repr__(self) -> str:
+        has = [name for name in ("ids", "spans", "weights", "roles") if getattr(self, name) is not None]
+        whole = [] if self.globals_ is None else [f"global vectors of {self.globals_.shape[1]} {self.globals_.dtype}"]
+        rows = f"{len(self.vectors):,} vectors of {self.dim} {self.vectors.dtype}"
+        return f"{len(self):,} documents: {', '.join([*([rows] if self.dim else []), *whole, *has])}"
 
     @property
     def dim(self) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import InitVar, dataclass
+from reprlib import repr as brief
 from typing import Any, Protocol
 
-from ..index.errors import FailedPrecondition
+from ..index.errors import FailedPrecondition, never_fails
 from ..index.tokens import Tokens
 from .routes.explanation import Explanation
 from .routes.find import Queries, Route
@@ -40,6 +41,10 @@ class Hit:
 
     def __post_init__(self, _origin: Origin | None) -> None:
         object.__setattr__(self, "_origin", _origin)
+
+    @never_fails
+    def __repr__(self) -> str:
+        return f"{brief(self.id)}: {self.score:.4f}, {brief(self.payload)}"
 
     def __reduce__(self) -> tuple[type[Hit], tuple[str, float, dict[str, Any]]]:
         return Hit, (self.id, self.score, self.payload)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from reprlib import repr as brief
 from typing import Any
 
 import numpy as np
 
+from ...index.errors import never_fails
 from ...index.late.search import Alignment
 from ...index.reading.snapshot import Snapshot
 from ...index.sparse.search import TermMatch
@@ -81,6 +83,15 @@ class Explanation:
     def verdict(self) -> str:
         """One sentence: the rank at which the search returns the document, or why it does not. Empty where no k was named."""
         return verdict(self.stages)
+
+    @never_fails
+    def __repr__(self) -> str:
+        parts = [f"{len(self.matches)} token pairs"] if self.matches else []
+        parts += [f"{len(self.terms)} terms"] if self.field_scores else []
+        parts += [] if self.vector_score is None else ["a global vector"]
+        parts += [f"{len(self.lanes)} lanes"] if self.lanes else []
+        by = f"{brief(self.id)}: {self.score:.4f} by {', '.join(parts) or 'nothing'}"
+        return f"{by}; {self.verdict}" if self.stages else by
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "verdict": self.verdict}

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...index.catalog.view import View
 from ...index.collection import Collection
-from ...index.errors import InvalidArgument
+from ...index.errors import InvalidArgument, never_fails
 from ...index.filters.sql import Filter, compile, parse
 from ...index.hits import Hits, best
 from ...index.params import Scoring, SearchParams, TermParams
@@ -45,6 +45,12 @@ class Queries:
         if self.tokens is None and self.terms is not None:
             return len(self.terms) if isinstance(self.terms, Terms) else len(next(iter(self.terms.values()), ()))
         return len(self.tokens or ())
+
+    @never_fails
+    def __repr__(self) -> str:
+        terms = {"terms": self.terms} if isinstance(self.terms, Terms) else dict(self.terms or {})
+        sides = [*([repr(self.tokens)] if self.tokens is not None else []), *(f"{n}={t!r}" for n, t in terms.items())]
+        return f"{len(self):,}: {', '.join(sides) or 'nothing'}"
 
     def one(self, query: int) -> Queries:
         tokens = None if self.tokens is None else self.tokens.take([query])
