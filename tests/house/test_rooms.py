@@ -229,7 +229,7 @@ def test_the_public_face_holds_what_it_names() -> None:
     for name in plait.__all__:
         assert getattr(plait, name) is not None
     with pytest.raises(AttributeError, match="nothing"):
-        _ = plait.nothing
+        _ = plait.nothing  # pyright: ignore[reportAttributeAccessIssue]
     assert re.fullmatch(r"\d+\.\d+\.\d+", plait.__version__)
 
 
