@@ -292,7 +292,7 @@ def test_coil_waits_too(tmp_path: Path, write: Callable[..., None], dtype: str |
 
 CHILD = """
 import sys, plait
-from plait.retrieval import freshness
+from plait.retrieval.text import freshness
 freshness.TOGETHER = 1
 plait.open(sys.argv[1], policy=None).encode_pending(progress=lambda done, total: print(done, flush=True))
 """
