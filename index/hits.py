@@ -14,7 +14,12 @@ _SHOWN = 3
 
 @dataclass(frozen=True, eq=False)
 class Hits:
-    """Best first; equal scores by rising document number, so that a ranking is reproducible."""
+    """Best first; equal scores by rising document number, so that a ranking is reproducible.
+
+    Example:
+        >>> plait.Hits(np.array([7, 2]), np.array([1.5, 1.25], np.float32))
+        Hits(2: 7 (1.5000), 2 (1.2500))
+    """
 
     docs: np.ndarray
     """(k,) int64 document numbers."""

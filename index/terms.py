@@ -18,7 +18,13 @@ TERMS = "terms"
 
 @dataclass(frozen=True, eq=False)
 class Terms:
-    """CSR rows over the key space: one row per document, or one per token where a system keeps tokens apart (SLIM)."""
+    """CSR rows over the key space: one row per document, or one per token where a system keeps tokens apart (SLIM).
+
+    Example:
+        >>> from scipy import sparse
+        >>> plait.Terms(sparse.csr_array([[0, 1.5, 0], [2, 0, 1]]))
+        Terms(2 documents: 3 weights over 3 keys)
+    """
 
     rows: Any
     """(n, keys) float32 `scipy.sparse.csr_array`; keys rise within a row, none twice."""

@@ -32,7 +32,18 @@ class Origin:
 
 @dataclass(frozen=True)
 class Hit:
-    """A retrieved document. It can be pickled and copied; a copy from another process cannot be explained."""
+    """A retrieved document. It can be pickled and copied; a copy from another process cannot be explained.
+
+    Example:
+        >>> index = plait.create(folder / "hits", encoder=None, dim=2)
+        >>> index.add_tokens(["a"], plait.from_matrices([[[1, 0], [0, 1]]]), [{"year": 2020}])
+        1
+        >>> ((hit,),) = index.search(plait.from_matrices([[[0.6, 0.8]]]))
+        >>> hit
+        Hit('a': 0.8000, {'year': 2020})
+        >>> [match.document.text for match in hit.explain().matches]
+        ['[token 1]']
+    """
 
     id: str
     score: float

@@ -19,7 +19,13 @@ EMBEDDED = "minilm"
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    """What a user may change about a checkpoint. None means: as the checkpoint says. Stored with the collection."""
+    """What a user may change about a checkpoint. None means: as the checkpoint says. Stored with the collection.
+
+    Example:
+        >>> plait.EncoderOptions(query_length=1)
+        Traceback (most recent call last):
+        plait.index.errors.InvalidArgument: query_length is 1; it must lie between 2 and 8192
+    """
 
     query_length: int | None = None
     """Tokens kept of a query. Larger: long queries keep their end; time grows with it."""
@@ -120,6 +126,11 @@ def load_encoder(
         FailedPrecondition: the extra that carries this encoder is not installed.
         NotFound: no such folder or checkpoint.
         InvalidArgument: the folder is no checkpoint that plait knows, or lacks its projection.
+
+    Example:
+        >>> encoder = plait.load_encoder("minilm")
+        >>> encoder.encode_documents(["Bread rises."])
+        Tokens(1 documents: 5 vectors of 384 float32, global vectors of 384 float32, ids, spans, roles)
     """
     name = encoder_name(name)
     if name == EMBEDDED:

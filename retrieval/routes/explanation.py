@@ -57,7 +57,18 @@ class TermContribution:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The score of one document for one query, taken apart."""
+    """The score of one document for one query, taken apart.
+
+    Example:
+        >>> index = plait.create(folder / "why", encoder=None, dim=2)
+        >>> index.add_tokens(["a", "b"], plait.from_matrices([[[1, 0]], [[0, 1]]]))
+        2
+        >>> why = index.explain(plait.from_matrices([[[1, 0]]]), "b", k=1)
+        >>> why
+        Explanation('b': 0.0000 by 1 token pairs; Not returned: by tokens it has rank 2 with the score 0.0000, ...)
+        >>> [(match.similarity, match.contribution) for match in why.matches]
+        [(0.0, 0.0)]
+    """
 
     id: str
     score: float

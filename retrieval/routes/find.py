@@ -34,7 +34,12 @@ _OPTIONS = ("mode", "exact", "depth", "fusion", "fusion_k", "normalise", "weight
 
 @dataclass(frozen=True, eq=False)
 class Queries:
-    """Queries made ready for a route: the sides that it needs."""
+    """Queries made ready for a route: the sides that it needs.
+
+    Example:
+        >>> plait.Queries(plait.from_matrices([[[1, 0]], [[0, 1]]])).one(1)
+        Queries(1: Tokens(1 documents: 1 vectors of 2 float32))
+    """
 
     tokens: Tokens | None = None
     """With the global vectors, if there are such; of these alone, as `from_vectors` makes them, if there are no tokens."""
