@@ -86,9 +86,9 @@ __all__ = ["connect", "create", "open", *_NAMES]  # pyright: ignore[reportUnsupp
 
 
 def create(path: str | Path, **settings: Unpack[Making]) -> Retriever:
-    """Makes an empty collection in a new or empty folder. If it fails, or is killed, the folder is as free as before.
+    """Makes an empty collection in a new or empty folder. If this fails, or is killed, the folder is as free as before.
 
-    What it is made of cannot be changed later:
+    What it is made of cannot be changed later (except which `fields` have an index).
 
     Args:
         path: the collection's folder.
@@ -132,7 +132,7 @@ def create(path: str | Path, **settings: Unpack[Making]) -> Retriever:
 
 
 def open(path: str | Path, **machine: Unpack[Opening]) -> Retriever:
-    """Opens a collection. Any number of processes may have it open; the first that writes is the only writer until it closes.
+    """Opens a collection. Any number of processes may do so; the first that writes is the only writer until it closes.
 
     Args:
         path: the collection's folder.

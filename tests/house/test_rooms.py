@@ -224,6 +224,7 @@ def test_the_command_line_needs_no_wire() -> None:
 
 
 def test_the_public_face_holds_what_it_names() -> None:
+    pytest.importorskip("grpc", reason="the extra `service` is not installed")
     import plait
 
     for name in plait.__all__:

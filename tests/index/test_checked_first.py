@@ -79,6 +79,7 @@ def test_faiss_is_looked_for_before_a_document_is_encoded(tmp_path: Path, monkey
 
 
 def test_a_device_is_looked_for_before_anything_is_made(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="extra encoders is not installed")
     for device, error in (("cuda:77", FailedPrecondition), ("tpu", InvalidArgument)):
         with pytest.raises(error, match=device):
             plait.create(tmp_path / "c", encoder=None, dim=8, device=device)

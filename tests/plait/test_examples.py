@@ -15,7 +15,7 @@ WITH_EXAMPLES = {
     *("EncoderOptions", "Explanation", "Hit", "Hits", "Queries", "Retriever", "Terms", "Tokens"),
     *("from_matrices", "from_vectors", "load_encoder"),
 }
-"""Errors and `Role` have no example, nor has `Remote`, whose face is that of `Retriever`; `connect` has that of `Server`."""
+"""Errors and `Role` need none; `connect` has that of `Server`, and the face of `Remote` is that of `Retriever`."""
 
 
 @pytest.mark.parametrize("name", sorted(WITH_EXAMPLES))
