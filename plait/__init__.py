@@ -86,7 +86,7 @@ __all__ = ["connect", "create", "open", *_NAMES]  # pyright: ignore[reportUnsupp
 
 
 def create(path: str | Path, **settings: Unpack[Making]) -> Retriever:
-    """Makes an empty collection in a new or empty folder. If this fails, or is killed, the folder is as free as before.
+    """Makes an empty collection in a new or empty folder. If it fails or is killed, the folder is as free as before.
 
     What it is made of cannot be changed later (except which `fields` have an index).
 

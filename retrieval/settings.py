@@ -30,7 +30,7 @@ class Opening(Machine, total=False):
 
 
 class Making(Machine, total=False):
-    """What `plait.create` takes: what the collection is made of, and the machine. `Retriever.create` has the defaults."""
+    """What `plait.create` takes: what a collection is made of, and the machine. `Retriever.create` has defaults."""
 
     system: str | None
     encoder: str | os.PathLike[str] | None

@@ -36,6 +36,7 @@ SLOW = {
         "test_sql_agrees_with_the_definition",
         "test_the_largest_filters_fit_into_sqlite",
         "test_the_needle_is_found_by_index_and_by_scan",
+        "test_the_needle_is_found_without_a_declared_field",
         "test_values_of_one_field",
     ],
     "late/test_faiss_store.py": ["test_same_seed_same_bytes_for_any_threads_and_blocks"],
@@ -56,6 +57,8 @@ SLOW = {
     "writing/test_pending.py": ["test_any_sequence_equals_a_dictionary"],
     "writing/test_terms_live.py": ["test_any_sequence_equals_a_dictionary"],
     "encoders/test_minilm.py": ["test_vectors_are_unit_hidden_states"],
+    "retrieval/test_retriever.py": ["test_an_estimate_foretells_the_size"],
+    "text/test_freshness.py": ["test_nothing_is_left_of_having_waited"],
     "routes/test_explained_hits.py": [
         "test_a_document_passes_all_stages_if_and_only_if_it_is_a_hit",
         "test_the_lanes_of_a_hybrid_search_sum_to_the_score_of_the_hit",
