@@ -1,4 +1,5 @@
 # make demo   a small real collection: build, measure, one search taken apart
+# make check-fast   style, types and the tests that need no torch, no server and no other process, in about a minute
 # make test   the whole check: style, types, tests, against the installed wheel
 # make test-blas   the tests of scores on other BLAS kernels (part of make test)
 # make sanitize   the tests of the kernels with ASan and UBSan (part of make test)
@@ -27,8 +28,14 @@ KERNEL_TESTS := tests/index/kernels $(addprefix tests/index/, $(addsuffix .py, c
 SCORE_TESTS := tests/index/late/test_lists.py tests/index/late/test_search.py tests/index/codecs/test_precision.py \
 	tests/retrieval/reducers/test_pooling.py
 
-.PHONY: demo test test-blas test-gpu sanitize lint dev docs reference report fuzz torture soak fuzz-files results bench \
-	bench-gpu proto clean
+# Tests sync many small files: where memory has room for these (4 GiB free), no test waits for a disk.
+SCRATCH := $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 4000000 {print "TMPDIR=/dev/shm"}')
+PYTEST := $(SCRATCH) PYTHONSAFEPATH=1 $(BIN)/pytest
+# Many tests wait for a server or a deadline: two for each core keep the cores at work.
+WORKERS ?= $(shell echo $$((2 * $$(nproc))))
+
+.PHONY: demo test suite check-fast types-fast tests-fast test-blas test-gpu sanitize lint dev docs reference report fuzz \
+	torture soak fuzz-files results bench bench-gpu proto clean
 
 demo: .venv/demo
 	@test -f build/demo/catalog.db || $(BIN)/plait build examples/xquad-en build/demo --pool 2
@@ -36,17 +43,29 @@ demo: .venv/demo
 	@$(BIN)/plait search build/demo "Who won the battle against the Mongols?" -k 3 --explain
 
 test: .venv/wheel
-	@$(MAKE) --no-print-directory lint
-	@$(MAKE) --no-print-directory sanitize
-	PYTHONSAFEPATH=1 $(BIN)/pytest -n auto --dist worksteal
-	@$(MAKE) --no-print-directory test-blas
+	@$(MAKE) --no-print-directory --keep-going --output-sync=target -j4 suite lint sanitize test-blas
+
+suite: .venv/wheel
+	$(PYTEST) -n $(WORKERS) --dist worksteal
+
+# On the editable install, so that an edit of Python needs no build.
+check-fast: .venv/editable
+	@$(MAKE) --no-print-directory --keep-going --output-sync=target -j2 types-fast tests-fast
+
+types-fast:
+	@$(BIN)/ruff format --check
+	@$(BIN)/ruff check
+	@$(BIN)/pyright --project pyright.fast.json
+
+tests-fast:
+	@PYTHONPATH=tests/support $(PYTEST) -q -r fE -p fast
 
 # The tests of scores again, on BLAS kernels that are not this machine's own (or not those that OPENBLAS_CORETYPE names already).
 test-blas: .venv/wheel
 	OPENBLAS_CORETYPE=$$($(BIN)/python -P -c "import numpy; from threadpoolctl import threadpool_info; \
 		from plait.index.kernels.vectors import simd_levels; own = str(threadpool_info()); \
 		print('Haswell' if 'avx2' in simd_levels() and 'Haswell' not in own else 'Prescott')") \
-	PYTHONSAFEPATH=1 $(BIN)/pytest -q $(SCORE_TESTS)
+	$(PYTEST) -q $(SCORE_TESTS)
 
 ROUNDS ?= 5
 fuzz: .venv/wheel
@@ -72,7 +91,7 @@ fuzz-files: .venv/wheel
 # The tests of the kernels on a build that stops at the first bad access or undefined behaviour.
 sanitize: build/sanitized
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
-	PYTHONSAFEPATH=1 PYTHONPATH=build/sanitized $(BIN)/pytest -q -p no:cacheprovider $(KERNEL_TESTS)
+	PYTHONPATH=build/sanitized $(PYTEST) -q -p no:cacheprovider $(KERNEL_TESTS)
 
 build/sanitized: $(NATIVE) $(wildcard index/*.py index/*/*.py) | .venv/wheel
 	@rm -rf $@

@@ -15,6 +15,7 @@ from typing import Any
 from .catalog.catalog import Catalog, put_meta
 from .catalog.lock import WriterLock
 from .catalog.schema import Schema, TermField, kept_in, needs_ids, term_fields
+from .catalog.view import Size
 from .codecs.codec import DEFAULT
 from .codecs.precisions import codec
 from .disk.paths import absolute, undone_on_error
@@ -80,6 +81,7 @@ class Collection:
         self._starting = threading.Lock()
         weakref.finalize(self, self._lock.release)
         self._background: Background | None = None
+        self._loader.look(self.catalog)
 
     @classmethod
     def create(
@@ -138,6 +140,11 @@ class Collection:
     def vector(self) -> int:
         """Dimensions of every document's global vector; 0: none."""
         return self.schema.vector
+
+    @property
+    def size(self) -> Size | None:
+        """What it held when it was opened, searched or written in bulk last. Reads nothing; None: nobody has seen it."""
+        return self._loader.size
 
     @property
     def failure(self) -> str | None:
@@ -248,6 +255,7 @@ class Collection:
                     builder.close()
             finally:
                 self.catalog.building = False
+            self._loader.look(self.catalog)
 
     @property
     def live(self) -> LiveWriter:

@@ -1,5 +1,9 @@
 """Errors named by what the caller can do about them; `service` maps them one to one to gRPC codes."""
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
 
 class PlaitError(Exception):
     """Any error that plait raises on purpose."""
@@ -43,3 +47,16 @@ class Overloaded(PlaitError):
 
 class IdleOption(UserWarning):
     """A search option was given that changes nothing; the text says why. The search itself is right."""
+
+
+def never_fails(text: Callable[[Any], str]) -> Callable[[Any], str]:
+    """For `__repr__`, which debuggers and logs call on objects in any state: an error becomes a part of the text."""
+
+    @wraps(text)
+    def shown(self: Any) -> str:
+        try:
+            return f"{type(self).__name__}({text(self)})"
+        except Exception as error:
+            return f"<{type(self).__name__} that cannot be shown: {type(error).__name__}>"
+
+    return shown

@@ -6,10 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .errors import never_fails
+
+_SHOWN = 3
+"""Of a ranking, so many hits in its `repr`."""
+
 
 @dataclass(frozen=True, eq=False)
 class Hits:
-    """Best first; equal scores by rising document number, so that a ranking is reproducible."""
+    """Best first; equal scores by rising document number, so that a ranking is reproducible.
+
+    Examples:
+        >>> plait.Hits(np.array([7, 2]), np.array([1.5, 1.25], np.float32))
+        Hits(2: 7 (1.5000), 2 (1.2500))
+    """
 
     docs: np.ndarray
     """(k,) int64 document numbers."""
@@ -18,6 +28,12 @@ class Hits:
 
     def __len__(self) -> int:
         return len(self.docs)
+
+    @never_fails
+    def __repr__(self) -> str:
+        first = zip(self.docs[:_SHOWN].tolist(), self.scores[:_SHOWN].tolist(), strict=True)
+        rest = ", ..." if len(self) > _SHOWN else ""
+        return f"{len(self):,}: {', '.join(f'{doc} ({score:.4f})' for doc, score in first)}{rest}"
 
 
 def best(docs: np.ndarray, scores: np.ndarray, k: int) -> Hits:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import check_offsets
-from .errors import InvalidArgument
+from .errors import InvalidArgument, never_fails
 from .tokens import ragged_rows
 
 TERMS = "terms"
@@ -18,7 +18,13 @@ TERMS = "terms"
 
 @dataclass(frozen=True, eq=False)
 class Terms:
-    """CSR rows over the key space: one row per document, or one per token where a system keeps tokens apart (SLIM)."""
+    """CSR rows over the key space: one row per document, or one per token where a system keeps tokens apart (SLIM).
+
+    Examples:
+        >>> from scipy import sparse
+        >>> plait.Terms(sparse.csr_array([[0, 1.5, 0], [2, 0, 1]]))
+        Terms(2 documents: 3 weights over 3 keys)
+    """
 
     rows: Any
     """(n, keys) float32 `scipy.sparse.csr_array`; keys rise within a row, none twice."""
@@ -27,6 +33,11 @@ class Terms:
 
     def __len__(self) -> int:
         return len(self.rows.indptr) - 1 if self.offsets is None else len(self.offsets) - 1
+
+    @never_fails
+    def __repr__(self) -> str:
+        rows = "" if self.offsets is None else f"{self.rows.shape[0]:,} rows, "
+        return f"{len(self):,} documents: {rows}{self.rows.nnz:,} weights over {self.keys:,} keys"
 
     @property
     def keys(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import as_array, as_column, check_finite, check_offsets
-from .errors import InvalidArgument
+from .errors import InvalidArgument, never_fails
 
 
 class Role(enum.IntEnum):
@@ -31,6 +31,11 @@ class Tokens:
     """The token vectors of some documents (or queries), packed one after the other.
 
     Document i owns rows `offsets[i]:offsets[i + 1]` of every row-aligned column.
+
+    Examples:
+        >>> tokens = plait.from_matrices([[[1, 0], [0, 1]], [[0.6, 0.8]]])
+        >>> tokens.take([1, 0]).offsets.tolist()
+        [0, 1, 3]
     """
 
     vectors: np.ndarray
@@ -52,6 +57,13 @@ class Tokens:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    @never_fails
+    def __repr__(self) -> str:
+        has = [name for name in ("ids", "spans", "weights", "roles") if getattr(self, name) is not None]
+        whole = [] if self.globals_ is None else [f"global vectors of {self.globals_.shape[1]} {self.globals_.dtype}"]
+        rows = f"{len(self.vectors):,} vectors of {self.dim} {self.vectors.dtype}"
+        return f"{len(self):,} documents: {', '.join([*([rows] if self.dim else []), *whole, *has])}"
 
     @property
     def dim(self) -> int:
@@ -144,6 +156,13 @@ def from_matrices(matrices: Sequence[Any], dim: int | None = None) -> Tokens:
 
     Raises:
         InvalidArgument: no matrix, NaN or infinity in one, or different dimensions.
+
+    Examples:
+        >>> plait.from_matrices([[[1, 0], [0, 1]], [[0.6, 0.8]]])
+        Tokens(2 documents: 3 vectors of 2 float32)
+        >>> plait.from_matrices([[[1, 0]], [[1, 0, 0]]])
+        Traceback (most recent call last):
+        plait.index.errors.InvalidArgument: documents have different dimensions [2, 3]; one collection holds one dimension
     """
     if isinstance(matrices, str | bytes | dict) or not isinstance(matrices, Iterable):
         raise InvalidArgument(f"give a list of (tokens, dim) matrices, one a document; got {type(matrices).__name__}")
@@ -172,6 +191,10 @@ def from_vectors(vectors: Any) -> Tokens:
 
     Raises:
         InvalidArgument: another shape, no numbers, NaN or infinity.
+
+    Examples:
+        >>> plait.from_vectors([[0.5, 0.5, 0], [0, 1, 0]])
+        Tokens(2 documents: global vectors of 3 float32)
     """
     given = as_array(vectors, "vectors")
     if given.ndim == 1 and given.size:

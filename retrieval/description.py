@@ -30,3 +30,19 @@ def described(collection: Collection, settings: Mapping[str, Any], problem: str 
         "term_encoder": next(iter(makers.values()), None),
         "recall": measured.to_json() if measured else None,
     }
+
+
+def shown(collection: Collection, settings: Mapping[str, Any]) -> str:
+    """What a collection is and holds, in one line, from what is in memory."""
+    size, catalog = collection.size, collection.catalog
+    holds = [f"{'' if size.exact else 'at most '}{size.documents:,} documents"] if size else []
+    if collection.dim:
+        count = f"{size.tokens:,} " if size else ""
+        holds += [f"{count}tokens of {collection.dim} {collection.schema.precision}", collection.store]
+    holds += [f"vectors of {collection.vector}"] if collection.vector else []
+    encoders = [settings["encoder"]] if settings["encoder"] else []
+    makers = [one["name"] for one in (*encoders, *stored_fields(settings).values())]
+    notes = [", ".join(makers)] if makers else []
+    notes += ["written to since"] if size and catalog.written > size.seq else []
+    notes += ["closed"] if catalog.closed else []
+    return f"{collection.path.name!r}: {'; '.join([', '.join(holds), *notes])}"

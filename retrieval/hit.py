@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import InitVar, dataclass
+from reprlib import repr as brief
 from typing import Any, Protocol
 
-from ..index.errors import FailedPrecondition
+from ..index.errors import FailedPrecondition, never_fails
 from ..index.tokens import Tokens
 from .routes.explanation import Explanation
 from .routes.find import Queries
@@ -33,7 +34,18 @@ class Origin:
 
 @dataclass(frozen=True)
 class Hit:
-    """A retrieved document. It can be pickled and copied; a copy from another process cannot be explained."""
+    """A retrieved document. It can be pickled and copied; a copy from another process cannot be explained.
+
+    Examples:
+        >>> index = plait.create(folder / "hits", encoder=None, dim=2)
+        >>> index.add_tokens(["a"], plait.from_matrices([[[1, 0], [0, 1]]]), [{"year": 2020}])
+        1
+        >>> ((hit,),) = index.search(plait.from_matrices([[[0.6, 0.8]]]))
+        >>> hit
+        Hit('a': 0.8000, {'year': 2020})
+        >>> [match.document.text for match in hit.explain().matches]
+        ['[token 1]']
+    """
 
     id: str
     score: float
@@ -42,6 +54,10 @@ class Hit:
 
     def __post_init__(self, _origin: Origin | None) -> None:
         object.__setattr__(self, "_origin", _origin)
+
+    @never_fails
+    def __repr__(self) -> str:
+        return f"{brief(self.id)}: {self.score:.4f}, {brief(self.payload)}"
 
     def __reduce__(self) -> tuple[type[Hit], tuple[str, float, dict[str, Any]]]:
         return Hit, (self.id, self.score, self.payload)

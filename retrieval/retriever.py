@@ -14,7 +14,7 @@ from typing import Any, Unpack, overload
 from ..device.placement import placement
 from ..index.collection import Collection
 from ..index.disk.paths import absolute, undone_on_error
-from ..index.errors import InvalidArgument, Unavailable
+from ..index.errors import InvalidArgument, Unavailable, never_fails
 from ..index.payload import check_ids
 from ..index.recall.calibration import DEPTHS, Calibration
 from ..index.stores import Progress
@@ -22,7 +22,7 @@ from ..index.tokens import Tokens
 from ..index.writing.bulk import WRITE
 from ..index.writing.live import Written
 from ..index.writing.maintenance import Policy
-from .description import described
+from .description import described, shown
 from .encoders.encoder import EMBEDDED, EncoderOptions
 from .hit import Hit, Origin
 from .routes.explanation import Explanation, explained
@@ -32,6 +32,7 @@ from .routes.option import as_filter
 from .routes.options import SearchKeywords, SearchOptions
 from .routes.route import Route, Sides
 from .routes.router import Router
+from .settings import Machine
 from .systems import System, system_named
 from .text import given
 from .text.creation import check_machine, encoding_of, prepare
@@ -44,7 +45,21 @@ from .text.term_side import TermSide, also_called, free_fields, restored, stored
 
 
 class Retriever:
-    """An open collection with its text side. Make one with `plait.create`, get one back with `plait.open`."""
+    """An open collection with its text side. Make one with `plait.create`, get one back with `plait.open`.
+
+    Examples:
+        >>> index = plait.create(folder / "news")
+        >>> index.add([{"id": "a", "text": "Bread rises."}, {"id": "b", "text": "The moon pulls the sea."}])
+        2
+        >>> index
+        Retriever('news': 2 documents, 13 tokens of 384 float16, auto; minilm)
+        >>> [hit.id for hit in index.search("why does bread rise", k=1)]
+        ['a']
+        >>> index.upsert([{"id": "a", "text": "Bread rises because yeast ferments the flour."}]).count
+        1
+        >>> index.get("a"), index.count(), index.delete(["b"]).count
+        ([{'id': 'a', 'text': 'Bread rises because yeast ferments the flour.'}], 2, 1)
+    """
 
     def __init__(
         self,
@@ -107,27 +122,9 @@ class Retriever:
         store: str = "auto",
         precision: str = "float16",
         fields: Sequence[str] = (),
-        **machine: Any,
+        **machine: Unpack[Machine],
     ) -> Retriever:
-        """Makes an empty collection in a new or empty folder. If it fails, or is killed, the folder is as free as before.
-
-        Args:
-            system: `colbert`, `xtr` or `coil`; None: `coil` for a COIL checkpoint, otherwise `colbert`.
-            encoder: `minilm` (embedded), a checkpoint folder or hub id, or None: token vectors of `dim` dimensions are
-                given; without `dim` too there are none, terms or a vector alone.
-            options: what to change about the encoder.
-            reduce: reducers in order, such as `["pool:2"]` (retrieval/reducers/recipe.py has the grammar). Cannot be changed later.
-            dim: with an encoder, project to this many dimensions by PCA (costs up to 2 points of nDCG@10 at 128).
-            terms: what makes sparse terms of a text, beside its token vectors: `bm25`, `bm25:german`, ..., a sparse checkpoint, or
-                `binary` (`retrieval/text/term_side.py`). Several by name: `{"bm25": "bm25", "tilde": "tildev2:FOLDER"}`, fields of which a search
-                takes any (`lanes`, `field`, `scorer`), the first unless it says. None: nothing.
-            vector: one vector for each document as well, scored by dot product: True, the encoder's own; without an encoder, the
-                dimensions of the `vector` that every document then comes with. COIL and DupMAE have theirs unasked.
-            store: `auto` (by the system and the size of each segment), `exact`, `flat`, `lists` or `faiss:FACTORY`, ... (index/stores.py).
-            precision: how token vectors are kept: `float16`, `int8`, `pq:72`, `pq:32`, `residual:2`, ... (index/codecs/codec.py).
-            fields: payload fields with an index, so that filters on them are fast; any field can be filtered.
-            **machine: as for opening.
-        """
+        """Makes an empty collection. `plait.create` documents the settings; `machine` is as for opening."""
         check_machine(machine)
         path = absolute(path)
         place = {"device": machine.get("device", "cpu"), "threads": machine.get("threads")}
@@ -151,6 +148,10 @@ class Retriever:
 
     def __len__(self) -> int:
         return self.count()
+
+    @never_fails
+    def __repr__(self) -> str:
+        return shown(self.collection, self.settings)
 
     @property
     def encoding(self) -> Encoding:

@@ -70,6 +70,8 @@ class Catalog:
         self._write_lock = threading.RLock()
         self.failure: str | None = None
         """Why this process may write no more; None: it may."""
+        self.written = -1
+        """The sequence number of the last transaction through this handle; -1: there was none."""
         self.building = False
         """Whether a bulk write of this process is under way."""
         with self.reading() as view:
@@ -111,6 +113,11 @@ class Catalog:
         """
         return self._connections.close(wait_s)
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called: nothing is read or written here any more."""
+        return self._connections.closed
+
     @contextmanager
     def reading(self) -> Iterator[View]:
         """One consistent state for as long as the block runs.
@@ -150,7 +157,8 @@ class Catalog:
                 loan.db.execute("BEGIN IMMEDIATE")
                 view = View(loan.db, self.path)
                 yield view
-                put_meta(view, "seq", view.meta("seq") + 1)
+                seq = view.meta("seq") + 1
+                put_meta(view, "seq", seq)
                 # Another thread may have found the disk failing since this began.
                 self._refuse_after_failure(loan)
                 reach("commit")
@@ -161,6 +169,7 @@ class Catalog:
                 if isinstance(error, (Error, UnicodeDecodeError)):
                     raise _uncertain(told(self.path, error), committing) from error
                 raise
+            self.written = seq
             if failure := self._log.committed(loan.db):
                 self.fail(failure)
         reach("commit.end")

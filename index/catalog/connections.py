@@ -57,7 +57,7 @@ class Connections:
         self.path, self._connect = path, connect
         self._idle: dict[bool, list[Connection]] = {False: [], True: []}
         self._loans: set[Loan] = set()
-        self._closed = False
+        self.closed = False
         self.forked = False
         """Whether this process is a child that was forked after they were opened."""
         weakref.finalize(self, _close_all, self._idle)
@@ -89,7 +89,7 @@ class Connections:
             wait_s: the longest wait; None: as long as it takes.
         """
         with _state:
-            self._closed = True
+            self.closed = True
             idle = _emptied(self._idle)
         _close_all(idle)
         end = None if wait_s is None else time.monotonic() + wait_s
@@ -106,7 +106,7 @@ class Connections:
         _close_all(idle)
 
     def refuse_closed(self) -> None:
-        if self._closed:
+        if self.closed:
             raise FailedPrecondition(f"{self.path.parent} was closed here; open it again")
 
     def _lend(self, writing: bool) -> Loan:
@@ -142,7 +142,7 @@ class Connections:
             except Exception:
                 loan.broken = True
         with _state:
-            if not (loan.broken or self._closed):
+            if not (loan.broken or self.closed):
                 self._idle[loan.writing].append(loan.db)
                 self._loans.discard(loan)
                 _state.notify_all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +13,11 @@ import numpy as np
 
 from ..catalog.catalog import Catalog
 from ..catalog.schema import Schema
-from ..catalog.view import View
+from ..catalog.view import Size, View
 from ..codecs.codec import Codec
 from ..codecs.precisions import codec as codec_of
 from ..codecs.product import LEARNED, Keep
-from ..errors import DataLoss, Unavailable
+from ..errors import DataLoss, PlaitError, Unavailable
 from ..late.exact import ExactStore
 from ..search.part import Part, TokenStore
 from ..segments.fresh import extend, shed
@@ -80,6 +80,7 @@ class Loader:
         self._verify, self._place = verify, place
         self._lock = threading.Lock()
         self._state = _nothing(schema.codec)
+        self._size: Size | None = None
         self._scrubber = Scrubber(lambda: {n: part.segment.files for n, part in self._state.published.items()})
 
     @contextmanager
@@ -115,11 +116,23 @@ class Loader:
     def close(self) -> None:
         """Lets go of all that is open: it is unmapped when nobody reads it any more."""
         with self._lock:
+            self._size = self.size
             self._state = _nothing(self._schema.codec)
 
     def scrub(self) -> bool:
         """Compares some more of what is open with its checksums, as fast as the process may (`index/segments/scrub.py`)."""
         return self._scrubber.step()
+
+    def look(self, catalog: Catalog) -> None:
+        """Notes the size of the collection, if it can be read."""
+        with suppress(PlaitError), catalog.reading() as view:
+            self._size = view.size()
+
+    @property
+    def size(self) -> Size | None:
+        """What the collection held when it was last noted or searched. Reads nothing; None: neither has happened."""
+        state, noted = self._state, self._size
+        return noted if noted and noted.seq > state.seq else _held(state) if state.seq >= 0 else None
 
     @property
     def damage(self) -> list[str]:
@@ -168,6 +181,15 @@ class Loader:
         # Published parts know their dead: kept here, they would grow for as long as the process lives.
         held = np.isin(dead, np.concatenate([np.zeros(0, np.int64), *(s.documents for s in fresh)]), assume_unique=True)
         return replace(state, seq=seq, sealed=sealed, published=published, fresh=fresh, dead=dead[held])
+
+
+def _held(state: State) -> Size:
+    """What a state holds, from what is in memory."""
+    parts = state.published.values()
+    sealed = sum(len(p.segment.documents) if p.allowed is None else int(p.allowed.sum()) for p in parts)
+    live = [s.tokens.lengths[~np.isin(s.documents, state.dead)] for s in state.fresh]
+    tokens = sum(len(p.segment.tokens.vectors) for p in parts) + sum(int(lengths.sum()) for lengths in live)
+    return Size(state.seq, sealed + sum(map(len, live)), tokens)
 
 
 def _named_still(seen: View, catalog: Catalog) -> bool:

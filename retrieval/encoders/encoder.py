@@ -19,7 +19,13 @@ EMBEDDED = "minilm"
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    """What a user may change about a checkpoint. None means: as the checkpoint says. Stored with the collection."""
+    """What a user may change about a checkpoint. None means: as the checkpoint says. Stored with the collection.
+
+    Examples:
+        >>> plait.EncoderOptions(query_length=1)
+        Traceback (most recent call last):
+        plait.index.errors.InvalidArgument: query_length is 1; it must lie between 2 and 8192
+    """
 
     query_length: int | None = None
     """Tokens kept of a query. Larger: long queries keep their end; time grows with it."""

@@ -25,6 +25,11 @@ def load_encoder(
         FailedPrecondition: the extra that carries this encoder is not installed.
         NotFound: no such folder or checkpoint.
         InvalidArgument: the folder is no checkpoint that plait knows, or lacks its projection.
+
+    Examples:
+        >>> encoder = plait.load_encoder("minilm")
+        >>> encoder.encode_documents(["Bread rises."])
+        Tokens(1 documents: 5 vectors of 384 float32, global vectors of 384 float32, ids, spans, roles)
     """
     name = encoder_name(name)
     if name == EMBEDDED:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from reprlib import repr as brief
 from typing import Any, Protocol
 
 import numpy as np
 
+from ...index.errors import never_fails
 from ...index.reading.snapshot import Snapshot
 from ...index.search.alignment import Alignment
 from ...index.sparse.search import TermMatch
@@ -55,7 +57,18 @@ class TermContribution:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The score of one document for one query, taken apart."""
+    """The score of one document for one query, taken apart.
+
+    Examples:
+        >>> index = plait.create(folder / "why", encoder=None, dim=2)
+        >>> index.add_tokens(["a", "b"], plait.from_matrices([[[1, 0]], [[0, 1]]]))
+        2
+        >>> why = index.explain(plait.from_matrices([[[1, 0]]]), "b", k=1)
+        >>> why
+        Explanation('b': 0.0000 by 1 token pairs; Not returned: by tokens it has rank 2 with the score 0.0000, ...)
+        >>> [(match.similarity, match.contribution) for match in why.matches]
+        [(0.0, 0.0)]
+    """
 
     id: str
     score: float
@@ -81,6 +94,15 @@ class Explanation:
     def verdict(self) -> str:
         """One sentence: the rank at which the search returns the document, or why it does not. Empty where no k was named."""
         return verdict(self.stages)
+
+    @never_fails
+    def __repr__(self) -> str:
+        parts = [f"{len(self.matches)} token pairs"] if self.matches else []
+        parts += [f"{len(self.terms)} terms"] if self.field_scores else []
+        parts += [] if self.vector_score is None else ["a global vector"]
+        parts += [f"{len(self.lanes)} lanes"] if self.lanes else []
+        by = f"{brief(self.id)}: {self.score:.4f} by {', '.join(parts) or 'nothing'}"
+        return f"{by}; {self.verdict}" if self.stages else by
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "verdict": self.verdict}

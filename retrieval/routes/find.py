@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...index.catalog.view import View
-from ...index.errors import InvalidArgument
+from ...index.errors import InvalidArgument, never_fails
 from ...index.filters.sql import compile
 from ...index.hits import Hits, best
 from ...index.reading.snapshot import Snapshot
@@ -25,7 +25,12 @@ from .route import Route
 
 @dataclass(frozen=True, eq=False)
 class Queries:
-    """Queries made ready for a route: the sides that it needs."""
+    """Queries made ready for a route: the sides that it needs.
+
+    Examples:
+        >>> plait.Queries(plait.from_matrices([[[1, 0]], [[0, 1]]])).one(1)
+        Queries(1: Tokens(1 documents: 1 vectors of 2 float32))
+    """
 
     tokens: Tokens | None = None
     """With the global vectors, if there are such; of these alone, as `from_vectors` makes them, if there are no tokens."""
@@ -36,6 +41,12 @@ class Queries:
         if self.tokens is None and self.terms is not None:
             return len(self.terms) if isinstance(self.terms, Terms) else len(next(iter(self.terms.values()), ()))
         return len(self.tokens or ())
+
+    @never_fails
+    def __repr__(self) -> str:
+        terms = {"terms": self.terms} if isinstance(self.terms, Terms) else dict(self.terms or {})
+        sides = [*([repr(self.tokens)] if self.tokens is not None else []), *(f"{n}={t!r}" for n, t in terms.items())]
+        return f"{len(self):,}: {', '.join(sides) or 'nothing'}"
 
     def one(self, query: int) -> Queries:
         if len(self) == 1:

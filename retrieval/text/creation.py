@@ -15,13 +15,12 @@ from ..encoders.encoder import Encoder, EncoderOptions, encoder_name
 from ..encoders.load import load_encoder
 from ..reducers.recipe import Step, needs_attention
 from ..reducers.recipe import parse as parse_recipe
+from ..settings import Machine
 from ..systems import system_named
 from . import places
 from .encoding import Encoding
 from .term_side import TermSide, load_terms, without_model
 
-MACHINE = ("device", "threads", "cache", "policy", "verify", "device_memory", "encode_pending")
-"""What is said of the machine when a collection is made or opened."""
 _MERGING = ("pool", "single")
 
 
@@ -121,9 +120,10 @@ def encoding_of(settings: Mapping[str, Any], elsewhere: Mapping[str, str], place
 
 def check_machine(given: Mapping[str, Any]) -> None:
     """InvalidArgument: a name that is neither a setting of a collection nor an option of opening it."""
-    if unknown := sorted(given.keys() - MACHINE):
+    if unknown := sorted(given.keys() - Machine.__annotations__.keys()):
         hint = "; reducers go into reduce, as in reduce=['pool:2']" if {"pool", "prune"} & set(unknown) else ""
-        raise InvalidArgument(f"unknown setting {unknown[0]!r}{hint}; an index is opened with {', '.join(MACHINE)}")
+        known = ", ".join(Machine.__annotations__)
+        raise InvalidArgument(f"unknown setting {unknown[0]!r}{hint}; an index is opened with {known}")
 
 
 def _term_options(name: str, options: EncoderOptions) -> dict[str, Any]:

@@ -21,10 +21,16 @@ class Channel:
     """Calls with the key, a time limit, and plait's own errors."""
 
     def __init__(
-        self, channel: grpc.Channel, metadata: Sequence[tuple[str, str]], timeout_s: float, unreached: str = ""
+        self,
+        channel: grpc.Channel,
+        target: str,
+        metadata: Sequence[tuple[str, str]],
+        timeout_s: float,
+        unreached: str = "",
     ):
         """`unreached`: what may be wrong when the server cannot be reached."""
-        self.grpc, self.metadata, self.timeout_s, self._unreached = channel, metadata, timeout_s, unreached
+        self.grpc, self.target, self.metadata = channel, target, metadata
+        self.timeout_s, self._unreached = timeout_s, unreached
         self._operations = OperationServiceStub(channel)
 
     def call(self, method: Callable[..., Any], request: Any, timeout_s: float | None = None) -> Any:

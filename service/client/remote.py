@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import numpy as np
 
-from ...index.errors import InvalidArgument
+from ...index.errors import InvalidArgument, never_fails
 from ...index.payload import check_id, check_ids, check_payload
 from ...index.recall.calibration import DEPTHS, Calibration
 from ...index.tokens import Tokens, check
@@ -71,6 +71,10 @@ class Remote:
 
     def __len__(self) -> int:
         return self.count()
+
+    @never_fails
+    def __repr__(self) -> str:
+        return f"{self.name!r} on {self._channel.target!r}"
 
     @overload
     def search(  # pyright: ignore[reportOverlappingOverload]

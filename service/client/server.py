@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from ...index.errors import FailedPrecondition, NotFound, PlaitError
+from ...index.errors import FailedPrecondition, NotFound, PlaitError, never_fails
 from ...retrieval.encoders.encoder import EncoderOptions, encoder_name
 from ...retrieval.text.options import NO_ENCODER, OF_ENCODER, CollectionOptions
 
@@ -83,10 +83,17 @@ class Server:
             made = grpc.secure_channel(target, _credentials(ca, certificate), options)
         else:
             made = grpc.insecure_channel(target, options)
-        self._channel = Channel(made, metadata, timeout_s, _unreached(tls, here))
+        self._channel = Channel(made, target, metadata, timeout_s, _unreached(tls, here))
         self._collections = CollectionServiceStub(made)
         self._snapshots = SnapshotServiceStub(made)
         self._system = SystemServiceStub(made)
+        self._tls, self._closed = tls, False
+
+    @never_fails
+    def __repr__(self) -> str:
+        key = ", with a key" if self._channel.metadata else ""
+        closed = ", closed" if self._closed else ""
+        return f"{self._channel.target!r}, {'by TLS' if self._tls else 'without TLS'}{key}{closed}"
 
     def open(self, collection: str) -> Remote:
         """A collection of the server, by name or alias. NotFound: there is none."""
@@ -190,6 +197,7 @@ class Server:
         }
 
     def close(self) -> None:
+        self._closed = True
         self._channel.grpc.close()
 
     def __enter__(self) -> Server:

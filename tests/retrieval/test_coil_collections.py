@@ -40,7 +40,7 @@ def dupmae(folder: Path) -> Path:
     return folder
 
 
-def filled(path: Path, **settings: str | None) -> plait.Retriever:
+def filled(path: Path, **settings: Any) -> plait.Retriever:
     """Two documents in bulk, two sealed, the rest fresh; every second one has n = 1."""
     retriever = plait.create(path, policy=None, fields=["n"], **settings)
     documents = [{"id": id, "text": text, "n": i % 2} for i, (id, text) in enumerate(TEXTS.items())]
@@ -132,6 +132,7 @@ def test_coil_beside_bm25(tmp_path: Path) -> None:
 
 def test_what_coil_cannot_keep_is_refused(tmp_path: Path) -> None:
     folder = str(coil(tmp_path / "checkpoint"))
+    settings: dict[str, Any]
     for settings, message in (
         ({"system": "colbert"}, "only comparable at equal ids"),
         ({"dim": 4}, "stored at full length"),
@@ -183,6 +184,7 @@ def test_dupmae_adds_both_halves(tmp_path: Path) -> None:
     assert [(h.id, h.score) for h in retriever.search(QUERY)] == ranking
     retriever.close()
     assert [(h.id, h.score) for h in plait.open(tmp_path / "c").search(QUERY)] == ranking
+    settings: dict[str, Any]
     for settings in ({"vector": 4, "encoder": None}, {"encoder": str(coil(tmp_path / "coil"))}):
         with pytest.raises(InvalidArgument, match="leave encoder and vector out"):
             plait.create(tmp_path / "d", terms=str(folder), **settings)

@@ -243,12 +243,18 @@ def test_pca_keeps_the_leading_axes() -> None:
     np.testing.assert_array_equal(projection.from_bytes(projection.to_bytes(axes)), axes)
 
 
+@pytest.fixture(scope="module")
+def encoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the encoder makes of the texts, kept from one store to the next."""
+    return tmp_path_factory.mktemp("encoded")
+
+
 @pytest.mark.parametrize("store", ["exact", "flat", "lists", "faiss:IVF,SQ8", "faiss:IVF,PQ96x4fs"])
-def test_an_estimate_foretells_the_size(tmp_path: Path, store: str) -> None:
+def test_an_estimate_foretells_the_size(tmp_path: Path, encoded: Path, store: str) -> None:
     """Within a fifth on documents of like length; codebooks, which do not grow with the collection, are not in it."""
     texts = [f"The {n} cats of house number {n * 7} sleep while {n + 3} dogs bark at the moon." for n in range(300)]
     many = [{"id": str(n), "text": t} for n, t in enumerate(texts)]
-    index = plait.create(tmp_path / "c", store=store, reduce=["pool:2"])
+    index = plait.create(tmp_path / "c", store=store, reduce=["pool:2"], cache=encoded)
     expected = build(index, corpus(many), measure=False)["estimate"]
     info = index.info()
     assert abs(expected["tokens"] / info["tokens"] - 1) < 0.05

@@ -79,7 +79,7 @@ def test_a_moved_checkpoint_is_named(tmp_path: Path) -> None:
         index.search("venus")
     for given in (5, ["new"]):
         with pytest.raises(plait.InvalidArgument, match="give the folder in which the checkpoint lies now"):
-            plait.open(tmp_path / "c", encoder=given)
+            plait.open(tmp_path / "c", encoder=given)  # pyright: ignore[reportArgumentType]
 
 
 def test_moved_checkpoints_of_terms_are_named(tmp_path: Path) -> None:

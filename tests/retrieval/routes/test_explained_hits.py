@@ -160,6 +160,6 @@ def test_hits_are_pickled_and_taken_apart_without_their_collection(root: Path) -
     ((hit, *_),) = index.search(normal(np.random.default_rng(1), [3], DIM), 2)
     copy = pickle.loads(pickle.dumps(hit))
     assert copy == hit and asdict(hit) == hit.as_json() == asdict(copy)
-    assert repr(hit) == f"Hit(id={hit.id!r}, score={hit.score!r}, payload={hit.payload!r})"
+    assert repr(hit) == repr(copy) == f"Hit({hit.id!r}: {hit.score:.4f}, {hit.payload!r})"
     with pytest.raises(plait.FailedPrecondition, match=rf"call explain\(query, {hit.id!r}\)"):
         copy.explain()

@@ -108,7 +108,8 @@ def test_every_field_is_its_own_formula_over_what_lives(
 
 def filled(path: Path, named: Any = NAMED, **settings: Any) -> Retriever:
     """Two documents in bulk, one sealed, the rest fresh, one of them written twice and one deleted."""
-    index = plait.create(path, **{"encoder": None, "terms": named, "policy": None, **settings})
+    settings = {"encoder": None, "terms": named, "policy": None, **settings}
+    index = plait.create(path, **settings)
     rows = [{"id": id, "text": text} for id, text in DOCUMENTS.items()]
     index.add(rows[:2])
     index.upsert([*rows[2:3], {"id": "x", "text": "a moon over the sea, gone soon"}])

@@ -39,8 +39,8 @@ CASES = [(kind, search) for kind, searches in SEARCHES.items() for search in sea
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A collection for each kind of search."""
     root, rng = tmp_path_factory.mktemp("root"), np.random.default_rng(0)
-    for name, how in (("tokens", {"store": "flat"}), ("xtr", {"system": "xtr"})):
-        with plait.create(root / name, encoder=None, dim=DIM, **how) as index:
+    for name, store, system in (("tokens", "flat", None), ("xtr", "auto", "xtr")):
+        with plait.create(root / name, encoder=None, dim=DIM, store=store, system=system) as index:
             vectors = [rng.standard_normal((3, DIM)).astype(np.float32) for _ in range(COUNT)]
             payloads = [{"even": i % 2 == 0} for i in range(COUNT)]
             index.add_tokens([str(i) for i in range(COUNT)], plait.from_matrices(vectors), payloads)

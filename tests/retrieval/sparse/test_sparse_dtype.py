@@ -184,7 +184,7 @@ def test_rankings_are_the_same_but_for_ties(tmp_path: Path, family: str) -> None
     (tmp_path / "m").mkdir()
     make(tmp_path / "m")
     kind = "" if options.get("family") is None else f"{options['family']}:"
-    sides = (
+    sides: dict[str, Any] = (
         {"encoder": str(tmp_path / "m")} if family == "coil" else {"encoder": None, "terms": f"{kind}{tmp_path / 'm'}"}
     )
     found = {}

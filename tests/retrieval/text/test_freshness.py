@@ -49,7 +49,8 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made(path: Path, **settings: Any) -> plait.Retriever:
-    return plait.create(path, **{"terms": FIELDS, "policy": None, **settings})
+    settings = {"terms": FIELDS, "policy": None, **settings}
+    return plait.create(path, **settings)
 
 
 def found(index: plait.Retriever, **search: Any) -> dict[str, float]:

@@ -29,6 +29,26 @@ DIM = 4
 C: dict[str, Any] = {"collection": "c"}
 
 
+class Shared:
+    """A server that several tests use, each with a collection of its own."""
+
+    def __init__(self, root: Path, server: Server):
+        self.root, self.server, self._made = root, server, 0
+
+    def collection(self, **sides: Any) -> dict[str, Any]:
+        """A new one, as a field of requests."""
+        self._made += 1
+        plait.create(self.root / f"c{self._made}", encoder=None, **sides).close()
+        return {"collection": f"c{self._made}"}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    root = tmp_path_factory.mktemp("shared")
+    with serving(root) as server:
+        yield Shared(root, server)
+
+
 def document(id: str) -> dict[str, Any]:
     return {"id": id, "tokens": {"vectors": tensor(np.ones((2, DIM), np.float32))}}
 
@@ -79,34 +99,33 @@ def sizes_of_nameless_files(server: Server) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("make", [document, text])
-def test_a_bulk_write_that_stalls_holds_up_no_other(tmp_path: Path, make: Any) -> None:
+def test_a_bulk_write_that_stalls_holds_up_no_other(shared: Shared, make: Any) -> None:
     sides: dict[str, Any] = {"dim": DIM} if make is document else {"terms": "bm25"}
-    plait.create(tmp_path / "c", encoder=None, **sides).close()
-    with serving(tmp_path) as server:
-        wire, c = Wire(server.target), C
-        stalled = Stalled(
-            server, wire, [{**c, "bulk": True, "documents": [make("a")]}, {"documents": [make("b"), make("c")]}]
-        )
-        assert wire("UpsertDocuments", **c, documents=[make("d")]).count == 1
-        (whole,) = wire.stream("IngestDocuments", [{**c, "bulk": True, "last": True, "documents": [make("e")]}])
-        assert whole.count == 1
-        (one,) = wire.stream("IngestDocuments", [{**c, "documents": [make("f")]}])
-        assert one.messages == 1 and wire("DeleteDocuments", **c, ids={"ids": ["d"]}).count == 1
-        assert wire.ended(wire("CompactCollection", **c).operation).state == 3
-        assert [d.id for d in wire("ListDocuments", **c).documents] == ["e", "f"]
-        answer = stalled.end()
-        assert (answer.messages, answer.count) == (3, 3)
-        assert [d.id for d in wire("ListDocuments", **c).documents] == ["a", "b", "c", "e", "f"]
-        # Decided when it begins to write: an id that has come meanwhile ends it, and nothing of it is kept.
-        late = Stalled(server, wire, [{**c, "bulk": True, "documents": [make("g")]}, {"documents": [make("h")]}])
-        wire("UpsertDocuments", **c, documents=[make("h")])
-        assert late.end() == "ALREADY_EXISTS"
-        assert [d.id for d in wire("GetDocuments", **c, ids=["g", "h"]).documents] == ["h"]
-        # A collection can go while streams to it are open.
-        last = Stalled(server, wire, [{**c, "bulk": True, "documents": [make("i")]}])
-        wire("DeleteCollection", **c, confirm_name="c")
-        assert last.end() == "NOT_FOUND" and sum(sizes_of_nameless_files(server)) == 0
-        wire.close()
+    c, server = shared.collection(**sides), shared.server
+    wire = Wire(server.target)
+    stalled = Stalled(
+        server, wire, [{**c, "bulk": True, "documents": [make("a")]}, {"documents": [make("b"), make("c")]}]
+    )
+    assert wire("UpsertDocuments", **c, documents=[make("d")]).count == 1
+    (whole,) = wire.stream("IngestDocuments", [{**c, "bulk": True, "last": True, "documents": [make("e")]}])
+    assert whole.count == 1
+    (one,) = wire.stream("IngestDocuments", [{**c, "documents": [make("f")]}])
+    assert one.messages == 1 and wire("DeleteDocuments", **c, ids={"ids": ["d"]}).count == 1
+    assert wire.ended(wire("CompactCollection", **c).operation).state == 3
+    assert [d.id for d in wire("ListDocuments", **c).documents] == ["e", "f"]
+    answer = stalled.end()
+    assert (answer.messages, answer.count) == (3, 3)
+    assert [d.id for d in wire("ListDocuments", **c).documents] == ["a", "b", "c", "e", "f"]
+    # Decided when it begins to write: an id that has come meanwhile ends it, and nothing of it is kept.
+    late = Stalled(server, wire, [{**c, "bulk": True, "documents": [make("g")]}, {"documents": [make("h")]}])
+    wire("UpsertDocuments", **c, documents=[make("h")])
+    assert late.end() == "ALREADY_EXISTS"
+    assert [d.id for d in wire("GetDocuments", **c, ids=["g", "h"]).documents] == ["h"]
+    # A collection can go while streams to it are open.
+    last = Stalled(server, wire, [{**c, "bulk": True, "documents": [make("i")]}])
+    wire("DeleteCollection", **c, confirm_name=c["collection"])
+    assert last.end() == "NOT_FOUND" and sum(sizes_of_nameless_files(server)) == 0
+    wire.close()
 
 
 @pytest.mark.parametrize(
@@ -128,51 +147,47 @@ def test_a_bulk_write_that_stalls_holds_up_no_other(tmp_path: Path, make: Any) -
         (text, text("a"), "ALREADY_EXISTS"),
     ],
 )
-def test_a_bulk_write_is_told_at_once_what_cannot_be_taken(tmp_path: Path, make: Any, bad: Any, status: str) -> None:
+def test_a_bulk_write_is_told_at_once_what_cannot_be_taken(shared: Shared, make: Any, bad: Any, status: str) -> None:
     """The client never ends its stream: it hears of the bad message while it could send more."""
     sides: dict[str, Any] = {"dim": DIM} if make is document else {"terms": "bm25"}
-    plait.create(tmp_path / "c", encoder=None, **sides).close()
-    with serving(tmp_path) as server:
-        wire, hold = Wire(server.target), threading.Event()
-        wire("UpsertDocuments", **C, documents=[make("known")])
+    c, server = shared.collection(**sides), shared.server
+    wire, hold = Wire(server.target), threading.Event()
+    wire("UpsertDocuments", **c, documents=[make("known")])
 
-        def sent() -> Iterator[dict[str, Any]]:
-            yield {**C, "bulk": True, "documents": [make("a")]}
-            yield {"documents": [bad]}
-            hold.wait(60)
+    def sent() -> Iterator[dict[str, Any]]:
+        yield {**c, "bulk": True, "documents": [make("a")]}
+        yield {"documents": [bad]}
+        hold.wait(60)
 
-        assert code(lambda: list(wire.stream("IngestDocuments", sent(), 30))) == status
-        hold.set()
-        assert [d.id for d in wire("ListDocuments", **C).documents] == ["known"]
-        wire.close()
+    assert code(lambda: list(wire.stream("IngestDocuments", sent(), 30))) == status
+    hold.set()
+    assert [d.id for d in wire("ListDocuments", **c).documents] == ["known"]
+    wire.close()
 
 
 @pytest.mark.parametrize("others", [0, 40_000])
-def test_a_bulk_write_names_the_message_that_repeats_an_id(tmp_path: Path, others: int) -> None:
+def test_a_bulk_write_names_the_message_that_repeats_an_id(shared: Shared, others: int) -> None:
     """However many came between; the same id in two messages of another stream replaces, as it does in two writes."""
-    plait.create(tmp_path / "c", encoder=None, terms="bm25").close()
-    with serving(tmp_path) as server:
-        wire, hold = Wire(server.target), threading.Event()
+    c, server = shared.collection(terms="bm25"), shared.server
+    wire, hold = Wire(server.target), threading.Event()
 
-        def sent() -> Iterator[dict[str, Any]]:
-            yield {**C, "bulk": True, "documents": [text("a"), text("b")]}
-            for first in range(0, others, 1_000):
-                yield {"documents": [{"id": f"{n}", "payload": {"text": "sun"}} for n in range(first, first + 1_000)]}
-            yield {"documents": [text("c"), text("b"), text("d")]}
-            hold.wait(60)
+    def sent() -> Iterator[dict[str, Any]]:
+        yield {**c, "bulk": True, "documents": [text("a"), text("b")]}
+        for first in range(0, others, 1_000):
+            yield {"documents": [{"id": f"{n}", "payload": {"text": "sun"}} for n in range(first, first + 1_000)]}
+        yield {"documents": [text("c"), text("b"), text("d")]}
+        hold.wait(60)
 
-        with pytest.raises(grpc.RpcError) as caught:
-            list(wire.stream("IngestDocuments", sent(), 60))
-        status, message, details = failure(caught.value)
-        assert status == details["ErrorInfo"].reason == "ALREADY_EXISTS"
-        assert message.startswith(
-            f"documents[1] of message {2 + others // 1_000} has the id 'b', which came in message 1 "
-        )
-        hold.set()
-        assert wire("CountDocuments", **C).count == 0
-        same = wire.stream("IngestDocuments", [{**C, "documents": [text("a")]}, {"documents": [text("a")]}])
-        assert [answer.count for answer in same] == [1, 2] and wire("CountDocuments", **C).count == 1
-        wire.close()
+    with pytest.raises(grpc.RpcError) as caught:
+        list(wire.stream("IngestDocuments", sent(), 60))
+    status, message, details = failure(caught.value)
+    assert status == details["ErrorInfo"].reason == "ALREADY_EXISTS"
+    assert message.startswith(f"documents[1] of message {2 + others // 1_000} has the id 'b', which came in message 1 ")
+    hold.set()
+    assert wire("CountDocuments", **c).count == 0
+    same = wire.stream("IngestDocuments", [{**c, "documents": [text("a")]}, {"documents": [text("a")]}])
+    assert [answer.count for answer in same] == [1, 2] and wire("CountDocuments", **c).count == 1
+    wire.close()
 
 
 def test_between_two_messages_a_stream_holds_no_collection(tmp_path: Path) -> None:
