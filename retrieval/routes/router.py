@@ -188,5 +188,5 @@ def _usual(schema: Schema, bm25: Mapping[str, Bm25]) -> str:
 
 
 def _lanes(schema: Schema, scoring: Scoring) -> tuple[str, ...]:
-    own = schema.vector and not (schema.dim and scoring.tokens == "same_id")
+    own = schema.vector and not (schema.dim and scoring.tokens == "coil")
     return (*(("tokens",) if schema.dim else ()), *schema.terms, *(("vector",) if own else ()))

@@ -37,11 +37,14 @@ ENTERED_AGAIN = {
     # k is checked before the route is made, the text after it.
     "retrieval/text/given.py::texts",
     # The retriever hands its encoder out as a function.
-    "retrieval/retriever.py::Retriever._encoded",
+    "retrieval/retriever.py::Retriever._tokens",
+    # What the route needs of a text is known before the text is looked at.
+    "retrieval/text/documents.py::of_queries",
+    # The router asks the record which options were given, and for the filter as a condition.
+    "retrieval/routes/options.py::SearchOptions.given",
+    "retrieval/routes/option.py::as_filter",
     # Asked what is to be learned, then for the one reducer that queries have.
     "retrieval/reducers/recipe.py::reduce",
-    # Makes the route, and runs it when the state is pinned.
-    "retrieval/routes/find.py::find",
     # A filter is parsed with the other options; its SQL depends on which fields have an index in the pinned state.
     "index/filters/sql.py::compile",
     "index/filters/conditions.py::check_size",

@@ -24,7 +24,7 @@ SLOW = {
     ],
     "codecs/test_pq4.py": ["test_threads_and_levels_do_not_change_a_bit"],
     "codecs/test_precision.py": ["test_every_store_ranks_by_what_the_records_stand_for"],
-    "coil/test_same_id.py": ["test_search_is_the_formula"],
+    "coil/test_coil.py": ["test_search_is_the_formula"],
     "disk/test_faults.py": ["test_a_failing_sync_makes_the_writer_read_only"],
     "disk/test_flips.py": [
         "test_files_made_to_harm_behind_right_checksums_raise_nothing_raw",
