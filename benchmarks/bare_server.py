@@ -1,8 +1,9 @@
-"""The least that a synchronous gRPC server in Python costs around a search: bare grpcio handlers, nothing of plait's service.
+"""The least that a synchronous gRPC server in Python costs around a search: bare grpcio handlers, nothing of plait's
+service.
 
-`benchmarks/service.py` starts it beside the real one: COLLECTION, a file with the queries' vectors [queries, rows, dim], a
-file with the bytes of one answer, and k. `/bare/Echo` gives back what it gets; `/bare/Search` ignores that, runs
-`Retriever.search` on the next query and gives back the bytes of the file. It prints its port.
+`benchmarks/service.py` starts it beside the real one: COLLECTION, a file with the queries' vectors [queries, rows,
+dim], a file with the bytes of one answer, and k. `/bare/Echo` gives back what it gets; `/bare/Search` ignores that,
+runs `Retriever.search` on the next query and gives back the bytes of the file. It prints its port.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/freshness.py
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/freshness.py --terms binary --json
 
-The demo collection and the embedded encoder, one thread. Documents are written one by one, durably, each into both of two
-collections in turn, and searched for by a question that it answers; then what waits is encoded. CPU seconds are of this
-process, all its threads: compare them within one run.
+The demo collection and the embedded encoder, one thread. Documents are written one by one, durably, each into both of
+two collections in turn, and searched for by a question that it answers; then what waits is encoded. CPU seconds are of
+this process, all its threads: compare them within one run.
 """
 
 from __future__ import annotations

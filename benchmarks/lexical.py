@@ -3,8 +3,9 @@
     python benchmarks/lexical.py [--documents N] [--queries N] [--terms N] [-k N] [--rounds N] [--peers FOLDER]
 
 Documents are the synthetic ones of `sparse.py`, a term's weight made a count of 1 to 8; queries are distinct terms. All
-rank by Lucene's formula on one thread, interleaved. plait holds counts, weighs them when a query comes, and scores with their
-rows; what the others do stands in `sparse_peers/bm25s_scores.py` and `sparse_peers/tantivy_bm25.py`. FOLDER as for `sparse.py`.
+rank by Lucene's formula on one thread, interleaved. plait holds counts, weighs them when a query comes, and scores with
+their rows; what the others do stands in `sparse_peers/bm25s_scores.py` and `sparse_peers/tantivy_bm25.py`. FOLDER as
+for `sparse.py`.
 """
 
 from __future__ import annotations

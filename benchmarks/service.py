@@ -7,9 +7,10 @@
     python benchmarks/service.py --soak 10                # minutes of mixed reads and writes
     python benchmarks/service.py --overload --documents 2000 --seconds 3   # more callers than it lets in
 
-Server and clients share the machine's cores, so compare CPU times and ratios within one run; wall times hold for a quiet
-machine alone. The in-process figure is the same `Retriever.search` from as many threads. Ways that are compared take turns,
-round by round, and the medians of the rounds are told. Set OMP_NUM_THREADS=1, as a server with several workers should have it.
+Server and clients share the machine's cores, so compare CPU times and ratios within one run; wall times hold for a
+quiet machine alone. The in-process figure is the same `Retriever.search` from as many threads. Ways that are compared
+take turns, round by round, and the medians of the rounds are told. Set OMP_NUM_THREADS=1, as a server with several
+workers should have it.
 """
 
 from __future__ import annotations
@@ -136,7 +137,8 @@ def paced_rows(made: dict[str, Way], most: dict[str, float], seconds: float) -> 
 
 
 def beside(peers: Path, documents: Tokens, here: Any, queries: list[Any], folder: Path) -> list[dict]:
-    """Qdrant's engine in a process of its own on the same vectors: CPU ms of a search, and how many of the exact top k it finds."""
+    """Qdrant's engine in a process of its own on the same vectors: CPU ms of a search, and how many of the exact top k
+    it finds."""
     data, index = folder / "tokens", folder / "qdrant"
     for made in (data, index):
         made.mkdir()

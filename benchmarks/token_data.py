@@ -9,9 +9,9 @@ The synthetic model. A token's vector is the unit vector along
 of four random unit vectors: one of 3,000 types (drawn by Zipf's law, probability ~ 1 / (rank + 10)), one of 64 topics
 that the document has, one of the document's own, one of this token alone. So two tokens of a type have a cosine of 0.5,
 and of 0.6 within a topic. Half of a document's tokens take their type from the 300 that its topic prefers. Lengths are
-log-normal around 50 tokens (sigma 0.35, at least 4). A query is made from one document: 60 % of its tokens are copies of
-that document's tokens, 40 % are types drawn by Zipf's law, each plus 0.6 of noise and brought back to unit length. What
-it lacks of real embeddings: words in an order, near-duplicate documents, and dimensions of unequal variance.
+log-normal around 50 tokens (sigma 0.35, at least 4). A query is made from one document: 60 % of its tokens are copies
+of that document's tokens, 40 % are types drawn by Zipf's law, each plus 0.6 of noise and brought back to unit length.
+What it lacks of real embeddings: words in an order, near-duplicate documents, and dimensions of unequal variance.
 """
 
 from __future__ import annotations

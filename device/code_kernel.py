@@ -1,13 +1,14 @@
-"""4-bit codes decoded tile by tile and multiplied with the query in the tensor cores: `codes.py` says what they stand for.
+"""4-bit codes decoded tile by tile and multiplied with the query in the tensor cores: `codes.py` says what they stand
+for.
 
 A thread has eight dimensions of eight tokens, and the sixteen bytes of each dimension in four registers: three byte
-permutations look up four tokens' codes of a dimension, two more turn four tokens of a dimension into four dimensions of a
-token, which is how tensor cores take bytes. Nothing is read but words, and no table is looked up in memory; products stay in
-registers.
+permutations look up four tokens' codes of a dimension, two more turn four tokens of a dimension into four dimensions of
+a token, which is how tensor cores take bytes. Nothing is read but words, and no table is looked up in memory; products
+stay in registers.
 
-Query rows lie along M, because a maximum over columns is one within threads. A row is 256 times one byte and another: of
-every sixteen rows of the factor eight are the upper bytes of query rows and eight their lower ones, since a thread has the
-products of rows that lie eight apart. So both meet without a move.
+Query rows lie along M, because a maximum over columns is one within threads. A row is 256 times one byte and another:
+of every sixteen rows of the factor eight are the upper bytes of query rows and eight their lower ones, since a thread
+has the products of rows that lie eight apart. So both meet without a move.
 """
 
 from __future__ import annotations
@@ -363,8 +364,8 @@ def _capability(tensor: Tensor) -> int:
 
 
 def _parts(asked: Asked, groups: int) -> tuple[Tensor, Tensor]:
-    """Filled up to whole programs: (2 * rows, dim) int8, the upper and lower bytes of eight rows in turn; (rows,) float32,
-    what is added to products with bytes that have signs, 128 less than those that `asked` speaks of."""
+    """Filled up to whole programs: (2 * rows, dim) int8, the upper and lower bytes of eight rows in turn; (rows,)
+    float32, what is added to products with bytes that have signs, 128 less than those that `asked` speaks of."""
     missing, pad = -len(asked.rows) % (groups * GROUP), torch.nn.functional.pad
     whole = pad(asked.rows.int(), (0, 0, 0, missing)).unflatten(0, (-1, 8))
     upper = (whole + 128) >> 8

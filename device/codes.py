@@ -1,11 +1,11 @@
-"""4-bit codes as they lie on a device, and a query made ready for them: eight tokens to a word, so that one instruction looks
-up four.
+"""4-bit codes as they lie on a device, and a query made ready for them: eight tokens to a word, so that one instruction
+looks up four.
 
 A code of a sub-space stands for a centroid, whose coordinates are kept as bytes: entry u of dimension d stands for
 low[d] + step[d] * u. A similarity is the product of query rows that have the steps in them with u, and a row's
 `bias`: what the lows add is the same for every token. Rows are integers of 16 bits, so that tensor cores
-multiply bytes with bytes and their sums are exact. So a similarity is the float product with the decoded code, but for half a
-step of every dimension and the query's rounding: no more than `bound`.
+multiply bytes with bytes and their sums are exact. So a similarity is the float product with the decoded code, but for
+half a step of every dimension and the query's rounding: no more than `bound`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class Asked:
     bias: Tensor
     """(32 * groups,) float32: what a row adds to each of its products with bytes."""
     unit: Tensor
-    """float32: products are similarities in this unit. (), and of several queries together one for each of them or of their rows."""
+    """float32: products are similarities in this unit. (), and of several queries together one for each of them or of
+    their rows."""
 
 
 def book(codebook: pq4.Codebook, device: torch.device) -> Book:
@@ -98,9 +99,9 @@ def ask(book: Book, query: Tensor) -> Asked:
 def _unit(steps: Tensor) -> Tensor:
     """() float32: the least by which no integer exceeds `LARGEST` and no sum of products 31 bits.
 
-    A product of a row with bytes from -128 to 127 is 256 upper + lower parts, each a sum too. Where the integers of a row
-    sum up to 2^24 - 129 dim, by rounding to half of dim more, 256 times its upper bytes, each 128 off at most, sum up to less
-    than 2^24: times 128, less than 31 bits. Up to 500 dimensions `LARGEST` alone sees to it.
+    A product of a row with bytes from -128 to 127 is 256 upper + lower parts, each a sum too. Where the integers of a
+    row sum up to 2^24 - 129 dim, by rounding to half of dim more, 256 times its upper bytes, each 128 off at most, sum
+    up to less than 2^24: times 128, less than 31 bits. Up to 500 dimensions `LARGEST` alone sees to it.
     """
     whole = 2**24 - 129 * steps.shape[1]
     unit = torch.maximum(steps.abs().max() / LARGEST, steps.abs().sum(1).max() / whole)
@@ -122,7 +123,8 @@ def least(asked: Asked) -> Tensor:
 
 
 def words(codes: np.ndarray, first: np.ndarray, last: np.ndarray, device: torch.device) -> Tensor:
-    """(blocks, subs) int32: nibble i of a block's words is the code of token first + i, or of the `last` where that is less.
+    """(blocks, subs) int32: nibble i of a block's words is the code of token first + i, or of the `last` where that is
+    less.
 
     Args:
         codes: (blocks of 32, bytes, 32) uint8, as `pq4.encode` returns them.
@@ -145,8 +147,8 @@ def words(codes: np.ndarray, first: np.ndarray, last: np.ndarray, device: torch.
 
 
 def by_document(offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Documents as blocks of eight tokens, their last one repeated: each block's first token and its document's last, (blocks,)
-    int64, and (documents + 1,) int64 bounds.
+    """Documents as blocks of eight tokens, their last one repeated: each block's first token and its document's last,
+    (blocks,) int64, and (documents + 1,) int64 bounds.
 
     A token twice moves no maximum, and a kernel has no end of a document to look out for.
     """

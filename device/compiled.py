@@ -1,4 +1,5 @@
-"""What the kernels become for a GPU, found by cross-compiling: no GPU is needed. `python -m plait.device.compiled` prints it.
+"""What the kernels become for a GPU, found by cross-compiling: no GPU is needed. `python -m plait.device.compiled`
+prints it.
 
 Triton compiles to PTX and ptxas to machine code for any architecture; the wheel brings ptxas and the disassembler.
 """
@@ -49,8 +50,8 @@ class Compiled:
 
 
 def variants(architecture: int) -> dict[str, tuple[Any, dict[str, str], dict[str, Any], Any]]:
-    """Kernels by name: function, types of its arguments, constants, tiles. `x2`: a float32 query in two parts; `codes 16`: codes
-    of 16 bytes, `long`: with a query of more than 32 rows, `lists 16`: by list.
+    """Kernels by name: function, types of its arguments, constants, tiles. `x2`: a float32 query in two parts; `codes
+    16`: codes of 16 bytes, `long`: with a query of more than 32 rows, `lists 16`: by list.
     """
     rows = {"query_offsets": "*i64", "scales": "*fp32", "offsets": "*i64", "candidates": "*i64"}
     rows |= {"candidate_offsets": "*i64", "scores": "*fp32", "matches": "*i32"}

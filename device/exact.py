@@ -1,4 +1,5 @@
-"""Exact search on a device: every row lies in its memory, and whole documents or single tokens are compared with all of them."""
+"""Exact search on a device: every row lies in its memory, and whole documents or single tokens are compared with all of
+them."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ class DeviceExact:
         return allowed is not None and int(np.count_nonzero(allowed)) <= max(candidates, len(allowed) // _FEW)
 
     def scan(self, queries: Tokens, k: int, allowed: np.ndarray | None) -> list[Hits]:
-        """The k best documents of every query, by position. Only the best of every 4 M scores come back from the device."""
+        """The k best documents of every query, by position. Only the best of every 4 M scores come back from the
+        device."""
         places: list[Tensor] = []
         scores: list[Tensor] = []
         open_ = self.records.open(None if allowed is None else self.records.brought(allowed))
@@ -63,7 +65,8 @@ class DeviceExact:
     def search_tokens(
         self, queries: np.ndarray, k_token: int, rows: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """As `index.exact.search_tokens`, products in float32. What exceeds the k-th best so far is all that is kept of a chunk."""
+        """As `index.exact.search_tokens`, products in float32. What exceeds the k-th best so far is all that is kept of
+        a chunk."""
         asked, stored, scales = self.records.brought(queries), self.records.rows, self.records.scales
         assert stored is not None
         kept = asked.new_zeros((len(asked), 0))
@@ -100,8 +103,8 @@ def size(segment: Segment, rows: bool) -> int:
 
 
 def _above(products: Tensor, cut: Tensor) -> tuple[Tensor, Tensor]:
-    """The entries of each line (lines, n) that exceed its cut (lines,), packed to the left, and their columns; minus infinity
-    and 0 fill up. An entry equal to the cut loses to those kept before, whose rows are lower.
+    """The entries of each line (lines, n) that exceed its cut (lines,), packed to the left, and their columns; minus
+    infinity and 0 fill up. An entry equal to the cut loses to those kept before, whose rows are lower.
     """
     line, column = (products > cut[:, None]).nonzero(as_tuple=True)
     counts = torch.bincount(line, minlength=len(products))

@@ -1,8 +1,9 @@
-"""The flat plan on a device: codes, and where they fit rows, lie in its memory; a search brings back the best documents.
+"""The flat plan on a device: codes, and where they fit rows, lie in its memory; a search brings back the best
+documents.
 
-One stage: all codes are scanned for the whole query (the CPU's two stages save arithmetic that a device has). The scan's
-scores are those of the decoded codes, within `codes.bound`; the CPU's table is coarser, so the candidates of the two may
-differ where documents are as good as equal. What is brought back has the scores of its rows on both.
+One stage: all codes are scanned for the whole query (the CPU's two stages save arithmetic that a device has). The
+scan's scores are those of the decoded codes, within `codes.bound`; the CPU's table is coarser, so the candidates of the
+two may differ where documents are as good as equal. What is brought back has the scores of its rows on both.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class DeviceFlat:
     def __init__(self, flat: Flat, device: str, rows: bool = True):
         """
         Args:
-            rows: bring the rows too, where they are float16 or int8; otherwise the best documents are reranked on the CPU, where the rows are.
+            rows: bring the rows too, where they are float16 or int8; otherwise the best documents are reranked on the
+                CPU, where the rows are.
 
         Raises:
             torch.OutOfMemoryError: the device has no room.
@@ -83,7 +85,8 @@ class DeviceFlat:
         return self.search(queries, k, max(params.candidates, 4 * k), allowed=allowed, threads=threads)
 
     def scan(self, queries: Tokens, allowed: Tensor | None) -> Tensor:
-        """(queries, documents) float32 by the codes, each query in its own unit: a program scans for as many rows as there are."""
+        """(queries, documents) float32 by the codes, each query in its own unit: a program scans for as many rows as
+        there are."""
         asked = [codes.ask(self.book, self.records.brought(query)) for query in each(queries)]
         rows, bias = torch.cat([a.rows for a in asked]), torch.cat([a.bias for a in asked])
         together = Asked(rows, bias, torch.stack([a.unit for a in asked]))

@@ -1,8 +1,10 @@
-"""The lists plan on a device: every query token's nearest lists are scanned there, and what was found is summed up by document.
+"""The lists plan on a device: every query token's nearest lists are scanned there, and what was found is summed up by
+document.
 
-As `index.lists`, with floats of decoded codes in the place of bytes: what a query token has not seen of a document counts
-as the similarity of the last list it probed, and what it has seen counts by how far it lies above that. Gains are gathered
-on a board of every document and query token, four bytes each, which a device clears faster than it would sort what it found.
+As `index.lists`, with floats of decoded codes in the place of bytes: what a query token has not seen of a document
+counts as the similarity of the last list it probed, and what it has seen counts by how far it lies above that. Gains
+are gathered on a board of every document and query token, four bytes each, which a device clears faster than it would
+sort what it found.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ class DeviceLists:
     def __init__(self, lists: Lists, device: str, rows: bool = True):
         """
         Args:
-            rows: bring the rows too, where they are float16 or int8; otherwise the best documents are reranked on the CPU, where the rows are.
+            rows: bring the rows too, where they are float16 or int8; otherwise the best documents are reranked on the
+                CPU, where the rows are.
 
         Raises:
             torch.OutOfMemoryError: the device has no room.
@@ -97,7 +100,8 @@ class DeviceLists:
         return self.search(queries, k, candidates, nprobe=params.nprobe, allowed=allowed, threads=threads)
 
     def gains(self, queries: Tokens, nprobe: int) -> Tensor:
-        """(queries, documents) float32: by how much a document scores above one that nobody saw, in a unit of each query's.
+        """(queries, documents) float32: by how much a document scores above one that nobody saw, in a unit of each
+        query's.
 
         A list is read once for all query rows of a program that probe it.
         """

@@ -1,9 +1,10 @@
-"""`plait::maxsim`: late interaction between ragged queries and candidates as one operation of torch, whatever the device.
+"""`plait::maxsim`: late interaction between ragged queries and candidates as one operation of torch, whatever the
+device.
 
     score(q, d) = sum_i max_{j in d} q_i . d_j
 
-On the CPU it runs the index's own kernels, on CUDA the Triton kernel of `row_kernel.py`, and where neither fits (rows in
-float32 or bfloat16 on a CPU, matches on a CPU, CUDA without Triton) the torch of `reference.py`. Nothing is padded:
+On the CPU it runs the index's own kernels, on CUDA the Triton kernel of `row_kernel.py`, and where neither fits (rows
+in float32 or bfloat16 on a CPU, matches on a CPU, CUDA without Triton) the torch of `reference.py`. Nothing is padded:
 queries, documents and candidates are packed one after the other with int64 offsets.
 """
 
@@ -71,8 +72,8 @@ def align(
 ) -> tuple[Tensor, Tensor]:
     """As `maxsim`, and which token each query token met: (candidates, width) int32 positions within the document.
 
-    The first of equals; -1 beyond a query's length and where the document has no tokens. `width` is at least the longest
-    query's length.
+    The first of equals; -1 beyond a query's length and where the document has no tokens. `width` is at least the
+    longest query's length.
     """
     return _call(query, rows, offsets, candidates, scales, query_offsets, candidate_offsets, width)
 

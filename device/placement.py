@@ -26,17 +26,17 @@ _SHARE = 0.8
 
 
 class Placement:
-    """Takes the place of segments' stores as they are opened, in that order, as long as there is room. A query reads every
-    segment, so a segment is as hot as it is large, and which of them lie on the device matters little.
+    """Takes the place of segments' stores as they are opened, in that order, as long as there is room. A query reads
+    every segment, so a segment is as hot as it is large, and which of them lie on the device matters little.
     """
 
     def __init__(self, device: str, memory: int | None = None):
         """
         Args:
             device: `cuda[:N]`, or `cpu`: the same plan in plain torch.
-            memory: bytes that segments may take on the device, of all collections that this placement is given to; None: 0.8
-                of what is free when the first segment comes. More: more segments are served from the device; a segment
-                whose rows do not fit keeps its codes there; one whose codes do not fit is served by the CPU.
+            memory: bytes that segments may take on the device, of all collections that this placement is given to;
+                None: 0.8 of what is free when the first segment comes. More: more segments are served from the device;
+                a segment whose rows do not fit keeps its codes there; one whose codes do not fit is served by the CPU.
         """
         if not _DEVICE.fullmatch(device):
             raise InvalidArgument(f"device is {device!r}; use cpu or cuda:N")

@@ -40,8 +40,8 @@ class Records:
         if rows and codec.precision == "float16":
             self.rows = upload(records, device)
         elif rows and codec.precision == "int8":
-            # A record is its values and then its scale. A slice without rows counts as contiguous wherever it begins: only a
-            # copy is sure to begin where a float may.
+            # A record is its values and then its scale. A slice without rows counts as contiguous wherever it begins:
+            # only a copy is sure to begin where a float may.
             both, dim = upload(records, device), codec.dim
             self.rows = both[:, :dim].clone(memory_format=torch.contiguous_format).view(torch.int8)
             self.scales = both[:, dim:].clone(memory_format=torch.contiguous_format).view(torch.float32)[:, 0]
@@ -59,8 +59,8 @@ class Records:
         return self.filled if allowed is None else self.filled & allowed
 
     def best(self, chosen: Tensor, counted: Tensor, queries: Tokens, k: int, threads: int) -> list[Hits]:
-        """The k best of each query's documents at the positions (queries, n) that are counted (queries, n), by the exact
-        scores of their rows."""
+        """The k best of each query's documents at the positions (queries, n) that are counted (queries, n), by the
+        exact scores of their rows."""
         if self.rows is None:
             found = []
             for q, query in enumerate(each(queries)):
@@ -71,7 +71,8 @@ class Records:
         return [best(p, s, k) for p, s in zip(chosen.cpu().numpy(), scores.cpu().numpy(), strict=True)]
 
     def scores(self, queries: Tokens, positions: Tensor) -> Tensor:
-        """(queries, n) float32 scores of each query with the documents at its positions (queries, n); the rows lie here."""
+        """(queries, n) float32 scores of each query with the documents at its positions (queries, n); the rows lie
+        here."""
         assert self.rows is not None
         lines = torch.arange(len(queries) + 1, device=self.device) * positions.shape[1]
         scores = maxsim(
@@ -98,8 +99,8 @@ def size(codec: Codec, records: np.ndarray, offsets: np.ndarray, rows: bool) -> 
 
 
 def greatest(scores: Tensor, open: Tensor | None, k: int) -> tuple[Tensor, Tensor]:
-    """Positions of the k greatest of every line of scores (lines, n) float32 among the `open` (n,) bool, rising; the earlier
-    of equals.
+    """Positions of the k greatest of every line of scores (lines, n) float32 among the `open` (n,) bool, rising; the
+    earlier of equals.
 
     Returns (lines, min(k, n)) int64 positions and (lines, min(k, n)) bool which of them count: without waiting for the
     device nobody knows how many are open. Scores and positions are one key, so that no two are equal.

@@ -17,7 +17,8 @@ _NOWHERE = 1 << 40
 
 
 def outputs(candidates: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Room for the results of `plait::maxsim`: (candidates,) float32 and (candidates, width) int32, none where width is 0."""
+    """Room for the results of `plait::maxsim`: (candidates,) float32 and (candidates, width) int32, none where width is
+    0."""
     n = candidates.shape[0]
     matches = candidates.new_full((n if width else 0, width), -1, dtype=torch.int32)
     return candidates.new_empty(n, dtype=torch.float32), matches
@@ -89,8 +90,8 @@ def document_scores(book: Book, asked: Asked, words: Tensor, bounds: Tensor) -> 
 def list_gains(
     book: Book, asked: Asked, words: Tensor, bounds: Tensor, owners: Tensor, probed: Tensor, documents: int
 ) -> Tensor:
-    """(documents, q) float32 in the unit of `asked`: the greatest product of a query row with the tokens of a document that
-    lie in lists which it probes, and 0 where that is less.
+    """(documents, q) float32 in the unit of `asked`: the greatest product of a query row with the tokens of a document
+    that lie in lists which it probes, and 0 where that is less.
 
     Args:
         bounds: (lists + 1,) int64: list l is blocks bounds[l] to bounds[l + 1] - 1.

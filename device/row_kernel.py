@@ -27,8 +27,8 @@ class Tiles:
     """How a kernel cuts its work."""
 
     tokens: int = 64
-    """Document tokens in a matrix product: 64 is the least that a warp group takes. Larger: fewer, fuller products; more
-    registers, and more padding behind short documents."""
+    """Document tokens in a matrix product: 64 is the least that a warp group takes. Larger: fewer, fuller products;
+    more registers, and more padding behind short documents."""
     query: int = 32
     """Query tokens in it. A longer query goes over its documents once for every so many."""
     documents: int = 8
@@ -66,7 +66,8 @@ def _dot(x, y, s, INTERPRETED: tl.constexpr):
 def _work(program, candidate_offsets, queries, DOCUMENTS: tl.constexpr):
     """A program's query, its first candidate, and how many.
 
-    Query i has the programs from candidate_offsets[i] // DOCUMENTS + i: enough for its candidates, at most one too many.
+    Query i has the programs from candidate_offsets[i] // DOCUMENTS + i: enough for its candidates, at most one too
+    many.
     """
     owner, above = 0, queries
     while above - owner > 1:

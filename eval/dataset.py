@@ -41,8 +41,8 @@ def open_dataset(data: str | Path, split: str | None = None, quoted: bool = True
 
     Args:
         split: None takes `test` where there is one, otherwise the only split there is. Not used with an ir_datasets id.
-        quoted: read cells of BEIR's qrels as its own reader does, which takes them for CSV: quotes around a cell go, two
-            inside stand for one. False: quotes are part of an id.
+        quoted: read cells of BEIR's qrels as its own reader does, which takes them for CSV: quotes around a cell go,
+            two inside stand for one. False: quotes are part of an id.
 
     Raises:
         NotFound: no such data or split, or a file is missing.

@@ -1,8 +1,8 @@
 """Lucene as a baseline: BM25 and impacts, through the jar that pyserini carries.
 
-Only the jar is used: importing pyserini fetches files from the network and needs torch. Terms come analysed, so that both
-engines rank the same ones. Lucene stores a document's length in one byte, so that its BM25 scores differ from exact ones in
-the third digit (Kamphuis et al., ECIR 2020); impacts are whole numbers, and their scores are equal.
+Only the jar is used: importing pyserini fetches files from the network and needs torch. Terms come analysed, so that
+both engines rank the same ones. Lucene stores a document's length in one byte, so that its BM25 scores differ from
+exact ones in the third digit (Kamphuis et al., ECIR 2020); impacts are whole numbers, and their scores are equal.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ def quantised(rows: TermRows, *, each: bool = False) -> TermRows:
 
     Args:
         rows: one row each.
-        each: every row is scaled by its own greatest weight, which leaves a query's ranking as it is; otherwise all by the
-            greatest of all, as documents must be.
+        each: every row is scaled by its own greatest weight, which leaves a query's ranking as it is; otherwise all by
+            the greatest of all, as documents must be.
 
     Raises:
         InvalidArgument: a row per token, or a weight that is not positive.

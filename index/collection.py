@@ -65,8 +65,8 @@ class Collection:
             verify: compare every segment's checksums when it is opened. Reads all of it once; without, a damaged
                 file of the right size is found by `check` alone.
             place: puts segments elsewhere as they are opened (`plait.device.placement.Placement`).
-            chore: further work for the background, done whenever sealing and merging have nothing to do; it says whether it
-                did something. None: there is none.
+            chore: further work for the background, done whenever sealing and merging have nothing to do; it says
+                whether it did something. None: there is none.
         """
         self.path = absolute(path)
         self.catalog = Catalog(self.path)
@@ -96,19 +96,22 @@ class Collection:
         precision: str = DEFAULT,
         **machine: Any,
     ) -> Collection:
-        """Makes an empty collection in a new or empty folder. If it fails, or is killed, the folder is as free as before.
+        """Makes an empty collection in a new or empty folder. If it fails, or is killed, the folder is as free as
+        before.
 
         Args:
-            dim: dimensions of every token vector, 1 to 4096; 0: none, for a collection of terms or global vectors alone.
+            dim: dimensions of every token vector, 1 to 4096; 0: none, for a collection of terms or global vectors
+                alone.
             store: `auto`, `exact`, `flat`, `lists` (or `flat:8`, `lists:32`, ... bytes per token), or `faiss:` and a
                 factory string (`faiss:IVF1024,PQ64x4fs`); `index/stores.py` says what they are.
             meta: further JSON values to keep with the collection.
             fields: payload fields to index, so that filters on them are fast; any field can be filtered.
-            terms: every document has sparse terms too: a `TermField` says how, True takes its defaults; several by name, each
-                with its own keys, weights and statistics. The first is meant where a search names none.
+            terms: every document has sparse terms too: a `TermField` says how, True takes its defaults; several by
+                name, each with its own keys, weights and statistics. The first is meant where a search names none.
             vector: dimensions of one global vector for each document (`Tokens.globals_`), up to 4096; 0: none.
-            precision: how vectors are kept, `float16`; `int8`: half the bytes, faster reranking, 0.997 of the float16 rows' top 10
-                on real embeddings; `pq:72`, `pq:64`, `pq:32`: so many bytes, 0.98, 0.97, 0.91; `residual:1`, `2`, `4`: as ColBERTv2 (index/codecs/codec.py).
+            precision: how vectors are kept, `float16`; `int8`: half the bytes, faster reranking, 0.997 of the float16
+                rows' top 10 on real embeddings; `pq:72`, `pq:64`, `pq:32`: so many bytes, 0.98, 0.97, 0.91;
+                `residual:1`, `2`, `4`: as ColBERTv2 (index/codecs/codec.py).
         """
         sparse = term_fields(terms)
         if not (1 <= dim <= MAX_DIM or (dim == 0 and (sparse or vector))):
@@ -167,7 +170,8 @@ class Collection:
     def recover(self) -> None:
         """Lets this process write again after a failure, as opening the collection again would.
 
-        Unavailable: its cause is not gone, somebody reads, or a bulk write has not ended. DataLoss: the catalog is damaged.
+        Unavailable: its cause is not gone, somebody reads, or a bulk write has not ended. DataLoss: the catalog is
+            damaged.
         """
         with self._starting:
             background, self._background = self._background, None
@@ -183,7 +187,8 @@ class Collection:
             self.maintenance.alone.release()
 
     def discard_broken(self) -> None:
-        """Drops what a bulk write staged that was broken off, so that it blocks no other. For a server, before it serves.
+        """Drops what a bulk write staged that was broken off, so that it blocks no other. For a server, before it
+        serves.
 
         What `plait build` staged stays: it goes on when it is run again. Does nothing while another process writes.
         """
@@ -196,8 +201,8 @@ class Collection:
     def close(self, wait_s: float | None = None) -> bool:
         """Ends background work, waits for other threads' searches and writes, and gives the write lock back.
 
-        Whatever comes afterwards is refused: FailedPrecondition. A snapshot that this thread is in stays as it is until its block
-        ends. The lock stays with a writer that is still at work, until its block ends.
+        Whatever comes afterwards is refused: FailedPrecondition. A snapshot that this thread is in stays as it is until
+        its block ends. The lock stays with a writer that is still at work, until its block ends.
 
         Args:
             wait_s: the longest wait for others; None: as long as they take. What goes on after that ends undisturbed.
@@ -240,7 +245,8 @@ class Collection:
         The write lock is given back at the end of the block, unless something else in this process is at work by then.
 
         Args:
-            signed: who stages documents here (`index/writing/bulk.py`): of a WRITE that is interrupted, nothing is kept.
+            signed: who stages documents here (`index/writing/bulk.py`): of a WRITE that is interrupted, nothing is
+                kept.
 
         Raises Unavailable while another process writes.
         """
@@ -259,7 +265,8 @@ class Collection:
 
     @property
     def live(self) -> LiveWriter:
-        """Upserts, deletes, payload updates. Takes the write lock until `close`; starts background work if there is any.
+        """Upserts, deletes, payload updates. Takes the write lock until `close`; starts background work if there is
+        any.
 
         Raises:
             Unavailable: another process writes, or background work failed.
@@ -335,8 +342,8 @@ class Collection:
         """Measures recall and time of settings against exact search and keeps the frontier (see `calibrate`).
 
         Args:
-            queries, terms: the two sides of held-out queries, of terms those of the first field; for None, some are drawn from
-                the documents.
+            queries, terms: the two sides of held-out queries, of terms those of the first field; for None, some are
+                drawn from the documents.
             bm25: how searches by terms weigh counts.
         """
         with self.builder() as builder:
@@ -361,7 +368,8 @@ class Collection:
         return measured.choose(target_recall, k, params) if coded else None
 
     def reaching_terms(self, target_recall: float, k: int) -> TermParams:
-        """As `reaching`, of searches by the first term field; the exact search where nothing cheaper reached the target."""
+        """As `reaching`, of searches by the first term field; the exact search where nothing cheaper reached the
+        target."""
         with self.catalog.reading() as view:
             inverted = inverted_documents(view)
         measured = self._measured(target_recall, inverted, lambda m: m.terms.inverted if m.terms else None)

@@ -23,10 +23,12 @@ class Scoring:
     tokens: str = "all"
     """`all`: every token of a candidate is scored (ColBERT). `retrieved`: only those among the k' best of the whole
     collection for their query token (XTR, arXiv 2304.01982 section 3). `coil`: those with the query token's vocabulary
-    id, and no maximum below 0; the product of the global vectors is added where there are such (COIL, arXiv 2104.07186)."""
+    id, and no maximum below 0; the product of the global vectors is added where there are such (COIL, arXiv
+    2104.07186)."""
     missing: str | float = "kth"
     """m_i where `retrieved` saw nothing: `kth`, the score of the k'-th retrieved token of query token i (XTR's choice);
-    `zero`; a number; or `none`, which leaves the cell out and takes the mean of the cells seen times the query's length."""
+    `zero`; a number; or `none`, which leaves the cell out and takes the mean of the cells seen times the query's
+    length."""
 
     def __post_init__(self) -> None:
         if self.tokens not in TOKENS:
@@ -40,13 +42,13 @@ class SearchParams:
     """What a search may spend. The defaults are the collection's; every value rides on the call."""
 
     k_token: int = 1_000
-    """k': tokens retrieved for each query token, over the whole collection. Larger: recall, and for XTR a tighter m_i; time
-    grows with it. ColBERT on an exact or flat store retrieves no tokens and ignores it."""
+    """k': tokens retrieved for each query token, over the whole collection. Larger: recall, and for XTR a tighter m_i;
+    time grows with it. ColBERT on an exact or flat store retrieves no tokens and ignores it."""
     nprobe: int = 32
     """FAISS lists visited for each query token. Larger: recall; time grows with it. All lists: nothing is missed."""
     candidates: int = 256
-    """ColBERT on a flat or FAISS store: documents whose tokens are all scored exactly. Larger: recall; time grows with it.
-    Never less than four times k."""
+    """ColBERT on a flat or FAISS store: documents whose tokens are all scored exactly. Larger: recall; time grows with
+    it. Never less than four times k."""
 
     def __post_init__(self) -> None:
         for name in ("k_token", "nprobe", "candidates"):
@@ -62,13 +64,14 @@ class TermParams:
     """
 
     term_candidates: int | None = None
-    """Documents of a segment that are scored, those whose postings add up to the most; never less than k. Larger: recall;
-    time grows with it. None: all that could be among the k best. SLIM++ has 4,000 (arXiv 2302.06587)."""
+    """Documents of a segment that are scored, those whose postings add up to the most; never less than k. Larger:
+    recall; time grows with it. None: all that could be among the k best. SLIM++ has 4,000 (arXiv 2302.06587)."""
     query_terms: int | None = None
-    """With `term_candidates`: only so many of the query's heaviest keys find candidates. Larger: recall; time grows with it."""
+    """With `term_candidates`: only so many of the query's heaviest keys find candidates. Larger: recall; time grows
+    with it."""
     min_idf: float = 0.0
-    """With `term_candidates`: keys find candidates only if log(documents / documents that hold the key) exceeds this, unless
-    that leaves none. Smaller: recall; time grows. SLIM++ has 3."""
+    """With `term_candidates`: keys find candidates only if log(documents / documents that hold the key) exceeds this,
+    unless that leaves none. Smaller: recall; time grows. SLIM++ has 3."""
     alpha: float = 1.0
     """Above 0 to 1: documents and windows are left out whose bound is below the k-th best score so far / alpha. Larger:
     recall; time grows with it. 1: none that could be among the best."""
@@ -89,8 +92,8 @@ class TermParams:
 
 
 def totals(given: np.ndarray) -> np.ndarray:
-    """(documents,) float32 scores from contributions (documents, q) float32: float64 sums in the order of the query's tokens,
-    rounded once, as the kernels of rows add up."""
+    """(documents,) float32 scores from contributions (documents, q) float32: float64 sums in the order of the query's
+    tokens, rounded once, as the kernels of rows add up."""
     sums = np.zeros(len(given))
     for column in given.T:
         sums += column

@@ -1,7 +1,7 @@
 """What the id and the payload of a document may be: one set of bounds for every path on which a document is written.
 
-Whatever is kept within them can be filtered by SQLite and sent in a message of the protocol, whose parsers take 100 levels
-of messages: three for a level of JSON.
+Whatever is kept within them can be filtered by SQLite and sent in a message of the protocol, whose parsers take 100
+levels of messages: three for a level of JSON.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def check_id(id: Any) -> str:
 
 
 def check_ids(ids: Any) -> list[str]:
-    """Ids to look for, as a list. InvalidArgument: a text, which would be taken letter by letter, or an id that is no text."""
+    """Ids to look for, as a list. InvalidArgument: a text, which would be taken letter by letter, or an id that is no
+    text."""
     if isinstance(ids, str | bytes | dict) or not isinstance(ids, Iterable):
         raise InvalidArgument(f"ids must be a list of ids, got {ids!r:.80}")
     found = list(ids)
@@ -53,7 +54,8 @@ def check_text(text: str, what: str) -> str:
 
 
 def check_payload(id: str, payload: Any) -> None:
-    """Refuses a payload that could not be stored, filtered or sent: InvalidArgument names the document, the field, the bound."""
+    """Refuses a payload that could not be stored, filtered or sent: InvalidArgument names the document, the field, the
+    bound."""
     if not isinstance(payload, dict):
         raise InvalidArgument(f"the payload of document {id!r:.80} must be a dict, got {payload!r:.80}")
     if fault := _fault(payload, 1):
@@ -63,7 +65,8 @@ def check_payload(id: str, payload: Any) -> None:
 
 
 def encoded(id: str, payload: dict[str, Any]) -> str | None:
-    """A payload as strict JSON, which SQLite's own functions can read; None for an empty one. Refuses as `check_payload`."""
+    """A payload as strict JSON, which SQLite's own functions can read; None for an empty one. Refuses as
+    `check_payload`."""
     if not payload:
         return None
     check_payload(id, payload)

@@ -1,4 +1,5 @@
-"""What a collection stores of a document beside its payload: token vectors, a global vector, sparse terms, or several of these."""
+"""What a collection stores of a document beside its payload: token vectors, a global vector, sparse terms, or several
+of these."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ class Representations:
     """Those of some documents. All documents of a collection have the same kinds."""
 
     tokens: Tokens
-    """Their vectors are records (index/codecs/codec.py), of dimension 0 where a collection holds none. Global vectors are with them."""
+    """Their vectors are records (index/codecs/codec.py), of dimension 0 where a collection holds none. Global vectors
+    are with them."""
     terms: Mapping[str, TermRows] = field(default_factory=dict)
     """By the name of their field."""
 

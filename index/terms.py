@@ -57,8 +57,8 @@ def check(terms: Terms) -> Terms:
     """Refuses terms that no index could hold; gives them back as float32 with rising keys.
 
     Raises:
-        InvalidArgument: no CSR rows, or rows whose arrays contradict each other; offsets that fall or do not fit the rows,
-            a key twice in a row or outside of the key space, NaN or infinity.
+        InvalidArgument: no CSR rows, or rows whose arrays contradict each other; offsets that fall or do not fit the
+            rows, a key twice in a row or outside of the key space, NaN or infinity.
     """
     from scipy import sparse  # here, since importing it takes half as long as all of plait.index
 

@@ -147,7 +147,8 @@ def ragged_rows(offsets: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np
 
 
 def from_matrices(matrices: Sequence[Any], dim: int | None = None) -> Tokens:
-    """Packs one (tokens, dim) matrix per document: arrays, lists of rows, or tensors of torch, which are given by value.
+    """Packs one (tokens, dim) matrix per document: arrays, lists of rows, or tensors of torch, which are given by
+    value.
 
     Scores are dot products: normalise the rows where they are to be cosines.
 
@@ -162,7 +163,7 @@ def from_matrices(matrices: Sequence[Any], dim: int | None = None) -> Tokens:
         Tokens(2 documents: 3 vectors of 2 float32)
         >>> plait.from_matrices([[[1, 0]], [[1, 0, 0]]])
         Traceback (most recent call last):
-        plait.index.errors.InvalidArgument: documents have different dimensions [2, 3]; one collection holds one dimension
+        plait.index.errors.InvalidArgument: documents have different dimensions [2, 3]; ...
     """
     if isinstance(matrices, str | bytes | dict) or not isinstance(matrices, Iterable):
         raise InvalidArgument(f"give a list of (tokens, dim) matrices, one a document; got {type(matrices).__name__}")
@@ -187,7 +188,8 @@ def from_matrices(matrices: Sequence[Any], dim: int | None = None) -> Tokens:
 
 
 def from_vectors(vectors: Any) -> Tokens:
-    """One global vector for each document or query, (documents, g), and no tokens; a single vector (g,) is one of these.
+    """One global vector for each document or query, (documents, g), and no tokens; a single vector (g,) is one of
+    these.
 
     Raises:
         InvalidArgument: another shape, no numbers, NaN or infinity.
@@ -224,7 +226,8 @@ def whole_rows(vectors: np.ndarray, width: int) -> np.ndarray:
 
 
 def concatenate(parts: Sequence[Tokens]) -> Tokens:
-    """Joins batches of documents. A column stays when every part that has tokens has it; spans follow the raggedest part."""
+    """Joins batches of documents. A column stays when every part that has tokens has it; spans follow the raggedest
+    part."""
     if not parts:
         raise InvalidArgument("nothing to concatenate: at least one batch of tokens is needed")
     if len({p.dim for p in parts}) > 1:

@@ -92,8 +92,8 @@ def create(path: str | Path, **settings: Unpack[Making]) -> Retriever:
 
     Args:
         path: the collection's folder.
-        encoder: `minilm` (the default; embedded, 384 dimensions), a checkpoint folder or a hub id. None: no encoder; token
-            vectors of `dim` dimensions are given, or terms or a global vector alone.
+        encoder: `minilm` (the default; embedded, 384 dimensions), a checkpoint folder or a hub id. None: no encoder;
+            token vectors of `dim` dimensions are given, or terms or a global vector alone.
         dim: with an encoder, project token vectors to this many dimensions by PCA (costs up to 2 points of nDCG@10 at
             128); without one, the dimensions of the given token vectors, 1 to 4096. None: the encoder's, or no tokens.
         system: `colbert`, `xtr` or `coil`. None: `coil` for a COIL checkpoint, otherwise `colbert`.

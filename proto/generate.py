@@ -1,7 +1,7 @@
 """Python modules of the protocol, into a folder: `python proto/generate.py service/wire` (`make proto`).
 
-They import each other relatively, so that they can lie in plait's own namespace: modules of the name `plait.v1` would need
-a second package `plait`.
+They import each other relatively, so that they can lie in plait's own namespace: modules of the name `plait.v1` would
+need a second package `plait`.
 """
 
 from __future__ import annotations

@@ -75,10 +75,12 @@ def given_vectors(documents: Sequence[Document], width: int) -> np.ndarray:
 
 
 def open_corpus(data: str | Path) -> Corpus:
-    """Documents of a BEIR or MS MARCO passage folder, of a file (`retrieval/text_files.py`), of stdin (`-`), or an ir_datasets id.
+    """Documents of a BEIR or MS MARCO passage folder, of a file (`retrieval/text_files.py`), of stdin (`-`), or an
+    ir_datasets id.
 
-    A record has an id and a `text`, perhaps a `title`, and payload fields. JSON calls the id `_id` or `id` (text or integer), and
-    the fields of a `metadata` object join the payload; .jsonl, .json, .tsv and .csv files are read, each perhaps .gz; stdin is .jsonl.
+    A record has an id and a `text`, perhaps a `title`, and payload fields. JSON calls the id `_id` or `id` (text or
+    integer), and the fields of a `metadata` object join the payload; .jsonl, .json, .tsv and .csv files are read, each
+    perhaps .gz; stdin is .jsonl.
 
     Raises:
         NotFound: no such path, or a folder without documents.

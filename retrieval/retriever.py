@@ -81,11 +81,12 @@ class Retriever:
             cache: folder that keeps encoder output for later runs.
             policy: when fresh documents are sealed and segments merged in the background; None: only when told to.
             verify: compare the checksums of every segment when it is opened.
-            device_memory: bytes on the device for the segments of all collections that were opened so; None: see `device/placement.py`.
-            encode_pending: what `defer` left out is computed in the background, from the first write on; at once where documents
-                wait already and no other process writes.
-            encoder: where the checkpoint lies now, if its folder has moved (of several: {where it lay: where it lies}); it is compared
-                with the one that the collection was built with.
+            device_memory: bytes on the device for the segments of all collections that were opened so; None: see
+                `device/placement.py`.
+            encode_pending: what `defer` left out is computed in the background, from the first write on; at once where
+                documents wait already and no other process writes.
+            encoder: where the checkpoint lies now, if its folder has moved (of several: {where it lay: where it lies});
+                it is compared with the one that the collection was built with.
         """
         self.device, self.threads, self._cache = device, threads, None if cache is None else absolute(cache)
         machine = {"device": device, "threads": threads, "place": placement(device, device_memory)}
@@ -176,7 +177,8 @@ class Retriever:
         """Encodes and adds documents in bulk: straight into a segment, visible all at once. Returns how many.
 
         Each is a dict with `id`, `text`, perhaps `title`, `vector` where this collection is given vectors, and any JSON
-        fields, which become its payload. The first call learns what the recipe needs from up to 2,048 documents. `defer`: as in `upsert`.
+        fields, which become its payload. The first call learns what the recipe needs from up to 2,048 documents.
+        `defer`: as in `upsert`.
 
         Raises:
             AlreadyExists: an id occurs twice (`upsert` replaces); nothing of this call is kept.
@@ -206,10 +208,12 @@ class Retriever:
         """Writes documents, searchable at once; one that is there under the same id is replaced. All of them, or none.
 
         Args:
-            documents: dicts as for `add`, encoded 256 at a time and written in one transaction; beyond 64 MiB they wait in a file.
+            documents: dicts as for `add`, encoded 256 at a time and written in one transaction; beyond 64 MiB they wait
+                in a file.
             durable: on the disk when this returns; otherwise the last writes may be lost if the machine dies.
-            defer: what a model computes comes later (`encode_pending`). Until then a document is found by the term fields that need
-                no model for documents (bm25, binary, beta); it scores 0 where `rerank` goes by what it lacks.
+            defer: what a model computes comes later (`encode_pending`). Until then a document is found by the term
+                fields that need no model for documents (bm25, binary, beta); it scores 0 where `rerank` goes by what it
+                lacks.
 
         Raises:
             InvalidArgument: `defer` where no term field does without a model, or nothing needs one.
@@ -266,7 +270,8 @@ class Retriever:
         return self.collection.live.update_payload(id, patch, durable)
 
     def get(self, ids: str | Sequence[str]) -> list[dict[str, Any]]:
-        """The documents with these ids as they were written, in this order, each once, those that are there. A text is one id."""
+        """The documents with these ids as they were written, in this order, each once, those that are there. A text is
+        one id."""
         ids = check_ids([ids] if isinstance(ids, str) else ids)
         with self.collection.catalog.reading() as view:
             found = view.by_ids(ids)
@@ -295,7 +300,8 @@ class Retriever:
 
     @property
     def vector_source(self) -> str | None:
-        """Where global vectors come from: `encoder`, `terms` (what makes them makes these), `given`; None: there are none."""
+        """Where global vectors come from: `encoder`, `terms` (what makes them makes these), `given`; None: there are
+        none."""
         return self.settings.get("vector")
 
     def batches(self, documents: Iterable[dict[str, Any]], defer: bool = False) -> Iterator[Batch]:
@@ -355,7 +361,8 @@ class Retriever:
     def calibrate(
         self, queries: Sequence[str] | Tokens | None = None, depths: Sequence[int] = DEPTHS, progress: Any = None
     ) -> Calibration:
-        """Measures recall and time of search parameters against exact search, for `target_recall` (index/recall/frontier.py).
+        """Measures recall and time of search parameters against exact search, for `target_recall`
+        (index/recall/frontier.py).
 
         Args:
             queries: texts or token vectors like those that will be asked; None draws some from the documents.

@@ -1,6 +1,8 @@
-"""The one reader of text files: lines of UTF-8, and the records of .jsonl, .json, .tsv and .csv files, each by its place.
+"""The one reader of text files: lines of UTF-8, and the records of .jsonl, .json, .tsv and .csv files, each by its
+place.
 
-A line ends with LF or CRLF and nowhere else; a byte order mark is passed over; a name that ends in .gz says that the file is gzipped.
+A line ends with LF or CRLF and nowhere else; a byte order mark is passed over; a name that ends in .gz says that the
+file is gzipped.
 """
 
 from __future__ import annotations
@@ -42,9 +44,10 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 def read_records(path: Path) -> Iterator[tuple[str, Record]]:
     """The records of a file, each with its place in words, `line 3`; columns of tables by their names.
 
-    Of .jsonl each line is a record, of .json each object of the array. A .tsv or .csv file may begin with a header, which is
-    known by its names (`IDS`, `TEXTS`): an id and a text, called `id` and `text` in records, and any others. Without a header,
-    columns are id and text, or id, title and text. Cells of .csv may be quoted (RFC 4180); those of .tsv are taken as they are.
+    Of .jsonl each line is a record, of .json each object of the array. A .tsv or .csv file may begin with a header,
+    which is known by its names (`IDS`, `TEXTS`): an id and a text, called `id` and `text` in records, and any others.
+    Without a header, columns are id and text, or id, title and text. Cells of .csv may be quoted (RFC 4180); those of
+    .tsv are taken as they are.
 
     Raises:
         NotFound, InvalidArgument: as `read_lines`; a line that is no record, by its number.

@@ -102,5 +102,5 @@ class PerKey(BaseModel):
     burst: int = Field(default=100, ge=1, le=1_000_000)
     """Calls at once after a pause."""
     concurrent: int | None = Field(default=None, ge=0, le=10_000)
-    """Calls under way at the same time; 0: no limit but the server's workers and queue. None: with keys, half of `workers`, `queue`
-    and `streams` together, so that no key alone keeps all others out; without keys, no limit."""
+    """Calls under way at the same time; 0: no limit but the server's workers and queue. None: with keys, half of
+    `workers`, `queue` and `streams` together, so that no key alone keeps all others out; without keys, no limit."""

@@ -1,4 +1,5 @@
-"""What a server may be told: a TOML file, the environment, flags. Flags win over the environment, and that over the file.
+"""What a server may be told: a TOML file, the environment, flags. Flags win over the environment, and that over the
+file.
 
 Every field is a key of the file (`k` under `[limits]`), a variable (`PLAIT_LIMITS__K`) and a flag
 (`--set limits.k=100`). Unknown keys are errors.
@@ -91,12 +92,12 @@ class Settings(BaseSettings):
     snapshots: Path | None = None
     """Where snapshots are kept; None: in `.snapshots` under the root, so that they can be hard links."""
     processes: int = Field(default=1, ge=1, le=256)
-    """Processes that answer; with more than one, another one writes for all. Each connection belongs to one of them, and
-    `workers`, `queue`, `streams` and `per_key` count in each. More: searches on more cores than one Python can feed, and
-    each keeps the fresh documents and the encoder in its own memory."""
+    """Processes that answer; with more than one, another one writes for all. Each connection belongs to one of them,
+    and `workers`, `queue`, `streams` and `per_key` count in each. More: searches on more cores than one Python can
+    feed, and each keeps the fresh documents and the encoder in its own memory."""
     workers: int = Field(default=2 * max(2, os.cpu_count() or 2), ge=1, le=1_024)
-    """Requests worked on at once. More: a slow request blocks fewer others, no core is idle while one of them waits for a lock or
-    the disk, and each takes longer."""
+    """Requests worked on at once. More: a slow request blocks fewer others, no core is idle while one of them waits for
+    a lock or the disk, and each takes longer."""
     queue: int = Field(default=64, ge=0, le=100_000)
     """Requests that wait for a worker; one more is refused. Larger: fewer refusals and longer waits."""
     streams: int = Field(default=16, ge=1, le=1_024)
@@ -106,27 +107,30 @@ class Settings(BaseSettings):
     peer_watches: int = Field(default=16, ge=1, le=100_000)
     """Those of one address among them."""
     connection_calls: int = Field(default=1_000, ge=1, le=100_000)
-    """Calls open at once on one connection, never fewer than four times those that the server lets in; gRPC counts one that has ended
-    for a moment longer, and refuses what is too many with UNAVAILABLE. Smaller: a client that drops its calls as fast as it
-    begins them makes others wait less."""
+    """Calls open at once on one connection, never fewer than four times those that the server lets in; gRPC counts one
+    that has ended for a moment longer, and refuses what is too many with UNAVAILABLE. Smaller: a client that drops its
+    calls as fast as it begins them makes others wait less."""
     stream_idle_s: float = Field(default=300, gt=0, le=86_400)
-    """The longest that a stream may wait for its client's next message, after which it ends with DEADLINE_EXCEEDED. Larger:
-    slower clients keep theirs, and one that stalls keeps others out for longer."""
+    """The longest that a stream may wait for its client's next message, after which it ends with DEADLINE_EXCEEDED.
+    Larger: slower clients keep theirs, and one that stalls keeps others out for longer."""
     keepalive_s: float = Field(default=60, ge=0.1, le=86_400)
     """A client from which nothing came for so long is asked for a sign of life, and dropped when none comes for as long
     again. Smaller: what a client that vanished has held is free sooner, and more pings."""
     deadline_s: float = Field(default=30, gt=0, le=3_600)
-    """The longest that a request may take, whatever its client allows; its message must have come by then. Smaller: a client
-    that opens calls and sends nothing keeps others out for less long, and large messages need faster lines."""
+    """The longest that a request may take, whatever its client allows; its message must have come by then. Smaller: a
+    client that opens calls and sends nothing keeps others out for less long, and large messages need faster lines."""
     grace_s: float = Field(default=30, ge=0, le=3_600)
     """How long requests under way may go on when the server is told to stop."""
     device: str = "cpu"
     """Where encoders and FAISS run and segments lie: cpu, or cuda[:N]."""
     device_memory: int | None = Field(default=None, ge=0)
-    """Bytes that all collections together may take on the device, in each process; what does not fit is searched by the CPU.
-    None: 0.8 of what is free when the first of them is opened. More: less is searched by the CPU, and less is left to encoders."""
+    """Bytes that all collections together may take on the device, in each process; what does not fit is searched by the
+    CPU.
+    None: 0.8 of what is free when the first of them is opened. More: less is searched by the CPU, and less is left to
+        encoders."""
     threads: int | None = Field(default=None, ge=1, le=1_024)
-    """CPU threads of each search and of an encoder; None: searches share the cores among the workers, encoders choose."""
+    """CPU threads of each search and of an encoder; None: searches share the cores among the workers, encoders choose.
+    """
     reflection: bool = True
     """Whether clients may ask for the descriptors of the services."""
     log: Literal["debug", "info", "warning", "error"] = "info"
@@ -134,8 +138,8 @@ class Settings(BaseSettings):
     encoders: tuple[str, ...] = ()
     """Checkpoints (folders, hub ids) that clients may make collections with, beside the embedded encoder and BM25."""
     checkpoints: dict[str, str] = {}
-    """Checkpoints that have moved since collections were made with them: where they lie now, by the path (or hub id) that the
-    collections keep. Each is compared with the one that a collection was built with."""
+    """Checkpoints that have moved since collections were made with them: where they lie now, by the path (or hub id)
+    that the collections keep. Each is compared with the one that a collection was built with."""
     encode_pending: bool = True
     """Whether what clients defer is computed in the background, by the process that writes."""
     limits: Limits = Limits()

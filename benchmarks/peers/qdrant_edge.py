@@ -1,7 +1,7 @@
 """qdrant-edge-py 0.9.0: Qdrant's engine (Rust) in process, multivectors compared by MaxSim over float32 rows.
 
-Its default for such vectors is a graph of documents; that costs a full MaxSim for every hop of every insertion, and Qdrant's own
-advice is `m=0`: no graph, every document is scored. So the one setting here is exact.
+Its default for such vectors is a graph of documents; that costs a full MaxSim for every hop of every insertion, and
+Qdrant's own advice is `m=0`: no graph, every document is scored. So the one setting here is exact.
 """
 
 from importlib import import_module

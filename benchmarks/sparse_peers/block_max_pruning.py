@@ -2,10 +2,11 @@
 
 pip install --no-deps --target PEERS bmp==0.2.8
 
-Impacts are bytes: the greatest weight becomes 255. A query is a dictionary of strings, which its search reads inside the
-timing. alpha below 1 leaves blocks out, beta below 1 query terms. With both at 1 it still returns fewer than k documents for
-some queries (6 of 10 were seen; asked for 20, it gives 20), which recall counts as missed. Documents come in the order given;
-the authors' figures are of documents reordered by graph bisection (see `--clustered` of `sparse.py`).
+Impacts are bytes: the greatest weight becomes 255. A query is a dictionary of strings, which its search reads inside
+the timing. alpha below 1 leaves blocks out, beta below 1 query terms. With both at 1 it still returns fewer than k
+documents for some queries (6 of 10 were seen; asked for 20, it gives 20), which recall counts as missed. Documents come
+in the order given; the authors' figures are of documents reordered by graph bisection (see `--clustered` of
+`sparse.py`).
 """
 
 import tempfile

@@ -2,8 +2,8 @@
 
 pip install --no-deps --target PEERS tantivy==0.27.0
 
-It keeps a document's length in one byte, so that it ranks a little differently; recall says how much. Inside the timing are
-the search, and the look-up of the numbers of the documents found.
+It keeps a document's length in one byte, so that it ranks a little differently; recall says how much. Inside the timing
+are the search, and the look-up of the numbers of the documents found.
 """
 
 import tempfile

@@ -1,7 +1,7 @@
 """The catalog: one SQLite file that holds documents, fresh writes, tombstones, the list of segments and the parameters.
 
-Its transactions are the only commit points of a collection: a write, a segment folder or a staged batch exists when, and
-only when, a committed row says so. Every transaction raises the sequence number `seq`.
+Its transactions are the only commit points of a collection: a write, a segment folder or a staged batch exists when,
+and only when, a committed row says so. Every transaction raises the sequence number `seq`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from .write_ahead import WriteAheadLog
 
 FORMAT = 5
 TERMS_FORMAT, FULL_FORMAT, FIELDS_FORMAT, CHECKED_FORMAT = 2, 3, 4, 5
-"""What new collections have: checksums on the catalog's pages (5). Older ones have the format that they were made with: with
-named term fields 4; with a global vector, contextual lists or another precision than float16 3; with terms 2; otherwise 1."""
+"""What new collections have: checksums on the catalog's pages (5). Older ones have the format that they were made with:
+with named term fields 4; with a global vector, contextual lists or another precision than float16 3; with terms 2;
+otherwise 1."""
 FILE = "catalog.db"
 LOCK = "writer.lock"
 """Beside it, of every collection that was ever written to; who holds it writes (index/catalog/lock.py)."""
@@ -106,7 +107,8 @@ class Catalog:
         return cls(folder)
 
     def close(self, wait_s: float | None = None) -> bool:
-        """Everything that comes now is refused. Waits for what other threads read and write here; whether all of it has ended.
+        """Everything that comes now is refused. Waits for what other threads read and write here; whether all of it has
+        ended.
 
         Args:
             wait_s: the longest wait; None: as long as it takes. What goes on after that ends undisturbed.
@@ -142,8 +144,8 @@ class Catalog:
                 process) dies; it is faster.
 
         Raises:
-            Unavailable: an earlier write failed on the disk; this process has been read-only since. Or another process writes.
-                Or this one failed: `done` says whether it may be there all the same.
+            Unavailable: an earlier write failed on the disk; this process has been read-only since. Or another process
+                writes. Or this one failed: `done` says whether it may be there all the same.
             FailedPrecondition: the collection was closed, or its folder cannot be written to.
         """
         self.refuse_to_write()
@@ -211,7 +213,8 @@ class Catalog:
                 self._log.refuse(loan.db)
 
     def log_stats(self) -> dict[str, Any]:
-        """`bytes` of SQLite's log on the disk; `oldest_read_s`: for how long the oldest read of this process has held its state."""
+        """`bytes` of SQLite's log on the disk; `oldest_read_s`: for how long the oldest read of this process has held
+        its state."""
         return self._log.stats()
 
     def _refuse_after_failure(self, loan: Loan | None = None) -> None:
@@ -234,8 +237,8 @@ class Catalog:
         loan.broken = self.failure is not None
 
     def recover(self) -> None:
-        """Lets this process write again. The log may hold pages that no disk has, whatever a later sync says: all of it is written
-        to the file anew, and that synced, before anything else is.
+        """Lets this process write again. The log may hold pages that no disk has, whatever a later sync says: all of it
+        is written to the file anew, and that synced, before anything else is.
 
         Raises:
             Unavailable: the disk still fails, or somebody reads for long. DataLoss: the file is damaged.

@@ -1,8 +1,8 @@
 """The connections of this process to catalogs. Each is lent to one block at a time, and closed when no block has it.
 
-A fork takes none along: SQLite remembers by file which locks its process has, and in the child these memories are wrong. So
-idle connections are closed before the process forks. A file that somebody was reading or writing at that moment cannot be used
-in the child.
+A fork takes none along: SQLite remembers by file which locks its process has, and in the child these memories are
+wrong. So idle connections are closed before the process forks. A file that somebody was reading or writing at that
+moment cannot be used in the child.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class Connections:
     def lent(self, writing: bool = False) -> Iterator[Loan]:
         """A connection for a block of this thread. What the block leaves unfinished is rolled back.
 
-        Where the thread's work can be stopped (`index/stopping.py`), queries of the block are: its check's error ends them.
+        Where the thread's work can be stopped (`index/stopping.py`), queries of the block are: its check's error ends
+        them.
 
         Args:
             writing: another connection than readers get. It keeps what writes need in its cache.
@@ -83,7 +84,8 @@ class Connections:
             self._take_back(loan)
 
     def close(self, wait_s: float | None = None) -> bool:
-        """Lends no more, and waits for other threads' blocks. Whether all have ended; what a block has is closed with it.
+        """Lends no more, and waits for other threads' blocks. Whether all have ended; what a block has is closed with
+        it.
 
         Args:
             wait_s: the longest wait; None: as long as it takes.
@@ -168,7 +170,8 @@ class Connections:
                 )
 
     def _left_behind(self) -> None:
-        """In a forked child: what blocks have is the parent's. It is neither used nor closed, now or when the process ends."""
+        """In a forked child: what blocks have is the parent's. It is neither used nor closed, now or when the process
+        ends."""
         self.forked = True
         for loan in self._loans:
             loan.forked = True

@@ -1,4 +1,5 @@
-"""SQLite through APSW, which brings its own version of it: how connections are opened, and what errors mean to a caller.
+"""SQLite through APSW, which brings its own version of it: how connections are opened, and what errors mean to a
+caller.
 
 Nothing else opens a catalog. Two libraries in one process that have the same file open drop each other's locks.
 """
@@ -60,10 +61,12 @@ def connect(path: Path, *, new: bool = False, immutable: bool = False) -> Connec
     Args:
         path: absolute, or SQLite would look for the log in what is the working directory by then.
         new: the file is made, with checksums on its pages.
-        immutable: nobody changes the file for as long as it is open. SQLite then makes no files beside it and takes no locks.
+        immutable: nobody changes the file for as long as it is open. SQLite then makes no files beside it and takes no
+            locks.
 
     Raises:
-        DataLoss: the file is damaged. Unavailable: it cannot be read now. FailedPrecondition: this APSW lacks the checksums.
+        DataLoss: the file is damaged. Unavailable: it cannot be read now. FailedPrecondition: this APSW lacks the
+            checksums.
     """
     flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if new else 0)
     name = str(path)
@@ -87,7 +90,8 @@ def connect(path: Path, *, new: bool = False, immutable: bool = False) -> Connec
 
 
 def temporary() -> Connection:
-    """A database of its own that SQLite keeps in a nameless temporary file, without transactions that anybody waits for."""
+    """A database of its own that SQLite keeps in a nameless temporary file, without transactions that anybody waits
+    for."""
     db = Connection("")
     db.execute("PRAGMA synchronous = OFF")
     db.execute("PRAGMA journal_mode = OFF")
@@ -100,7 +104,8 @@ def has_checksums(db: Connection) -> bool:
 
 
 def add_checksums(db: Connection) -> None:
-    """Writes the file anew with checksums on its pages. Nobody else may have it open, and this connection must be closed next."""
+    """Writes the file anew with checksums on its pages. Nobody else may have it open, and this connection must be
+    closed next."""
     db.reserve_bytes("main", _RESERVED)
     db.execute("VACUUM")
     db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
@@ -123,8 +128,8 @@ def checkpoint(db: Connection, wait_ms: int | None = None) -> bool:
     """Moves pages from the log to the file. Whether the log is empty now, or begins anew with the next write.
 
     Args:
-        wait_ms: how long to wait for readers that need the log; then it is cut to nothing. None: waits for nobody, and moves
-            what it can.
+        wait_ms: how long to wait for readers that need the log; then it is cut to nothing. None: waits for nobody, and
+            moves what it can.
     """
     if wait_ms is None:
         pages, moved = db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)

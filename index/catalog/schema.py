@@ -140,9 +140,11 @@ class Schema:
         return Representations(vectors, {name: self._rows(name, by_name[name], count) for name in self.terms})
 
     def deferred(self, terms: Terms | Mapping[str, Terms] | None, count: int) -> Representations:
-        """Documents of which these terms alone are there yet: no tokens, a global vector of zeros, no terms in the other fields.
+        """Documents of which these terms alone are there yet: no tokens, a global vector of zeros, no terms in the
+        other fields.
 
-        Refuses as `check` does; InvalidArgument too where no field's terms are given, by which the documents could be found.
+        Refuses as `check` does; InvalidArgument too where no field's terms are given, by which the documents could be
+        found.
         """
         by_name = {} if terms is None else self._by_name(terms)
         if not by_name:

@@ -1,7 +1,7 @@
 """Catalogs in folders that this process may not write to: other people's, read-only mounts, images.
 
-SQLite wants two files beside a catalog, its log and an index of that. Where it cannot make them, the catalog is read as a file
-that never changes.
+SQLite wants two files beside a catalog, its log and an index of that. Where it cannot make them, the catalog is read as
+a file that never changes.
 """
 
 from __future__ import annotations

@@ -12,15 +12,17 @@ from ..kernels import _native
 from ..kernels.vectors import widen
 
 _BITS = 17
-"""Of an entry's size against the largest: products have twice as many, and sums of up to 2^17 of those are exact in float64,
-in whatever order a BLAS adds them up."""
+"""Of an entry's size against the largest: products have twice as many, and sums of up to 2^17 of those are exact in
+float64, in whatever order a BLAS adds them up."""
 _MOST = 1 << 17
 
 
 def principal(vectors: np.ndarray) -> np.ndarray:
-    """(d, d) float64: the directions, as columns, in which at most 2^17 vectors (n, d) have most energy, the first before others.
+    """(d, d) float64: the directions, as columns, in which at most 2^17 vectors (n, d) have most energy, the first
+    before others.
 
-    Eigenvectors of the second moment; the largest entry of each is positive. InvalidArgument: an entry is NaN or infinite.
+    Eigenvectors of the second moment; the largest entry of each is positive. InvalidArgument: an entry is NaN or
+    infinite.
     """
     if len(vectors) > _MOST:
         raise InvalidArgument(f"axes are learned from {len(vectors)} vectors; {_MOST} at most")

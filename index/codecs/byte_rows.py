@@ -1,9 +1,9 @@
 """Vectors in a byte for each dimension: products that come with a bound on their error, and who may be among the best.
 
-A row v stands for s c, with whole numbers c of -127 to 127, so |v_d - s c_d| <= s / 2; a query q for t b, with |b| <= L,
-so |q_d - t b_d| <= t / 2. Their product is wrong by at most s (|q|_1 + 127 dim t) / 2. Whoever is among the k best by
-true products then has an upper bound that reaches the k-th greatest lower bound; only those need be scored from their
-float16 rows.
+A row v stands for s c, with whole numbers c of -127 to 127, so |v_d - s c_d| <= s / 2; a query q for t b, with |b| <=
+L, so |q_d - t b_d| <= t / 2. Their product is wrong by at most s (|q|_1 + 127 dim t) / 2. Whoever is among the k best
+by true products then has an upper bound that reaches the k-th greatest lower bound; only those need be scored from
+their float16 rows.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class ByteQuery:
     steps: np.ndarray
     """(q,) float32: row i stands for steps[i] * codes[i]."""
     wrong: np.ndarray
-    """(q,) float64: a product with a row of scale s is wrong by at most s times this, rounding of float32 sums included."""
+    """(q,) float64: a product with a row of scale s is wrong by at most s times this, rounding of float32 sums
+    included."""
 
 
 def byte_query(vectors: np.ndarray) -> ByteQuery:

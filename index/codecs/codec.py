@@ -3,7 +3,8 @@
 `float16`   two bytes a dimension.
 `int8`      one byte a dimension and a scale for each token: half the bytes, and candidates are reranked in half the time.
 `pq:64`     64 bytes a token, product codes, see `index/codecs/product.py`. `pq:72`, `pq:32`: 72 and 32.
-`residual:2` ColBERTv2's codes of 1, 2 or 4 bits a dimension and a centroid's number, see `index/codecs/residual.py`. Unit vectors only.
+`residual:2` ColBERTv2's codes of 1, 2 or 4 bits a dimension and a centroid's number, see `index/codecs/residual.py`.
+Unit vectors only.
 
 A vector is encoded once, when it is written. From then on the collection speaks of what its record stands for: fresh
 documents, sealed segments and explanations agree, and a merge copies records as they are.
@@ -99,8 +100,8 @@ def scores(
 ) -> np.ndarray:
     """(positions, queries) float32: MaxSim of the documents at these positions with every query.
 
-    Query q has the rows bounds[q] to bounds[q + 1] - 1 of `queries` (., dim) float32; minus infinity for a document without
-    tokens. A score depends on the document's records and the query's rows alone (`index/kernels/rows.py`).
+    Query q has the rows bounds[q] to bounds[q + 1] - 1 of `queries` (., dim) float32; minus infinity for a document
+    without tokens. A score depends on the document's records and the query's rows alone (`index/kernels/rows.py`).
     """
     if not len(records):
         return np.full((len(positions), len(bounds) - 1), -np.inf, np.float32)

@@ -17,8 +17,8 @@ _SCALE = 4
 class Bytes:
     """A record is `dim` int8 values and the float32 scale that they are times of: off by at most half a scale.
 
-    The scale is the largest value / 127, rounded up to 11 significant bits, so that a value times its scale is a float32
-    without rounding, and encoding what records stand for gives the same records.
+    The scale is the largest value / 127, rounded up to 11 significant bits, so that a value times its scale is a
+    float32 without rounding, and encoding what records stand for gives the same records.
     """
 
     dim: int

@@ -21,7 +21,8 @@ _PRODUCTS = 1 << 22
 _BY_ID = 1024
 """Centroids beyond which a token looks at those of its vocabulary id, where there are ids."""
 _SEEN, _NEAR = 32, 32
-"""Tokens for each centroid that say where those of an id lie, and centroids nearest to their mean that are looked at too."""
+"""Tokens for each centroid that say where those of an id lie, and centroids nearest to their mean that are looked at
+too."""
 _ROWS = 1 << 18
 """Tokens that are sorted by id at a time."""
 _TWO_LEVEL = 2048
@@ -62,10 +63,10 @@ def fit(sample: np.ndarray, lists: int, seed: int = 0) -> np.ndarray:
 def assign(centroids: np.ndarray, vectors: Vectors, ids: np.ndarray | None = None) -> np.ndarray:
     """(n,) int64: the list of every vector (n, dim), whose centroid has the largest product with it.
 
-    Of many centroids only some are looked at, so that a token's work barely grows with their number; the product found is then
-    the largest nearly always, and close to it otherwise. With vocabulary ids (n,), of more than 1,024 centroids those where
-    tokens of the same id were seen: on real embeddings 0.96 of 4,096 are the nearest, for a quarter of the work. Without, of
-    more than 2,048 those of the 8 nearest groups.
+    Of many centroids only some are looked at, so that a token's work barely grows with their number; the product found
+    is then the largest nearly always, and close to it otherwise. With vocabulary ids (n,), of more than 1,024 centroids
+    those where tokens of the same id were seen: on real embeddings 0.96 of 4,096 are the nearest, for a quarter of the
+    work. Without, of more than 2,048 those of the 8 nearest groups.
     """
     if ids is not None and len(centroids) > _BY_ID:
         return _assign_by_ids(centroids, vectors, ids)

@@ -56,7 +56,8 @@ class Codebook:
 
     @cached_property
     def columns(self) -> np.ndarray:
-        """The centroids in the space of the vectors, the first of every sub-space first, as columns to be multiplied with."""
+        """The centroids in the space of the vectors, the first of every sub-space first, as columns to be multiplied
+        with."""
         subs, entries, width = self.centroids.shape
         parts = self.rotation.reshape(-1, subs, width).transpose(1, 0, 2)
         products = np.zeros((subs, self.dim, entries), np.float32)
@@ -129,8 +130,8 @@ def learn(sample: np.ndarray, subs: int, entries: int, seed: int = 0, alone: int
     """A codebook of `entries` centroids, 16 or 256, in each of `subs` sub-spaces, as `fit` does.
 
     Args:
-        alone: so many directions in which the sample has most energy have a sub-space to themselves, the others share the
-            rest as evenly as else.
+        alone: so many directions in which the sample has most energy have a sub-space to themselves, the others share
+            the rest as evenly as else.
     """
     rng = np.random.default_rng(seed)
     rotation = _led(sample, subs, alone, rng) if alone else _rotation(sample.shape[1], subs, rng)
@@ -234,7 +235,8 @@ def _rotation(dim: int, subs: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _led(sample: np.ndarray, subs: int, alone: int, rng: np.random.Generator) -> np.ndarray:
-    """The same, the first `alone` sub-spaces with a principal direction each, the others with a rotation of what remains."""
+    """The same, the first `alone` sub-spaces with a principal direction each, the others with a rotation of what
+    remains."""
     directions = axes.principal(sample).astype(np.float32)
     others = row_kernels.product(directions[:, alone:], _rotation(len(directions) - alone, subs - alone, rng))
     parts = others.reshape(len(directions), subs - alone, -1)

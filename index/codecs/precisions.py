@@ -13,7 +13,8 @@ PRECISIONS = (DEFAULT, "int8", *(f"pq:{size}" for size in SIZES), *(f"residual:{
 
 
 def codec(precision: str, dim: int, keep: Keep | None = None) -> Codec:
-    """The codec of a precision; `keep`: where what it learns is kept. InvalidArgument: no such precision, or not with this dim."""
+    """The codec of a precision; `keep`: where what it learns is kept. InvalidArgument: no such precision, or not with
+    this dim."""
     if precision not in PRECISIONS:
         raise InvalidArgument(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
     if precision.startswith("pq:"):

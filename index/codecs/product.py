@@ -1,10 +1,12 @@
-"""The smallest precision: a token's vector as product codes, a byte for each of 32, 64 or 72 sub-spaces, scored without decoding.
+"""The smallest precision: a token's vector as product codes, a byte for each of 32, 64 or 72 sub-spaces, scored without
+decoding.
 
-Sub-spaces, rotation and loss are those of `index/codecs/pq4.py`, with 256 centroids instead of 16: at the same bytes, sub-spaces twice as
-wide leave errors a third smaller. Where there are fewer than two dimensions to a sub-space, those with one take the
-directions of most energy, so that the bits lie where the scores come from (128 dimensions in 72 bytes: 16 such). The codes are the record: what is searched, explained and merged is what they stand
-for. The codebook is learned from the first vectors that the collection is given, once for ever if they are enough, because
-codes of another one could not be compared; on real embeddings a sample of all vectors was no better.
+Sub-spaces, rotation and loss are those of `index/codecs/pq4.py`, with 256 centroids instead of 16: at the same bytes,
+sub-spaces twice as wide leave errors a third smaller. Where there are fewer than two dimensions to a sub-space, those
+with one take the directions of most energy, so that the bits lie where the scores come from (128 dimensions in 72
+bytes: 16 such). The codes are the record: what is searched, explained and merged is what they stand for. The codebook
+is learned from the first vectors that the collection is given, once for ever if they are enough, because codes of
+another one could not be compared; on real embeddings a sample of all vectors was no better.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ SIZES = (32, 64, 72)
 _ENTRIES = 256
 _SAMPLE = 1 << 15
 ENOUGH = 1 << 12
-"""Vectors that a codebook is learned from at least. Where there are fewer, random directions make up for what lacks, and the
-first merge that has more learns again (index/writing/learned.py)."""
+"""Vectors that a codebook is learned from at least. Where there are fewer, random directions make up for what lacks,
+and the first merge that has more learns again (index/writing/learned.py)."""
 _CHUNK = 1 << 14
 """Tokens that are encoded at a time."""
 
@@ -90,8 +92,8 @@ class Keep:
 class Product:
     """Records of `size` bytes: byte m is the code of sub-space m.
 
-    On real embeddings of 128 dimensions, searching every record finds 0.98 of the float16 rows' top 10 with 72 bytes, 0.97
-    with 64 and 0.91 with 32 (`benchmarks/late_interaction.py`, plait_flat).
+    On real embeddings of 128 dimensions, searching every record finds 0.98 of the float16 rows' top 10 with 72 bytes,
+    0.97 with 64 and 0.91 with 32 (`benchmarks/late_interaction.py`, plait_flat).
     """
 
     dim: int
@@ -142,7 +144,8 @@ class Product:
 
 
 def with_length(vectors: np.ndarray, precision: str) -> np.ndarray:
-    """The vectors (n, dim) that are not zero: only they say where the next ones will lie. InvalidArgument: there are none."""
+    """The vectors (n, dim) that are not zero: only they say where the next ones will lie. InvalidArgument: there are
+    none."""
     long = vectors[(vectors != 0).any(axis=1)]
     if not len(long):
         raise InvalidArgument(
@@ -153,7 +156,8 @@ def with_length(vectors: np.ndarray, precision: str) -> np.ndarray:
 
 
 def sample(vectors: np.ndarray) -> np.ndarray:
-    """(4096 to 32768, dim) float32: what a precision learns from, of the first vectors (n, dim) it is given; n at least 1."""
+    """(4096 to 32768, dim) float32: what a precision learns from, of the first vectors (n, dim) it is given; n at least
+    1."""
     rng = np.random.default_rng(0)
     rows = np.sort(rng.choice(len(vectors), min(len(vectors), _SAMPLE), replace=False))
     some = kernels.widen(np.ascontiguousarray(vectors[rows]))

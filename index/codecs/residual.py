@@ -1,8 +1,10 @@
-"""ColBERTv2's codec: a token's vector as the number of a centroid and, for each dimension, the bucket of what that leaves over.
+"""ColBERTv2's codec: a token's vector as the number of a centroid and, for each dimension, the bucket of what that
+leaves over.
 
 A record stands for the unit vector along centroid + bucket weights (Santhanam et al., NAACL 2022, section 3.3; PLAID,
-CIKM 2022, section 4.1). Bucket numbers are packed as ColBERT packs them, so that an index made by it can be taken over byte
-by byte (`retrieval/offline/colbert_index.py`). A collection of its own learns as ColBERT does, from its first vectors.
+CIKM 2022, section 4.1). Bucket numbers are packed as ColBERT packs them, so that an index made by it can be taken over
+byte by byte (`retrieval/offline/colbert_index.py`). A collection of its own learns as ColBERT does, from its first
+vectors.
 """
 
 from __future__ import annotations
@@ -72,7 +74,8 @@ class Buckets:
 
 @dataclass(frozen=True)
 class Residual:
-    """Records of 4 + dim * bits / 8 bytes: the centroid's number (little-endian), then the buckets. Keeps directions only."""
+    """Records of 4 + dim * bits / 8 bytes: the centroid's number (little-endian), then the buckets. Keeps directions
+    only."""
 
     dim: int
     bits: int
@@ -137,8 +140,8 @@ class Residual:
 def learn(some: np.ndarray, bits: int) -> Buckets:
     """Centroids of token vectors (n, dim) float32, n at least 20, and buckets of equal counts of what they leave over.
 
-    As ColBERTv2: 16 sqrt(n) centroids, rounded down to a power of two; cutoffs and weights are quantiles of the residuals
-    of held-out vectors, one table for all dimensions.
+    As ColBERTv2: 16 sqrt(n) centroids, rounded down to a power of two; cutoffs and weights are quantiles of the
+    residuals of held-out vectors, one table for all dimensions.
     """
     held = np.arange(len(some)) % _HELD_OUT == 0
     centroids = clustering.fit(some[~held], 2 ** int(np.log2(16 * len(some) ** 0.5)))

@@ -2,9 +2,9 @@
 
     score(q, d) = sum_i max(0, max over tokens j of d with id_j = id_i of q_i . d_j)  [+ global_q . global_d]
 
-Found are the documents that share an id with the query; all, where there are global vectors. Scores are float64 sums over
-the stored float16 values, rounded to float32, so that they do not depend on segments. A segment with lists of its tokens
-(`index/coil/lists.py`) leaves out by bounds what cannot be among the best; any other one is read through.
+Found are the documents that share an id with the query; all, where there are global vectors. Scores are float64 sums
+over the stored float16 values, rounded to float32, so that they do not depend on segments. A segment with lists of its
+tokens (`index/coil/lists.py`) leaves out by bounds what cannot be among the best; any other one is read through.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def queries_of(tokens: Tokens, width: int) -> list[Query]:
     """Queries one by one. `width`: of the collection's global vectors.
 
     Raises:
-        InvalidArgument: tokens without ids, global vectors missing or of another width, a query with nothing to compare.
+        InvalidArgument: tokens without ids, global vectors missing or of another width, a query with nothing to
+            compare.
     """
     if tokens.ids is None:
         raise InvalidArgument("tokens match at equal ids here, and these queries have no ids; give Tokens with ids")
@@ -99,8 +100,8 @@ def _best(part: Part, query: Query, k: int) -> Hits:
     chosen = among_best(estimates, wrong, k, open=part.allowed)
     upper = estimates[chosen].astype(np.float64) + (wrong if len(wrong) == 1 else wrong[chosen])
     order = np.argpartition(-upper, k - 1) if k < len(chosen) else np.arange(len(chosen))
-    # The least exact score of the k likeliest is a better bound than the one that chose them; one step of float32 below, lest
-    # a tie after rounding be missed.
+    # The least exact score of the k likeliest is a better bound than the one that chose them; one step of float32
+    # below, lest a tie after rounding be missed.
     likely, rest = np.sort(order[:k]), np.sort(order[k:])
     scores = score(segment, chosen[likely], query)
     rest = rest[upper[rest] >= np.nextafter(np.float32(scores.min(initial=np.inf)), np.float32(-np.inf))]

@@ -1,11 +1,12 @@
-"""Named places in writes at which tests delay, fail or kill the process. No action is set by default, and a place costs nothing then.
+"""Named places in writes at which tests delay, fail or kill the process. No action is set by default, and a place costs
+nothing then.
 
 A test sets an action in its own process (`set_action`), or in a child's by the environment:
 
     PLAIT_FAILPOINTS="sweep=delay:0.5, commit.end=kill@3, tidy=fail"
 
-`delay:SECONDS` waits so long, `wait:FILE` until there is such a file, `fail` raises an OSError as a broken disk would, `kill`
-ends the process by SIGKILL; `@N`: at the N-th arrival alone.
+`delay:SECONDS` waits so long, `wait:FILE` until there is such a file, `fail` raises an OSError as a broken disk would,
+`kill` ends the process by SIGKILL; `@N`: at the N-th arrival alone.
 """
 
 from __future__ import annotations

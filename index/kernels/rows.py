@@ -1,8 +1,9 @@
 """The door to the native module for stored rows and products of floats.
 
-A product of two rows is one chain of fused multiply-adds in float32, by rising dimension from 0: the same bits for any number of
-threads, any block or batch that a row stands in, and on every instruction set. A score adds up products in float64, in the
-order of the query's rows, and rounds once. No BLAS has a part in either: it splits sums as the machine and the shape suit it.
+A product of two rows is one chain of fused multiply-adds in float32, by rising dimension from 0: the same bits for any
+number of threads, any block or batch that a row stands in, and on every instruction set. A score adds up products in
+float64, in the order of the query's rows, and rounds once. No BLAS has a part in either: it splits sums as the machine
+and the shape suit it.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ def row_scores(
         documents: (n,) int64 documents.
         queries: (., dim) float32 rows of all queries.
         bounds: (queries + 1,) int64: query q has the rows bounds[q] to bounds[q + 1] - 1.
-        threads: the documents are split among so many at most, where that pays. None: as many as `threads.threads` says.
+        threads: the documents are split among so many at most, where that pays. None: as many as `threads.threads`
+            says.
     """
     out = np.empty((len(documents), len(bounds) - 1), np.float32)
     documents, offsets = np.ascontiguousarray(documents, np.int64), np.ascontiguousarray(offsets)
@@ -91,8 +93,8 @@ def row_scores(
 def row_estimates(
     rows: Rows, offsets: np.ndarray, documents: np.ndarray, query: np.ndarray, *, threads: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(documents,) float32 twice: scores of rows in bytes and how far those of `row_scores` may lie from them, in a third of
-    its time.
+    """(documents,) float32 twice: scores of rows in bytes and how far those of `row_scores` may lie from them, in a
+    third of its time.
 
     The query is rounded to 8 bits, so that bytes can be multiplied. Minus infinity and 0 without tokens.
     """
@@ -112,9 +114,11 @@ def row_products(rows: Rows, query: np.ndarray) -> np.ndarray:
 def best_rows(
     rows: Rows, query: np.ndarray, k: int, *, allowed: np.ndarray | None = None, threads: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The min(k, n) greatest products of each query row (q, dim) float32: scores (q, k) float32 and row numbers (q, k) int64.
+    """The min(k, n) greatest products of each query row (q, dim) float32: scores (q, k) float32 and row numbers (q, k)
+    int64.
 
-    The greatest first, equal ones by rising row; padded with minus infinity and -1 where fewer are `allowed`, (n,) bool.
+    The greatest first, equal ones by rising row; padded with minus infinity and -1 where fewer are `allowed`, (n,)
+    bool.
     """
     shape = len(query), min(k, len(rows))
     scores, places = np.empty(shape, np.float32), np.empty(shape, np.int64)

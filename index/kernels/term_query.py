@@ -16,8 +16,8 @@ class TermQuery:
     rows: TermRows
     """One query, of one row or several."""
     keys: np.ndarray | None = None
-    """(terms,) uint32, rising: documents without any of them are not found through postings. None: the query is one row,
-    whose own keys find and whose weights are their gains and losses."""
+    """(terms,) uint32, rising: documents without any of them are not found through postings. None: the query is one
+    row, whose own keys find and whose weights are their gains and losses."""
     gains: np.ndarray | None = None
     """(terms,) float32, at least 0; with `keys`."""
     losses: np.ndarray | None = None

@@ -91,10 +91,11 @@ def posting_search(
 
 
 def sparse_maxsim(query: TermRows, rows: TermRows) -> tuple[np.ndarray, np.ndarray]:
-    """(documents,) float32 sum_i max_j q_i . d_j of one query with all documents, and (documents,) bool: any key in common?
+    """(documents,) float32 sum_i max_j q_i . d_j of one query with all documents, and (documents,) bool: any key in
+    common?
 
-    A document's weights may be float32 or float64. Products are exact, sums float64 in the order of postings' rows: a score is
-    the same wherever the document lies.
+    A document's weights may be float32 or float64. Products are exact, sums float64 in the order of postings' rows: a
+    score is the same wherever the document lies.
     """
     scores, met = np.empty(len(rows), np.float32), np.empty(len(rows), np.bool_)
     asked = query.keys, query.weights, query.offsets
@@ -105,7 +106,8 @@ def sparse_maxsim(query: TermRows, rows: TermRows) -> tuple[np.ndarray, np.ndarr
 def coil_list_scores(
     index: CoilIndex, terms: np.ndarray, vectors: np.ndarray, factors: np.ndarray, documents: int, threads: int
 ) -> np.ndarray:
-    """(documents,) float32: sum over query rows i of factors[i] * max(0, the best product with vectors[i] in the list terms[i]).
+    """(documents,) float32: sum over query rows i of factors[i] * max(0, the best product with vectors[i] in the list
+    terms[i]).
 
     Minus infinity for a document in none of the lists. The answer is the same on every instruction set.
 
@@ -123,7 +125,8 @@ def coil_list_scores(
 def byte_products(
     codes: np.ndarray, scales: np.ndarray, query: np.ndarray, factor: float, *, threads: int = 1
 ) -> np.ndarray:
-    """(n,) float32: factor * scales[r] * codes[r] . query for codes (n, dim) int8, scales (n,) float32, query (dim,) int16.
+    """(n,) float32: factor * scales[r] * codes[r] . query for codes (n, dim) int8, scales (n,) float32, query (dim,)
+    int16.
 
     As `coil_list_scores` for the size of the query's values and for instruction sets.
     """
@@ -141,7 +144,8 @@ def coil_scores(
     query: np.ndarray,
     table: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
-    """(documents,) float64: sum over query tokens of max(0, the best product with a chosen document's token of equal id).
+    """(documents,) float64: sum over query tokens of max(0, the best product with a chosen document's token of equal
+    id).
 
     Minus infinity without any such token. The same on every instruction set; rows are read in place.
 
@@ -158,7 +162,8 @@ def coil_scores(
 
 
 def half_products(rows: np.ndarray, places: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """(places,) float64 products of rows (n, dim) float16 at these places with a query (dim,) float32. As `coil_scores`."""
+    """(places,) float64 products of rows (n, dim) float16 at these places with a query (dim,) float32. As
+    `coil_scores`."""
     out, places, query = np.empty(len(places)), np.ascontiguousarray(places, np.int64), np.ascontiguousarray(query)
     _native.half_products(rows.view(np.uint16), places, query, out)
     return out

@@ -1,5 +1,5 @@
-"""The door to the native module, with `index/kernels/rows.py` (stored rows, products) and `index/kernels/terms.py`: typed, documented,
-shape-checked. Here: codes, lists, levels."""
+"""The door to the native module, with `index/kernels/rows.py` (stored rows, products) and `index/kernels/terms.py`:
+typed, documented, shape-checked. Here: codes, lists, levels."""
 
 from __future__ import annotations
 
@@ -31,10 +31,9 @@ def segmented_max(scores: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 def pq4_assign(y: np.ndarray, centroids: np.ndarray, *, pull: float = 0, passes: int = 0) -> np.ndarray:
     """One centroid in every sub-space: (subs, n) uint8.
 
-    `y` is (subs * width, n) float32, a sub-space after the other; `centroids` is (subs, entries, width) float32, 16 or 256
-    entries. First the
-    nearest (the lowest on ties); then `passes` rounds of coordinate descent on |e|^2 + pull * (e.x / |x|)^2, where e is
-    what the codes leave over of x. The answer is the same on every instruction set.
+    `y` is (subs * width, n) float32, a sub-space after the other; `centroids` is (subs, entries, width) float32, 16 or
+    256 entries. First the nearest (the lowest on ties); then `passes` rounds of coordinate descent on |e|^2 + pull *
+    (e.x / |x|)^2, where e is what the codes leave over of x. The answer is the same on every instruction set.
     """
     halves = np.ascontiguousarray((centroids * centroids).sum(axis=2) / 2, np.float32)
     codes = np.empty((len(centroids), y.shape[1]), np.uint8)
@@ -114,7 +113,8 @@ def list_gains(
 
 
 def greatest(values: np.ndarray, k: int, *, open: np.ndarray | None = None) -> np.ndarray:
-    """The places of the k greatest of `values` (n,) uint32, rising; the earlier of equals. `open` (n,) bool: only these."""
+    """The places of the k greatest of `values` (n,) uint32, rising; the earlier of equals. `open` (n,) bool: only
+    these."""
     places = np.empty(min(k, len(values)), np.int64)
     return places[: _native.greatest(values, open, places)]
 
@@ -122,7 +122,8 @@ def greatest(values: np.ndarray, k: int, *, open: np.ndarray | None = None) -> n
 def among_best(
     estimates: np.ndarray, wrong: np.ndarray | float, k: int, *, open: np.ndarray | None = None
 ) -> np.ndarray:
-    """The rising places of all that may be among the k best, k >= 1, of values that (n,) float32 estimates miss by at most `wrong`.
+    """The rising places of all that may be among the k best, k >= 1, of values that (n,) float32 estimates miss by at
+    most `wrong`.
 
     Args:
         wrong: (n,) float32, or one number for all.

@@ -19,8 +19,8 @@ from .lists import Lists
 
 
 def code_ranking(part: Part, query: np.ndarray, k: int, params: SearchParams) -> tuple[Hits, int] | None:
-    """The documents of a segment as its codes rank them for one query (q, dim) float32, and how many of them, the best, a
-    search for k scores exactly. Every document that could be a candidate is in it: where too few tokens are near the
+    """The documents of a segment as its codes rank them for one query (q, dim) float32, and how many of them, the best,
+    a search for k scores exactly. Every document that could be a candidate is in it: where too few tokens are near the
     query, the search fills its candidates up with documents of which the lists have seen nothing.
 
     None: the segment has no codes, or so few documents are allowed that all are scored exactly.
@@ -42,7 +42,8 @@ def code_ranking(part: Part, query: np.ndarray, k: int, params: SearchParams) ->
 
 
 def codec_error(segment: Segment, query: np.ndarray, position: int) -> float | None:
-    """MaxSim over what the codes of one document stand for, less MaxSim over what is stored of it. None: it has no codes."""
+    """MaxSim over what the codes of one document stand for, less MaxSim over what is stored of it. None: it has no
+    codes."""
     coded = _loaded(segment)
     rows = segment.tokens.rows(position)
     if coded is None or rows.start == rows.stop:
@@ -61,7 +62,8 @@ def codec_error(segment: Segment, query: np.ndarray, position: int) -> float | N
 
 
 def _list_ranking(coded: Lists, part: Part, query: np.ndarray, nprobe: int, open_: np.ndarray) -> Hits:
-    """The open documents by what was seen of each, the rest at the floor of its query token; the earlier of equals first."""
+    """The open documents by what was seen of each, the rest at the floor of its query token; the earlier of equals
+    first."""
     table = pq4.table(coded.codebook, query)
     _, _, floors = coded._probe(query, table, nprobe)
     gains = coded.gains(query, nprobe, allowed=part.allowed)

@@ -47,7 +47,8 @@ class CodedStore:
     """Whether `nprobe` counts."""
     threads: int = 1
     few: Callable[[np.ndarray | None, int], bool] = lambda allowed, candidates: False
-    """Whether the plan scores all allowed documents, whatever their codes say, rather than choose so many candidates."""
+    """Whether the plan scores all allowed documents, whatever their codes say, rather than choose so many candidates.
+    """
 
     def search(
         self, queries: np.ndarray, k_token: int, nprobe: int, *, rows: np.ndarray | None = None

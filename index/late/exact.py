@@ -25,8 +25,8 @@ _PRODUCTS = 1 << 21
 def scan(segment: Segment, allowed: np.ndarray | None, queries: Tokens, k: int) -> list[Hits]:
     """The k best documents of a segment for every query by MaxSim: score(q, d) = sum_i max_j q_i . d_j.
 
-    `allowed` is a (documents,) bool mask, or None for all. Scores are those of `codecs.scores`. A document without tokens is
-    never returned.
+    `allowed` is a (documents,) bool mask, or None for all. Scores are those of `codecs.scores`. A document without
+    tokens is never returned.
     """
     vectors, tokens = widen(queries.vectors), segment.tokens
     every = np.arange(len(segment.documents)) if allowed is None else np.flatnonzero(allowed)

@@ -12,12 +12,12 @@ from .faiss_store import _faiss, _save
 
 
 def splice(codebook: bytes, parts: Sequence[tuple[Path, np.ndarray]], path: Path) -> bool:
-    """Writes an index of tokens that other indexes hold, taking over their codes. False, and nothing written, where that
-    cannot be: fast scan, whose codes are not addressable, or an index of another codebook.
+    """Writes an index of tokens that other indexes hold, taking over their codes. False, and nothing written, where
+    that cannot be: fast scan, whose codes are not addressable, or an index of another codebook.
 
     Args:
-        parts: index files, each with the (its tokens,) int64 new row of every token, -1 for those to leave out. Together
-            the new rows are 0, 1, ... without gaps. The file is the one that `build` would write for them.
+        parts: index files, each with the (its tokens,) int64 new row of every token, -1 for those to leave out.
+            Together the new rows are 0, 1, ... without gaps. The file is the one that `build` would write for them.
     """
     faiss = _faiss()
     index = faiss.deserialize_index(np.frombuffer(codebook, np.uint8))

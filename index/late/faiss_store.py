@@ -180,8 +180,8 @@ class FaissStore:
 
         Returns:
             (q, k) float32 scores and (q, k) int64 rows, best first, ties by row; minus infinity and -1 fill up.
-            On a GPU k and nprobe stop at 2048, `rows` are sorted out afterwards (an error where 2048 hold too few), and ties
-            at the k-th place fall as they will.
+            On a GPU k and nprobe stop at 2048, `rows` are sorted out afterwards (an error where 2048 hold too few), and
+            ties at the k-th place fall as they will.
 
         Raises:
             InvalidArgument: a bound or a shape is not kept.
@@ -246,8 +246,8 @@ class FaissStore:
         return self._faiss.SearchParametersIVF(nprobe=nprobe, sel=selector)
 
     def _ranked_on_gpu(self, queries: np.ndarray, k: int, nprobe: int, rows: np.ndarray | None) -> Iterator[Hits]:
-        # FAISS's GPU lists have no range search, and accept a selector without using it: with so many more fetched as are
-        # not allowed, k allowed ones are among them whatever comes.
+        # FAISS's GPU lists have no range search, and accept a selector without using it: with so many more fetched as
+        # are not allowed, k allowed ones are among them whatever comes.
         wanted = k if rows is None else min(self.tokens, k + int(len(rows) - rows.sum()))
         if max(k, nprobe) > _GPU_LIMIT:
             raise InvalidArgument(f"k_token {k}, nprobe {nprobe}: on a GPU at most {_GPU_LIMIT}; use device='cpu'")

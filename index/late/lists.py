@@ -4,10 +4,10 @@ Tokens are clustered; the codes of a cluster's tokens lie together with their do
 tokens, as in PLAID, Santhanam et al., CIKM 2022, and WARP, Scheerer et al., SIGIR 2025, with the 4-bit codes of `pq4`
 instead of residuals). Every query token probes the lists of its nearest centroids, and a list is scanned once for all
 query tokens that probe it. What a query token has not seen of a document is imputed by what an average token of the
-last list it probed would score. That is a floor: a worse token found does not say that the lists that were not read hold
-no better one. (WARP, section 4.3, imputes the score of the last centroid, and only where nothing was found. On a real
-collection, 8 of 1,024 lists probed, the best 50 held 0.90 of the exact top 10 by that rule, 0.96 with it as a floor,
-and 0.99 with centroids as long as the similarity of their tokens.)
+last list it probed would score. That is a floor: a worse token found does not say that the lists that were not read
+hold no better one. (WARP, section 4.3, imputes the score of the last centroid, and only where nothing was found. On a
+real collection, 8 of 1,024 lists probed, the best 50 held 0.90 of the exact top 10 by that rule, 0.96 with it as a
+floor, and 0.99 with centroids as long as the similarity of their tokens.)
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ _UNSEEN = 65535
 
 @dataclass(frozen=True, eq=False)
 class Postings:
-    """The tokens of a segment, sorted by list and within a list by row. Flat arrays, to be written and mapped as they are."""
+    """The tokens of a segment, sorted by list and within a list by row. Flat arrays, to be written and mapped as they
+    are."""
 
     bounds: np.ndarray
     """(lists + 1,) int64: list l is blocks bounds[l] to bounds[l + 1] - 1."""
@@ -56,7 +57,8 @@ def build(
     offsets: np.ndarray,
     ids: np.ndarray | None = None,
 ) -> Postings:
-    """Assigns and encodes all tokens of packed documents: vectors (n, dim), offsets (documents + 1,) int64, ids (n,) if known."""
+    """Assigns and encodes all tokens of packed documents: vectors (n, dim), offsets (documents + 1,) int64, ids (n,) if
+    known."""
     nearest = clustering.assign(centroids, vectors, ids)
     sizes = np.bincount(nearest, minlength=len(centroids))
     bounds = np.concatenate([[0], np.cumsum(-(-sizes // pq4.BLOCK))])

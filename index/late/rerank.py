@@ -23,8 +23,8 @@ def rerank(
 ) -> Hits:
     """The k best of the documents at these positions, by MaxSim with one query (q, dim) float32 over their records.
 
-    Only documents whose estimate, where there is one, leaves them a chance are scored in full. A document without tokens
-    scores minus infinity.
+    Only documents whose estimate, where there is one, leaves them a chance are scored in full. A document without
+    tokens scores minus infinity.
     """
     if threads < 1:
         raise InvalidArgument(f"threads is {threads}; it must be at least 1")

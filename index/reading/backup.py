@@ -24,7 +24,8 @@ _TRIES = 20
 _LOG = f"{FILE}-wal"
 
 Progress = Callable[[int, int], None]
-"""Called after each file as progress(bytes done, bytes in all). What it raises ends the work and leaves nothing behind."""
+"""Called after each file as progress(bytes done, bytes in all). What it raises ends the work and leaves nothing behind.
+"""
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Backup:
 def create_snapshot(collection: Path, target: Path, progress: Progress | None = None) -> int:
     """Copies one consistent state to a new folder, durably. Returns its sequence number.
 
-    Writes go on meanwhile. Segment files are hard links where both folders lie on one file system: they never change, so
-    a link is as good as a copy until the disk fails. An unfinished bulk build is not part of a snapshot.
+    Writes go on meanwhile. Segment files are hard links where both folders lie on one file system: they never change,
+    so a link is as good as a copy until the disk fails. An unfinished bulk build is not part of a snapshot.
 
     Args:
         progress: told of the bytes linked or copied. They begin anew where a merge replaced a segment meanwhile.
@@ -71,7 +72,8 @@ def create_snapshot(collection: Path, target: Path, progress: Progress | None = 
 
 
 def restore_snapshot(snapshot: Path, collection: Path, progress: Progress | None = None) -> int:
-    """Makes a collection from a snapshot: a full copy, every byte compared with its checksum. Returns its sequence number.
+    """Makes a collection from a snapshot: a full copy, every byte compared with its checksum. Returns its sequence
+    number.
 
     Args:
         progress: told of the bytes copied, then of those of segments compared: each of these counts twice.

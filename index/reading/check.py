@@ -26,9 +26,10 @@ from .agreement import disagreements
 def check_collection(path: Path) -> list[str]:
     """What is wrong, in words; empty when all is well. Reads everything once; writes nothing.
 
-    Invariants: SQLite's own; files as their manifests say; offsets rise, keys too; every document lives in exactly one place (a
-    segment, or among the fresh ones); what a segment holds beyond that has a tombstone; counts agree; documents that wait
-    for their tokens have none. What looks like a segment and cannot be one of this collection is named too.
+    Invariants: SQLite's own; files as their manifests say; offsets rise, keys too; every document lives in exactly one
+        place (a
+    segment, or among the fresh ones); what a segment holds beyond that has a tombstone; counts agree; documents that
+    wait for their tokens have none. What looks like a segment and cannot be one of this collection is named too.
     """
     path = absolute(path)
     try:

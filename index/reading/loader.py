@@ -120,7 +120,8 @@ class Loader:
             self._state = _nothing(self._schema.codec)
 
     def scrub(self) -> bool:
-        """Compares some more of what is open with its checksums, as fast as the process may (`index/segments/scrub.py`)."""
+        """Compares some more of what is open with its checksums, as fast as the process may
+        (`index/segments/scrub.py`)."""
         return self._scrubber.step()
 
     def look(self, catalog: Catalog) -> None:
@@ -142,7 +143,8 @@ class Loader:
     def _load(self, view: View) -> State:
         with self._lock:
             state, seq, learned = self._state, view.meta("seq"), view.resource_crc(LEARNED)
-            # A view that began before the newest state still gets what it saw; records of another codebook are read anew.
+            # A view that began before the newest state still gets what it saw; records of another codebook are read
+            # anew.
             base = state if state.seq <= seq and state.learned == learned else _nothing(self._at(view), learned)
             if base.seq == seq:
                 return base

@@ -84,8 +84,8 @@ class Snapshot:
         """(docs,) float32: exact scores of one query with given documents, whatever found them, in their order.
 
         MaxSim: products and sums are float32 over the stored float16 rows, read in place; minus infinity for a document
-        without tokens, but 0 for one that waits for its tokens: what found it keeps it. With tokens of `coil` alone, where
-        the scoring says so: as `index/coil/search.py` has it.
+        without tokens, but 0 for one that waits for its tokens: what found it keeps it. With tokens of `coil` alone,
+        where the scoring says so: as `index/coil/search.py` has it.
 
         Raises:
             InvalidArgument: not exactly one query, or it does not fit the collection.
@@ -120,7 +120,8 @@ class Snapshot:
         exact: bool = False,
         field: str | None = None,
     ) -> list[Hits]:
-        """The k best documents of every query by the sum of `search_terms` and `search_vectors`, exactly (`index/reading/sums.py`)."""
+        """The k best documents of every query by the sum of `search_terms` and `search_vectors`, exactly
+        (`index/reading/sums.py`)."""
         name = self._schema.need_terms(field)
         parts = self._embedded(filter, exact)
         return added.search(parts, name, self._rows(name, terms), self._whole(vectors), k)
@@ -134,14 +135,15 @@ class Snapshot:
         params: TermParams = TermParams(),
         field: str | None = None,
     ) -> list[Hits]:
-        """The k best documents of every query by sum_i max_j q_i . d_j over sparse rows: a dot product where both have one.
+        """The k best documents of every query by sum_i max_j q_i . d_j over sparse rows: a dot product where both have
+        one.
 
-        Only documents that share a key with the query are found. A query may have several rows (`offsets`), whatever the
-        collection's documents have. The filter is applied before anything is scored.
+        Only documents that share a key with the query are found. A query may have several rows (`offsets`), whatever
+        the collection's documents have. The filter is applied before anything is scored.
 
         Args:
-            bm25: the weights of documents and queries are counts of terms; they are weighed by what all living documents
-                hold, whether or not they satisfy the filter.
+            bm25: the weights of documents and queries are counts of terms; they are weighed by what all living
+                documents hold, whether or not they satisfy the filter.
             params: what may be left out for time; the default finds the exact best.
             field: the term field, here and in all that follows; None: the first.
         """
@@ -162,7 +164,8 @@ class Snapshot:
         bm25: Bm25 | None = None,
         field: str | None = None,
     ) -> np.ndarray:
-        """(docs,) float32: the scores that `search_terms` gives; 0 for a document that shares no key. Errors: `score_tokens`."""
+        """(docs,) float32: the scores that `search_terms` gives; 0 for a document that shares no key. Errors:
+        `score_tokens`."""
         name = self._schema.need_terms(field)
         rows, counts = self._weighed(name, _single(query), bm25)
         return term_scores(self.state.parts, name, rows, np.asarray(docs, np.int64).reshape(-1), counts)
@@ -191,7 +194,8 @@ class Snapshot:
         return [exactly(p) for p in parts] if exact else parts
 
     def _embedded(self, filter: Filter | None, exact: bool) -> list[Part]:
-        """The parts without documents that wait, whose global vectors are zeros: without tokens they are not found anyway."""
+        """The parts without documents that wait, whose global vectors are zeros: without tokens they are not found
+        anyway."""
         parts = self.parts(filter, exact)
         return [mark(part, self._pending) for part in parts] if self._schema.vector else parts
 

@@ -2,7 +2,8 @@
 
 A checksum says that a file is what somebody wrote. These rules say that it is what plait writes: a segment from a
 stranger, or from a fault in a writer, is refused when it is opened, and no search meets it. They read offsets and
-keys, not vectors. `index/reading/agreement.py` has what only a check asks: whether lists and postings say the same as the rows.
+keys, not vectors. `index/reading/agreement.py` has what only a check asks: whether lists and postings say the same as
+the rows.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Sums of a sparse and a dense score (DupMAE, arXiv 2305.02564, section 3.3), exact without scoring every document twice.
+"""Sums of a sparse and a dense score (DupMAE, arXiv 2305.02564, section 3.3), exact without scoring every document
+twice.
 
     score(q, d) = sum_i q_i . d_i over sparse rows  +  global_q . global_d
 
-The threshold algorithm of Fagin, Lotem and Naor (PODS 2001): both rankings are read to some depth, everything seen gets both
-scores, and what was not seen can have no more than the last of one ranking plus the last of the other. Until the k-th
-best sum reaches that, the depth grows. Without a common key the sparse score is 0.
+The threshold algorithm of Fagin, Lotem and Naor (PODS 2001): both rankings are read to some depth, everything seen gets
+both scores, and what was not seen can have no more than the last of one ranking plus the last of the other. Until the
+k-th best sum reaches that, the depth grows. Without a common key the sparse score is 0.
 """
 
 from __future__ import annotations

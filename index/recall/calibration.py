@@ -1,8 +1,8 @@
 """Measured recall: what the search parameters of a collection find of the exact top k, and what they cost.
 
 A calibration searches held-out queries (or queries drawn from the documents) once exactly and then with each setting of
-a grid. The settings that no other one beats in both recall and time are kept with the collection: its frontier. A search
-may then name a recall instead of parameters.
+a grid. The settings that no other one beats in both recall and time are kept with the collection: its frontier. A
+search may then name a recall instead of parameters.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ class Calibration:
             raise DataLoss(f"the calibration cannot be read ({error}); calibrate again") from None
 
     def choose(self, target_recall: float, k: int, params: SearchParams) -> SearchParams | None:
-        """The cheapest setting whose recall was at least the target at the next measured depth; None: only exact search is.
+        """The cheapest setting whose recall was at least the target at the next measured depth; None: only exact search
+        is.
 
         Raises:
             FailedPrecondition: k is deeper than anything measured.
@@ -93,8 +94,8 @@ def calibrate(
     Nothing is tried where every segment is exact: any setting finds everything.
 
     Args:
-        queries: held-out ones, the best there is; None draws runs of 16 tokens from the documents, and leaves the document
-            that a query came from out of both rankings.
+        queries: held-out ones, the best there is; None draws runs of 16 tokens from the documents, and leaves the
+            document that a query came from out of both rankings.
         depths: values of k. Deeper ones take longer; a search uses the next depth that was measured.
         progress: called as progress(done, steps): the exact search, then one step for each setting.
 

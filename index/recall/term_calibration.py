@@ -1,7 +1,7 @@
 """Measured recall of searches by terms: what leaving out candidates, keys and windows finds of the exact top k.
 
-As `index/recall/calibration.py` does for tokens. The exact search is measured beside the rest: where it is the cheapest, it is the
-frontier.
+As `index/recall/calibration.py` does for tokens. The exact search is measured beside the rest: where it is the
+cheapest, it is the frontier.
 """
 
 from __future__ import annotations

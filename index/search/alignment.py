@@ -15,8 +15,8 @@ class Alignment:
     """Why one document has its score: every query token with the document token it met."""
 
     score: float
-    """The sum of the contributions: in float64, in the order of the query's tokens, rounded once to float32. What `search`
-    gave, to the bit."""
+    """The sum of the contributions: in float64, in the order of the query's tokens, rounded once to float32. What
+    `search` gave, to the bit."""
     contributions: np.ndarray
     """(q,) float32."""
     similarities: np.ndarray

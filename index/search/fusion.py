@@ -1,8 +1,8 @@
 """Fusion: one ranking from several of the same query, token vectors and terms for instance.
 
-Pure functions on `Hits`. A result holds every document of any ranking, best first; ties by document number. A ranking may be
-blind to documents: it cannot hold them, whatever they say. Such a document counts there as it does, on the weighted mean, in the
-others, for a lower score would say that it was looked at.
+Pure functions on `Hits`. A result holds every document of any ranking, best first; ties by document number. A ranking
+may be blind to documents: it cannot hold them, whatever they say. Such a document counts there as it does, on the
+weighted mean, in the others, for a lower score would say that it was looked at.
 """
 
 from __future__ import annotations
@@ -62,10 +62,12 @@ def weighted(
 ) -> Fused:
     """A weighted sum of scores: score(d) = sum_r w_r n_r(d), with n_r a ranking's scores made comparable.
 
-    `minmax`: (s - min) / (max - min) over the ranking's hits; all 1 where they are equal. `zscore`: (s - mean) / standard
-    deviation; all 0 where they are equal. `none`: s itself. A document that a ranking lacks counts as its last one does:
-    0 with minmax, the lowest z-score; but 0 with `none`, as sparse scores have it. Convex combinations: Bruch, Gai, Ingber,
-    "An analysis of fusion functions for hybrid retrieval", arXiv 2210.11934; sums of scores: Fox, Shaw, TREC-2, 1994.
+    `minmax`: (s - min) / (max - min) over the ranking's hits; all 1 where they are equal. `zscore`: (s - mean) /
+        standard
+    deviation; all 0 where they are equal. `none`: s itself. A document that a ranking lacks counts as its last one
+    does: 0 with minmax, the lowest z-score; but 0 with `none`, as sparse scores have it. Convex combinations: Bruch,
+    Gai, Ingber, "An analysis of fusion functions for hybrid retrieval", arXiv 2210.11934; sums of scores: Fox, Shaw,
+    TREC-2, 1994.
 
     Args:
         weights: one for each ranking; None: all 1.

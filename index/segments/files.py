@@ -3,8 +3,8 @@
 A map needs neither the name nor a descriptor: a merge may remove the folder meanwhile, and readers go on. What
 happens to the file itself is seen through the map. So `check` compares size, time of change and inode of each file
 with those at the opening before a search believes it; `verify` compares all bytes with their checksums at the
-opening, `index/segments/scrub.py` from time to time; and a page that the system cannot give any more marks its file as lost
-(`native/mapped.h`).
+opening, `index/segments/scrub.py` from time to time; and a page that the system cannot give any more marks its file as
+lost (`native/mapped.h`).
 """
 
 from __future__ import annotations

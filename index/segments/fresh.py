@@ -26,7 +26,8 @@ _NAME = struct.Struct("<BB")  # length of a term field's name, whether it has ro
 
 
 def pack(document: Representations, codec: Codec) -> bytes:
-    """One document as bytes: its vectors' records and the columns that a segment stores, its global vector, its sparse rows."""
+    """One document as bytes: its vectors' records and the columns that a segment stores, its global vector, its sparse
+    rows."""
     tokens = document.tokens
     parts = [np.ascontiguousarray(tokens.vectors, codec.dtype).tobytes()]
     present = 0
@@ -141,8 +142,8 @@ def shed(chunks: list[Segment], dead: np.ndarray, codec: Codec) -> list[Segment]
 
 
 def extend(chunks: list[Segment], rows: list[tuple[int, bytes]], codec: Codec) -> list[Segment]:
-    """The chunks with more documents, joined so that their sizes fall at least by halves: few parts, each document moved
-    a logarithmic number of times."""
+    """The chunks with more documents, joined so that their sizes fall at least by halves: few parts, each document
+    moved a logarithmic number of times."""
     if not rows:
         return chunks
     numbers = np.array([n for n, _ in rows], np.int64)

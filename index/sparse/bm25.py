@@ -1,10 +1,11 @@
-"""BM25 over postings of term frequencies: nothing stored depends on the collection, so documents come without a rebuild.
+"""BM25 over postings of term frequencies: nothing stored depends on the collection, so documents come without a
+rebuild.
 
     score(q, d) = sum_t weight_t * f / (f + norm_d),    norm_d = k1 * (1 - b + b * length_d / average length)
 
-with weight_t = (k1 + 1) * idf_t, or idf_t alone as Lucene has it, times the term's frequency in the query (Robertson and
-Zaragoza, "The probabilistic relevance framework", 2009). Weights and the average length are of the whole collection and
-given when searching; a segment holds frequencies and lengths. What a frequency counts as is looked up in a table by
+with weight_t = (k1 + 1) * idf_t, or idf_t alone as Lucene has it, times the term's frequency in the query (Robertson
+and Zaragoza, "The probabilistic relevance framework", 2009). Weights and the average length are of the whole collection
+and given when searching; a segment holds frequencies and lengths. What a frequency counts as is looked up in a table by
 frequency and length code, rounded up, so that sums are bounds and the best documents are scored exactly.
 """
 

@@ -1,8 +1,8 @@
 """Sparse scoring: what a term store is, and the exact one, which reads every key.
 
 score(q, d) = sum_i max_j q_i . d_j over the rows of query and document: a dot product where each has one row (BM25,
-SPLADE), SLIM's sparse MaxSim (arXiv 2302.06587) where rows are per token. A row without a common key counts 0; a document
-without any is not found.
+SPLADE), SLIM's sparse MaxSim (arXiv 2302.06587) where rows are per token. A row without a common key counts 0; a
+document without any is not found.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def weighed(rows: TermRows, counts: Counts) -> TermRows:
 
 
 def row_products(rows: TermRows, query: TermRows, line: int) -> tuple[np.ndarray, np.ndarray]:
-    """What the keys of one query row contribute: (n,) float64 products and (n,) int64 rows, in the order of the entries."""
+    """What the keys of one query row contribute: (n,) float64 products and (n,) int64 rows, in the order of the
+    entries."""
     mine = slice(int(query.offsets[line]), int(query.offsets[line + 1]))
     entries, at = matches(rows, query.keys[mine])
     products = rows.weights[entries].astype(np.float64) * query.weights[mine][at]

@@ -32,8 +32,8 @@ class Rows:
     values: np.ndarray | None
     """(entries,) float32 or float16, not zero. None: all are 1."""
     token_rows: np.ndarray | None = None
-    """(documents + 1,) int64, with float32 values: document d has the rows token_rows[d] to token_rows[d + 1] - 1. None:
-    document d has row d."""
+    """(documents + 1,) int64, with float32 values: document d has the rows token_rows[d] to token_rows[d + 1] - 1.
+    None: document d has row d."""
 
     @property
     def nbytes(self) -> int:
@@ -63,11 +63,12 @@ class Inverted:
     """With it, the dot product is of what the frequencies count as."""
 
     def find(self, query: TermQuery, k: int, *, allowed: np.ndarray | None = None, threads: int = 1) -> Hits:
-        """The k documents of the best score sum_i max_j q_i . d_j with one query, of those that hold a key that finds them.
+        """The k documents of the best score sum_i max_j q_i . d_j with one query, of those that hold a key that finds
+        them.
 
-        A score is of the rows' weights, in float64, rounded to float32. With neither candidates nor an alpha it is exact:
-        postings add up to bounds, and what may be among the k best is scored. Weights of either sign count; negative ones
-        cost more, because they bound less.
+        A score is of the rows' weights, in float64, rounded to float32. With neither candidates nor an alpha it is
+        exact: postings add up to bounds, and what may be among the k best is scored. Weights of either sign count;
+        negative ones cost more, because they bound less.
 
         Args:
             allowed: (documents,) bool; the others are not hits. If they are few, they are scored one by one.

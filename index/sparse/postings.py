@@ -1,9 +1,10 @@
 """`Postings`: an inverted index in flat arrays, documents in windows, weights rounded up to a byte.
 
 Sums of rounded-up weights are bounds of scores: a search adds them up in two bytes per document of a window and scores
-from their rows only the documents whose bound reaches the k-th best score (`index/sparse/inverted.py`). A posting takes three bytes,
-an offset in its window and an impact; two where all weights are alike and only presence is stored, as in SVDR (Zhou et
-al., 2024). Impact-ordered bytes are those of Anh and Moffat (SIGIR 2006); windows are how Lucene evaluates disjunctions.
+from their rows only the documents whose bound reaches the k-th best score (`index/sparse/inverted.py`). A posting takes
+three bytes, an offset in its window and an impact; two where all weights are alike and only presence is stored, as in
+SVDR (Zhou et al., 2024). Impact-ordered bytes are those of Anh and Moffat (SIGIR 2006); windows are how Lucene
+evaluates disjunctions.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def build(rows: Any, *, presence: bool = False, window: int = WINDOW) -> Posting
 
 
 def build_frequencies(rows: Any, *, window: int = WINDOW) -> Postings:
-    """Inverts term frequencies for `index/sparse/bm25.py`: an impact is the frequency, 255 for more, and every scale 1 / 255.
+    """Inverts term frequencies for `index/sparse/bm25.py`: an impact is the frequency, 255 for more, and every scale 1
+    / 255.
 
     Args:
         rows, window: as for `build`; whole numbers of 0 or more.
@@ -62,7 +64,8 @@ def build_frequencies(rows: Any, *, window: int = WINDOW) -> Postings:
 
 
 def build_maxima(rows: TermRows, *, window: int = WINDOW) -> Postings:
-    """Inverts documents of several rows: a posting is of the greatest weight of its key in any row, the lows of all rows.
+    """Inverts documents of several rows: a posting is of the greatest weight of its key in any row, the lows of all
+    rows.
 
     Args:
         window: as for `build`.

@@ -1,7 +1,8 @@
 """The terms of a sealed segment as postings: their files, and the segment seen through them.
 
-The weights themselves stay where they are, in the segment's columns; postings add two or three bytes for each. Scores are
-those of the exact store to the bit. Where documents have a row per token, a posting holds the greatest weight of any.
+The weights themselves stay where they are, in the segment's columns; postings add two or three bytes for each. Scores
+are those of the exact store to the bit. Where documents have a row per token, a posting holds the greatest weight of
+any.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ from .learned import put_originals, store_learned
 _OPTIONAL = ("ids", "roles", "spans")
 _STAGED_BY = "staged_by"
 BUILD, WRITE = "build", "write"
-"""Who staged documents, as the catalog keeps it: `plait build`, which goes on where it was interrupted; or a write that is
-whole or nothing, of which nothing is kept. What nobody signed can be gone on with, too."""
+"""Who staged documents, as the catalog keeps it: `plait build`, which goes on where it was interrupted; or a write that
+is whole or nothing, of which nothing is kept. What nobody signed can be gone on with, too."""
 
 
 class Builder:
@@ -88,13 +88,14 @@ class Builder:
         Args:
             tokens: None where the collection holds terms alone.
             terms: sparse rows, where the collection holds terms; by field where it holds several.
-            encoded: the tokens' vectors are records of the collection's codec already (index/codecs/codec.py), kept as they are.
+            encoded: the tokens' vectors are records of the collection's codec already (index/codecs/codec.py), kept as
+                they are.
             defer: as in `LiveWriter.upsert`.
 
         Raises:
             AlreadyExists: an id occurs twice or is in the collection.
-            InvalidArgument: NaN, wrong dimension, counts that differ, an id that is no non-empty string; terms or tokens
-                where the collection has none, or none where it has them.
+            InvalidArgument: NaN, wrong dimension, counts that differ, an id that is no non-empty string; terms or
+                tokens where the collection has none, or none where it has them.
         """
         batch, payloads = checked(self._schema, ids, tokens, payloads, terms, encoded, defer)
         self._catalog.refuse_long_log()
@@ -261,7 +262,8 @@ def is_broken(view: View, served: bool = False) -> bool:
     """Whether what is staged was to be whole or nothing. Nobody may be staging it now.
 
     Args:
-        served: a server asks. What nobody signed is then a broken write too, unless it may be the first build of an older plait.
+        served: a server asks. What nobody signed is then a broken write too, unless it may be the first build of an
+            older plait.
     """
     if not view.staged:
         return False
@@ -270,7 +272,8 @@ def is_broken(view: View, served: bool = False) -> bool:
 
 
 def drop_broken(path: Path, catalog: Catalog, served: bool = False) -> None:
-    """Drops what a bulk write staged that was broken off, if there is any. Only the writer may do this: see `is_broken`."""
+    """Drops what a bulk write staged that was broken off, if there is any. Only the writer may do this: see
+    `is_broken`."""
     with catalog.reading() as view:
         if not is_broken(view, served):
             return
@@ -283,7 +286,8 @@ def drop_broken(path: Path, catalog: Catalog, served: bool = False) -> None:
 
 
 def sweep(path: Path, catalog: Catalog, schema: Schema) -> None:
-    """Removes what writers of this collection left and no row names. Only one who has just become the writer may do this."""
+    """Removes what writers of this collection left and no row names. Only one who has just become the writer may do
+    this."""
     reach("sweep")
     drop_broken(path, catalog)
     with catalog.reading() as view:

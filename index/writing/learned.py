@@ -1,9 +1,10 @@
-"""What a precision learns from a collection's vectors: stored with the first records that need it, learned again where it was
-learned from too few.
+"""What a precision learns from a collection's vectors: stored with the first records that need it, learned again where
+it was learned from too few.
 
-A codebook is stored by the transaction that writes the first records, if none is there, and every later record is of the
-stored one. While it was learned from fewer than `ENOUGH` vectors, documents keep their vectors as they were given, up to
-`_ORIGINALS`, so that the first merge that has enough can learn and encode again without a loss on top of the first.
+A codebook is stored by the transaction that writes the first records, if none is there, and every later record is of
+the stored one. While it was learned from fewer than `ENOUGH` vectors, documents keep their vectors as they were given,
+up to `_ORIGINALS`, so that the first merge that has enough can learn and encode again without a loss on top of the
+first.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ Numbered = tuple[np.ndarray, Representations]
 def store_learned(view: View, keep: Keep) -> None:
     """Stores what was learned for the records of this transaction, unless it is there.
 
-    Another process, or a merge, may have stored another codebook since: then `keep` takes that one, and what was encoded by
-    the former is to be encoded again.
+    Another process, or a merge, may have stored another codebook since: then `keep` takes that one, and what was
+    encoded by the former is to be encoded again.
     """
     if keep.book is None:
         return
@@ -55,7 +56,8 @@ def store_learned(view: View, keep: Keep) -> None:
 
 
 def may_change(view: View) -> bool:
-    """Whether the codebook may be another when what is encoded now is written: there is none, or one of too few vectors."""
+    """Whether the codebook may be another when what is encoded now is written: there is none, or one of too few
+    vectors."""
     return view.resource_crc(LEARNED) is None or _unsettled(view)
 
 

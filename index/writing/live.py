@@ -61,8 +61,8 @@ class LiveWriter:
             tokens: None where the collection holds terms alone.
             terms: sparse rows, where the collection holds terms; by field where it holds several.
             durable: the batch is on the disk when this returns; otherwise it may be lost if the machine dies.
-            defer: tokens, and terms of the fields that are not given, come later (`complete`). Until then the documents have
-                none of these: searches by terms of a field that is given find them, others do not.
+            defer: tokens, and terms of the fields that are not given, come later (`complete`). Until then the documents
+                have none of these: searches by terms of a field that is given find them, others do not.
 
         Raises:
             InvalidArgument: NaN, wrong dimension, counts that differ, an id twice in the batch or no non-empty string;
@@ -73,8 +73,8 @@ class LiveWriter:
     def upsert_all(self, batches: Iterable[Batch], durable: bool = True, defer: bool = False) -> Written:
         """Writes the documents of several batches in one transaction: all of them, or none.
 
-        What was made ready waits in memory up to 64 MiB, and beyond that in a file without a name in the collection's folder.
-        Other arguments and errors: as of `upsert`.
+        What was made ready waits in memory up to 64 MiB, and beyond that in a file without a name in the collection's
+        folder. Other arguments and errors: as of `upsert`.
         """
         with self._lock.held(), Gathered(self._path) as gathered:
             seen: set[str] = set()
@@ -93,10 +93,12 @@ class LiveWriter:
         terms: Terms | Mapping[str, Terms] | None = None,
         durable: bool = True,
     ) -> Written:
-        """Gives documents that were written with `defer` what they lack. They are written again as they are now, payload and all.
+        """Gives documents that were written with `defer` what they lack. They are written again as they are now,
+        payload and all.
 
         Args:
-            numbers: (n,) int64 document numbers. Those that were replaced, deleted or completed meanwhile are left alone.
+            numbers: (n,) int64 document numbers. Those that were replaced, deleted or completed meanwhile are left
+                alone.
             tokens, terms: of these documents, as `upsert` takes them without `defer`.
         """
         with self._lock.held():

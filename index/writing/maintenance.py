@@ -43,15 +43,17 @@ class Policy:
     """When fresh documents are sealed and which segments are merged."""
 
     seal_tokens: int = 1 << 18
-    """Seal when fresh documents hold so many tokens; in a collection of terms alone, so many term weights. Larger: fewer,
-    larger segments; fresh ones are searched exactly, so search slows, and a reader that opens the collection loads them all."""
+    """Seal when fresh documents hold so many tokens; in a collection of terms alone, so many term weights. Larger:
+    fewer, larger segments; fresh ones are searched exactly, so search slows, and a reader that opens the collection
+    loads them all."""
     seal_age_s: float = 300.0
     """Seal when the oldest fresh document is so old, even if there are few."""
     fanout: int = 4
     """Merge when so many segments have about the same size (sizes within a factor of `fanout`). Larger: less rewriting,
     more segments to search."""
     dead_share: float = 0.2
-    """Rewrite a segment when more than this share of its documents is dead. Smaller: less dead weight, more rewriting."""
+    """Rewrite a segment when more than this share of its documents is dead. Smaller: less dead weight, more rewriting.
+    """
 
     def __post_init__(self) -> None:
         if self.seal_tokens < 1 or self.fanout < 2 or not 0 < self.dead_share <= 1:
@@ -262,8 +264,8 @@ class Background(threading.Thread):
     def __init__(self, steps: Sequence[Callable[[], bool]], look_s: float = 1.0):
         """
         Args:
-            steps: each does the next thing that is due, and says whether there was one. A later one is for when all before it
-                have nothing to do.
+            steps: each does the next thing that is due, and says whether there was one. A later one is for when all
+                before it have nothing to do.
             look_s: seconds after which it looks, though nobody told it to.
         """
         super().__init__(name="plait-maintenance", daemon=True)

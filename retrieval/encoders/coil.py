@@ -1,7 +1,7 @@
 """COIL (Gao et al. 2021, arXiv 2104.07186, section 3): token vectors that are compared at equal vocabulary ids only.
 
-s = Σ_{i ≥ 1} max_{j ≥ 1, t_j = t_i} v_i·v_j (at least 0, as the published code has it) + c_q·c_d, where v = W_tok h + b of
-every token but [CLS], [SEP] included, and c = W_cls h_cls + b. The vectors are not unit.
+s = Σ_{i ≥ 1} max_{j ≥ 1, t_j = t_i} v_i·v_j (at least 0, as the published code has it) + c_q·c_d, where v = W_tok h + b
+of every token but [CLS], [SEP] included, and c = W_cls h_cls + b. The vectors are not unit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _EPSILON = 1e-5
 
 
 class Coil:
-    """Implements `Encoder`: vectors (n, 32) with ids, spans and roles; `globals_` (texts, 768) where model.pt has cls_proj.
+    """Implements `Encoder`: vectors (n, 32) with ids, spans and roles; `globals_` (texts, 768) where model.pt has
+    cls_proj.
 
     The folder is the encoder's own plus model.pt. args.pt is a pickle and is not read: a model trained with `relu` on
     its token vectors would need that setting, and none has been published. Queries 128 tokens, documents 512 (the

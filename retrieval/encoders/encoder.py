@@ -32,14 +32,15 @@ class EncoderOptions:
     document_length: int | None = None
     """Tokens kept of a document. Larger: long documents keep their end; index and time grow with it."""
     query_expansion: int | None = None
-    """Queries are filled with [MASK] tokens up to this many tokens, 0 to 128 (0: none). More MASKs weight the query's terms
-    (quality rises to about 32, then stays: arXiv 2408.13672); search time grows with it."""
+    """Queries are filled with [MASK] tokens up to this many tokens, 0 to 128 (0: none). More MASKs weight the query's
+    terms (quality rises to about 32, then stays: arXiv 2408.13672); search time grows with it."""
     attention: bool = False
-    """Fill `Tokens.weights` with the attention each document token receives in the last layer. Slower by about a tenth."""
+    """Fill `Tokens.weights` with the attention each document token receives in the last layer. Slower by about a tenth.
+    """
     dtype: str | None = None
-    """What the model runs in, and the model of sparse terms beside it: float32, float16 or bfloat16. None: float32 on a CPU, half
-    precision on a GPU. Half takes half the memory and a fraction of the time on a GPU, and a CPU longer; vectors differ by about
-    a thousandth (bfloat16: a hundredth)."""
+    """What the model runs in, and the model of sparse terms beside it: float32, float16 or bfloat16. None: float32 on a
+    CPU, half precision on a GPU. Half takes half the memory and a fraction of the time on a GPU, and a CPU longer;
+    vectors differ by about a thousandth (bfloat16: a hundredth)."""
 
     def __post_init__(self) -> None:
         check_dtype(self.dtype)
@@ -88,8 +89,8 @@ class EncoderSpec:
 
 
 class Encoder(Protocol):
-    """Text to token vectors: unit rows (but for COIL), float32, with ids, spans and roles; `globals_` where the model has a
-    single vector."""
+    """Text to token vectors: unit rows (but for COIL), float32, with ids, spans and roles; `globals_` where the model
+    has a single vector."""
 
     @property
     def spec(self) -> EncoderSpec: ...

@@ -29,8 +29,8 @@ def open_model(
     """The model in evaluation mode. `options.attention` selects the slower kernel that can tell its weights.
 
     Raises:
-        InvalidArgument: a file is missing, malformed or unsafe, weights are missing, left over or not finite, or the model has
-            a part that plait cannot place.
+        InvalidArgument: a file is missing, malformed or unsafe, weights are missing, left over or not finite, or the
+            model has a part that plait cannot place.
     """
     # Its bar for a second's work would stand among plait's own progress.
     logging.disable_progress_bar()
@@ -74,7 +74,8 @@ def _xtr(folder: str, kwargs: dict[str, Any]) -> list[Any]:
 
 
 def prompt_of(model: Any, task: str) -> str | None:
-    """The marker or instruction that goes before the texts of a task, `query` or `document`. None: the model names none."""
+    """The marker or instruction that goes before the texts of a task, `query` or `document`. None: the model names
+    none."""
     prompts: dict[str, str | None] = model.prompts
     return next((prompts[name] or "" for name in _PROMPTS[task] if name in prompts), None)
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 def ready(device: str, threads: int | None) -> None:
-    """Sets torch's threads. FailedPrecondition: torch, sentence-transformers or the device is missing, or another process
-    loaded a checkpoint before it forked this one."""
+    """Sets torch's threads. FailedPrecondition: torch, sentence-transformers or the device is missing, or another
+    process loaded a checkpoint before it forked this one."""
     claim_torch()
     try:
         import sentence_transformers.multi_vector_encoder  # noqa: F401

@@ -95,7 +95,8 @@ def check_vocabulary(folder: Path, pieces: Mapping[str, int], rows: int) -> None
 
 
 def read_vocabulary(folder: Path, size: int | None = None) -> Vocabulary:
-    """The tokenizer of a checkpoint folder: tokenizer.json, or vocab.txt, or else BERT's uncased where `size` is its 30522.
+    """The tokenizer of a checkpoint folder: tokenizer.json, or vocab.txt, or else BERT's uncased where `size` is its
+    30522.
 
     Raises:
         InvalidArgument: none of these, a file that does not load, or ids of `size` and beyond.

@@ -61,8 +61,8 @@ def masked_lm(folder: Path) -> Any:
     """The masked language model of a folder, in float32.
 
     Raises:
-        InvalidArgument: it does not load, or weights are missing (transformers would fill them with random numbers), left
-            over, or not finite.
+        InvalidArgument: it does not load, or weights are missing (transformers would fill them with random numbers),
+            left over, or not finite.
     """
     try:
         with _quiet():
@@ -77,7 +77,8 @@ def masked_lm(folder: Path) -> Any:
 
 
 def check_model(source: Path, model: Any, tokenizer: Any) -> None:
-    """Compares a transformer that was loaded with the folder that it came from; transformers fills what is missing at random.
+    """Compares a transformer that was loaded with the folder that it came from; transformers fills what is missing at
+    random.
 
     Raises:
         InvalidArgument: weights are missing or left over; the tokenizer has no words, or ids that the model lacks.

@@ -52,7 +52,8 @@ def write_ciff(
     """Writes whole positive weights; `lengths`: document lengths, None for the sum of a document's weights.
 
     Raises:
-        InvalidArgument: token rows, weights that are not integers from 1 to 2^31 - 1 (quantise them first), a key without a name.
+        InvalidArgument: token rows, weights that are not integers from 1 to 2^31 - 1 (quantise them first), a key
+            without a name.
     """
     rows = terms.rows
     if terms.offsets is not None or len(ids) != len(terms):
@@ -113,7 +114,8 @@ def _record(message: memoryview) -> tuple[int, str, int]:
 
 
 def _lists(rows: Any, names: Mapping[int, str]) -> list[tuple[str, np.ndarray, list[int]]]:
-    """Term, rising document numbers and weights, by rising term. Only columns that occur are visited: there may be 2^32."""
+    """Term, rising document numbers and weights, by rising term. Only columns that occur are visited: there may be
+    2^32."""
     entries = sparse.coo_array(rows)
     order = np.lexsort((entries.row, entries.col))
     columns, documents = entries.col[order], entries.row[order].astype(np.int64)

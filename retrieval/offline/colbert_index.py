@@ -1,4 +1,5 @@
-"""An index that ColBERTv2 made, taken over code by code: nothing is encoded again, so scores are those of its own formula."""
+"""An index that ColBERTv2 made, taken over code by code: nothing is encoded again, so scores are those of its own
+formula."""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ _UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError,
 
 @dataclass(frozen=True)
 class ColbertIndex:
-    """The folder that ColBERT's indexer writes: metadata.json (or plan.json), centroids.pt, buckets.pt, and for every chunk
-    its N.codes.pt, N.residuals.pt and doclens.N.json."""
+    """The folder that ColBERT's indexer writes: metadata.json (or plan.json), centroids.pt, buckets.pt, and for every
+    chunk its N.codes.pt, N.residuals.pt and doclens.N.json."""
 
     folder: Path
 
@@ -114,7 +115,8 @@ def import_colbert(
     Args:
         source: the index's folder.
         path: a new or empty folder.
-        texts: the collection that was indexed (collection.tsv, or whatever `open_corpus` reads), its ids 0, 1, 2, ...: payloads.
+        texts: the collection that was indexed (collection.tsv, or whatever `open_corpus` reads), its ids 0, 1, 2, ...:
+            payloads.
         encoder: the checkpoint that made the index, so that queries can be texts. None: queries are token vectors.
         progress: called as progress("import", chunks done, chunks).
         **machine: as for opening a `Retriever`.

@@ -1,4 +1,5 @@
-"""Term vectors that were computed elsewhere: Anserini's JSONL and SciPy's CSR arrays. `retrieval/offline/ciff.py` has whole indexes."""
+"""Term vectors that were computed elsewhere: Anserini's JSONL and SciPy's CSR arrays. `retrieval/offline/ciff.py` has
+whole indexes."""
 
 from __future__ import annotations
 
@@ -33,11 +34,12 @@ class Vectors:
 
 
 def read_jsonl(path: str | Path, vocabulary: Mapping[str, int] | None = None) -> Vectors:
-    """Anserini's JsonVectorCollection: `{"id": ..., "contents": ..., "vector": {term: weight}}` a line, perhaps gzipped.
+    """Anserini's JsonVectorCollection: `{"id": ..., "contents": ..., "vector": {term: weight}}` a line, perhaps
+    gzipped.
 
     Args:
-        vocabulary: key of every term, such as an encoder's ids. None: the 32-bit key of `retrieval/sparse/analyzer.py`; terms that share
-            one are added up.
+        vocabulary: key of every term, such as an encoder's ids. None: the 32-bit key of `retrieval/sparse/analyzer.py`;
+            terms that share one are added up.
 
     Raises:
         NotFound: no such file.

@@ -19,8 +19,8 @@ def fit(vectors: np.ndarray, dim: int, seed: int = 0) -> np.ndarray:
     """(d, dim) float32: the leading eigenvectors of the second moment of (n, d) vectors.
 
     Args:
-        dim: dimensions kept. Smaller: a smaller and faster index; quality falls (MiniLM at 128: 0 to 2 points of nDCG@10,
-            docs/measurements/results.md). Cannot be changed after building.
+        dim: dimensions kept. Smaller: a smaller and faster index; quality falls (MiniLM at 128: 0 to 2 points of
+            nDCG@10, docs/measurements/results.md). Cannot be changed after building.
         seed: draws at most 100,000 of the rows.
     """
     if not 1 <= dim <= vectors.shape[1]:

@@ -1,8 +1,8 @@
 """Token pruning: keep the tokens of a document that matter, drop the rest.
 
-First-k, top-k by idf and top-k by attention are those of Lassance, Maachou, Park and Clinchant, "A Study on Token Pruning
-for ColBERT" (arXiv 2112.06540; SIGIR 2022 as "Learned Token Pruning in Contextualized Late Interaction over BERT"). The
-punctuation skip list is ColBERT's own; dropping stop words is not part of that paper.
+First-k, top-k by idf and top-k by attention are those of Lassance, Maachou, Park and Clinchant, "A Study on Token
+Pruning for ColBERT" (arXiv 2112.06540; SIGIR 2022 as "Learned Token Pruning in Contextualized Late Interaction over
+BERT"). The punctuation skip list is ColBERT's own; dropping stop words is not part of that paper.
 
 Rows keep their order, and a document that had tokens keeps at least one: its first when nothing else qualifies.
 """

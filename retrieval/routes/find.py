@@ -33,7 +33,8 @@ class Queries:
     """
 
     tokens: Tokens | None = None
-    """With the global vectors, if there are such; of these alone, as `from_vectors` makes them, if there are no tokens."""
+    """With the global vectors, if there are such; of these alone, as `from_vectors` makes them, if there are no tokens.
+    """
     terms: Terms | Mapping[str, Terms] | None = None
     """By the name of their field; without names where a search needs those of one field alone."""
 

@@ -27,7 +27,8 @@ class Stage:
     """A step that ranks documents and lets the best of them through."""
 
     name: str
-    """`filter`, `codes` (of the document's own segment), `tokens`, a term field, `vector`, `sum`, `fusion` or `rerank`."""
+    """`filter`, `codes` (of the document's own segment), `tokens`, a term field, `vector`, `sum`, `fusion` or `rerank`.
+    """
     passed: bool
     rank: int | None = None
     """From 1; None: the stage does not rank the document, or not within the first 10,000."""
@@ -39,12 +40,14 @@ class Stage:
     codec_error: float | None = None
     """`codes`: MaxSim over what the document's codes stand for, less the exact one."""
     alternative: bool = False
-    """`hybrid`: a step of one lane of several. A document needs one lane that finds it, so it may fall out here and be a hit."""
+    """`hybrid`: a step of one lane of several. A document needs one lane that finds it, so it may fall out here and be
+    a hit."""
 
 
 @dataclass(frozen=True)
 class LaneShare:
-    """What one lane of a hybrid search adds to the score of a document. The contributions of all lanes sum to the score."""
+    """What one lane of a hybrid search adds to the score of a document. The contributions of all lanes sum to the
+    score."""
 
     lane: str
     """`tokens`, `vector` or a term field."""

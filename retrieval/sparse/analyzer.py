@@ -1,9 +1,9 @@
-"""Text to counts of terms: words (`retrieval/sparse/words.py`), stop words dropped, stemmed. The one file that knows bm25s's tokenizer (extra
-`lexical`).
+"""Text to counts of terms: words (`retrieval/sparse/words.py`), stop words dropped, stemmed. The one file that knows
+bm25s's tokenizer (extra `lexical`).
 
 A term's key is a 32-bit hash of it, so that no vocabulary has to be kept or agreed upon: collections grow and merge
-freely. Two of a million different terms share a key with probability 2^-32, a given one shares its key with any other with
-0.02 %; then their counts add up.
+freely. Two of a million different terms share a key with probability 2^-32, a given one shares its key with any other
+with 0.02 %; then their counts add up.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def words(texts: Iterable[str], language: str = "english", version: int = VERSIO
     """Lower-cased words without stop words, stemmed.
 
     Args:
-        version: 2, words as `retrieval/sparse/words.py` cuts them; 1, runs of two or more letters, digits and underscores, as bm25s does.
+        version: 2, words as `retrieval/sparse/words.py` cuts them; 1, runs of two or more letters, digits and
+            underscores, as bm25s does.
 
     Raises:
         FailedPrecondition: bm25s or PyStemmer is not installed.

@@ -31,8 +31,8 @@ class SparseOptions:
     """What a user may change about a sparse checkpoint. None means: as the checkpoint or its paper says."""
 
     family: str | None = None
-    """One of `FAMILIES`, where the files cannot tell: a plain masked language model is read as `splade` unless this says
-    `splade-doc` (queries are not run through the model) or `slim` (token rows)."""
+    """One of `FAMILIES`, where the files cannot tell: a plain masked language model is read as `splade` unless this
+    says `splade-doc` (queries are not run through the model) or `slim` (token rows)."""
     query_length: int | None = None
     """Tokens kept of a query. Larger: long queries keep their end; time grows with it."""
     document_length: int | None = None
@@ -45,12 +45,14 @@ class SparseOptions:
     expander: str | None = None
     """For `tildev2`: folder of the TILDE checkpoint that adds terms to documents. None: none are added."""
     expansions: int = 200
-    """TILDE's likeliest terms, 1 or more, counted before own terms and stop words are removed. Larger: higher recall."""
+    """TILDE's likeliest terms, 1 or more, counted before own terms and stop words are removed. Larger: higher recall.
+    """
     query_checkpoint: str | None = None
     """For `splade`: folder of a separate query model (Efficient SPLADE, arXiv 2207.03834). None: one model for both."""
     dtype: str | None = None
-    """What the transformer runs in: float32, float16 or bfloat16. None: float32 on a CPU, half precision on a GPU. Half takes half the
-    memory and a fraction of the time on a GPU, and a CPU longer; weights differ by about a thousandth (bfloat16: a hundredth)."""
+    """What the transformer runs in: float32, float16 or bfloat16. None: float32 on a CPU, half precision on a GPU. Half
+    takes half the memory and a fraction of the time on a GPU, and a CPU longer; weights differ by about a thousandth
+    (bfloat16: a hundredth)."""
 
     def __post_init__(self) -> None:
         check_dtype(self.dtype)
@@ -72,7 +74,8 @@ class SparseOptions:
 
 @dataclass(frozen=True)
 class SparseSpec:
-    """What a loaded sparse encoder is. `name` and the options load it again; `fingerprint` tells whether it is the same."""
+    """What a loaded sparse encoder is. `name` and the options load it again; `fingerprint` tells whether it is the
+    same."""
 
     name: str
     family: str
@@ -89,7 +92,8 @@ class SparseEncoder(Protocol):
     """Text to `Terms` over the model's vocabulary ids, float32; one row per text, or one per token for `slim`.
 
     Padding and the other texts of a batch change no value beyond float rounding. A text without any term gives an
-    empty row. The score of a query and a document is the dot product of their rows, but for `slim` (see `index/sparse/query.py`).
+    empty row. The score of a query and a document is the dot product of their rows, but for `slim` (see
+    `index/sparse/query.py`).
     """
 
     @property

@@ -122,8 +122,8 @@ def load_sparse_checkpoint(
 def detect_sparse(folder: Path) -> str:
     """The family of a checkpoint folder by the first sign that holds; FAMILIES has what it may be.
 
-    A plain masked language model is `splade`: SPLADE, SPLADE-doc and SLIM save the same files, so `family` must say if it
-    is another of them.
+    A plain masked language model is `splade`: SPLADE, SPLADE-doc and SLIM save the same files, so `family` must say if
+    it is another of them.
 
     Raises:
         InvalidArgument: token vectors (COIL, ColBERT), or neither a head nor a projection.

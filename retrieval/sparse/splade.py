@@ -23,7 +23,8 @@ _BUDGET = 1024
 def splade(folder: Path, options: SparseOptions, device: str) -> Loaded:
     """SPLADE: w_j = max_i (or Σ_i) log(1 + relu(logit_ij)), special tokens' columns kept (they were trained).
 
-    Formal et al. 2021, arXiv 2107.05720 (sum) and 2109.10086 (max); 2207.03834 (two models). Queries 256 tokens, documents 512.
+    Formal et al. 2021, arXiv 2107.05720 (sum) and 2109.10086 (max); 2207.03834 (two models). Queries 256 tokens,
+    documents 512.
     """
     model, keys, limit = masked_model(folder, options, device)
     vocabulary = read_vocabulary(folder, keys)

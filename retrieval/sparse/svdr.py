@@ -27,9 +27,9 @@ _EPSILON = 1e-5
 def svdr(folder: Path, options: SparseOptions, device: str) -> Loaded:
     """v_j = max_i (elu(ln(h_i)·e_j) + 1), the 768 largest, where e_j are the word embeddings of ids from 999 upward.
 
-    Keys are the vocabulary's own ids, so that the binary token index (`retrieval/sparse/bag_of_tokens.py`) fits. The published code lets
-    padding positions enter the maximum, which makes a vector depend on its batch; here they are left out. Queries 128 tokens,
-    documents 256, or what config.json says (`max_len`, `topk`, `shift_vocab_num`).
+    Keys are the vocabulary's own ids, so that the binary token index (`retrieval/sparse/bag_of_tokens.py`) fits. The
+    published code lets padding positions enter the maximum, which makes a vector depend on its batch; here they are
+    left out. Queries 128 tokens, documents 256, or what config.json says (`max_len`, `topk`, `shift_vocab_num`).
     """
     weights, config = read_weights(folder), read_json(folder / "config.json", {})
     own = any(key.startswith("encoder_q.") for key in weights)

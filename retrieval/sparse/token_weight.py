@@ -55,8 +55,9 @@ def unicoil(folder: Path, options: SparseOptions, device: str) -> Loaded:
 def tildev2(folder: Path, options: SparseOptions, device: str) -> Loaded:
     """TILDEv2: per id the maximum over a document's occurrences; queries are counts of ids and need no model.
 
-    Zhuang & Zuccon 2021, arXiv 2108.08513. Stop words, special tokens and pieces that are not of letters, digits, `_` or `-`
-    carry no weight; a query of nothing else keeps them all. Queries 128 tokens, documents 192, with the expansion, if any.
+    Zhuang & Zuccon 2021, arXiv 2108.08513. Stop words, special tokens and pieces that are not of letters, digits, `_`
+    or `-` carry no weight; a query of nothing else keeps them all. Queries 128 tokens, documents 192, with the
+    expansion, if any.
     """
     model, vocabulary, keys, limit = _model(folder, options, device)
     lengths = min(options.query_length or 128, limit), min(options.document_length or 192, limit)

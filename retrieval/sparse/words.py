@@ -1,7 +1,8 @@
 """Text to words, before stop words go and stems are taken: normalised, in lower case, cut as its script asks.
 
-Scripts that write no spaces between words (Han, Kana, Thai, Lao, Khmer, Myanmar), and Hangul, whose words end in particles, give
-overlapping pairs of characters, a character that stands alone itself: as Lucene's CJKAnalyzer cuts them.
+Scripts that write no spaces between words (Han, Kana, Thai, Lao, Khmer, Myanmar), and Hangul, whose words end in
+particles, give overlapping pairs of characters, a character that stands alone itself: as Lucene's CJKAnalyzer cuts
+them.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ _PAIRED = (
     "\u1780-\u17b3\u17d7\u17dc"  # Myanmar, Khmer
 )
 _WORD = re.compile(r"\w\w+")
-# Soft hyphens, joiners, direction marks, byte order marks and variation selectors are no part of a word's spelling, nor are the
-# vowel signs and tatweel of Hebrew and Arabic script, which most texts leave out.
+# Soft hyphens, joiners, direction marks, byte order marks and variation selectors are no part of a word's spelling, nor
+# are the vowel signs and tatweel of Hebrew and Arabic script, which most texts leave out.
 _IGNORED = re.compile(
     "[\u00ad\u034f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u061c\u0640\u064b-\u0652\u0670\u200d-\u200f\u202a-\u202e"
     "\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff]"

@@ -1,4 +1,5 @@
-"""The way of a text to stored tokens: encoder, reducers in order, projection. Queries take the same way without reducers."""
+"""The way of a text to stored tokens: encoder, reducers in order, projection. Queries take the same way without
+reducers."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ class Encoding:
     statistics: Statistics | None = None
     axes: np.ndarray | None = None
     cache: Path | None = None
-    """A folder that keeps encoder output by content, so that evaluation runs with other reducers need not encode again."""
+    """A folder that keeps encoder output by content, so that evaluation runs with other reducers need not encode again.
+    """
 
     def fit(self, sample: Sequence[str]) -> Encoding:
         """Learns from sample texts what the steps (document frequencies) and the projection (axes) need."""

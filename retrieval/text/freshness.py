@@ -1,8 +1,8 @@
 """The freshness tier: documents are found by their terms at once, and what a model computes of them comes later.
 
-SVDR's binary index as a live one (Zhou et al. 2024, arXiv 2405.01924, section 4.2, has it for a corpus): which ids or words a
-text has is known in microseconds, embeddings take a model. Until they are there, searches by terms and hybrid ones find a
-document, those by token vectors, by vector or by terms of a model do not.
+SVDR's binary index as a live one (Zhou et al. 2024, arXiv 2405.01924, section 4.2, has it for a corpus): which ids or
+words a text has is known in microseconds, embeddings take a model. Until they are there, searches by terms and hybrid
+ones find a document, those by token vectors, by vector or by terms of a model do not.
 """
 
 from __future__ import annotations

@@ -100,7 +100,8 @@ def depth(k: Any) -> int:
 
 
 def no_vector(documents: Sequence[Mapping[str, Any]]) -> None:
-    """InvalidArgument: a document comes with a vector, where a collection is given none, so that it would count for nothing."""
+    """InvalidArgument: a document comes with a vector, where a collection is given none, so that it would count for
+    nothing."""
     for document in documents:
         vector = document.get("vector")
         if isinstance(vector, list | tuple) and vector and all(isinstance(number, int | float) for number in vector):

@@ -36,8 +36,9 @@ def moved(settings: Mapping[str, Any], given: Any) -> dict[str, str]:
     """Where checkpoints lie now, by the names that the collection keeps.
 
     Args:
-        given: a folder (or hub id) in place of the encoder, or of the only checkpoint where there is no encoder; or folders
-            by the names that are kept, those of other collections perhaps among them. None: all lie where they lay.
+        given: a folder (or hub id) in place of the encoder, or of the only checkpoint where there is no encoder; or
+            folders by the names that are kept, those of other collections perhaps among them. None: all lie where they
+            lay.
 
     Raises:
         InvalidArgument: the collection keeps no checkpoint, or several and it is not said which has moved.

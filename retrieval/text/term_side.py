@@ -47,7 +47,8 @@ class TermSide:
 
     @property
     def embed(self) -> Embed | None:
-        """Embeds documents that were found by their tokens (`retrieval/sparse/beta.py`); None: what is kept of them is what is scored."""
+        """Embeds documents that were found by their tokens (`retrieval/sparse/beta.py`); None: what is kept of them is
+        what is scored."""
         return getattr(self.encoder, "embed", None)
 
     @property
@@ -86,7 +87,8 @@ def without_model(name: str) -> bool:
 
 
 def named_fields(given: Sequence[str]) -> str | dict[str, str] | None:
-    """What makes the terms of each field by name, of `NAME=...`, or called by its kind (`bm25:german`); of one without, itself.
+    """What makes the terms of each field by name, of `NAME=...`, or called by its kind (`bm25:german`); of one without,
+    itself.
 
     Raises:
         InvalidArgument: of several, a folder or hub id without a name; a name twice.
@@ -161,8 +163,10 @@ def load_terms(
 ) -> TermSide:
     """`bm25`, `bm25:LANGUAGE`, `binary`, or a folder or hub id of a sparse checkpoint (`retrieval/sparse/encoder.py`).
 
-    `analysis` is the version by which `bm25` cuts texts. The lengths are tokens that a checkpoint keeps (None: as it says), `dtype` is what it runs in (`SparseOptions`); BM25 keeps all words. `beta:` before a checkpoint keeps documents as
-    `binary` does and embeds queries (`retrieval/sparse/beta.py`); `FAMILY:` says how to read one where its files cannot tell: `slim:FOLDER`, `splade-doc:FOLDER`.
+    `analysis` is the version by which `bm25` cuts texts. The lengths are tokens that a checkpoint keeps (None: as it
+    says), `dtype` is what it runs in (`SparseOptions`); BM25 keeps all words. `beta:` before a checkpoint keeps
+    documents as `binary` does and embeds queries (`retrieval/sparse/beta.py`); `FAMILY:` says how to read one where its
+    files cannot tell: `slim:FOLDER`, `splade-doc:FOLDER`.
 
     Raises:
         InvalidArgument: no such language; a checkpoint of no sparse family.

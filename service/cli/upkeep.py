@@ -34,7 +34,8 @@ def add(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Add documents to a collection, replacing those that are there under the same id. Each batch is durable and visible."""
+    """Add documents to a collection, replacing those that are there under the same id. Each batch is durable and
+    visible."""
     from ...retrieval.corpus import open_corpus, repeated, survey
 
     corpus = open_corpus(data)

@@ -64,7 +64,8 @@ class Server:
             ca: PEM file of the authority that signed the server's certificate; None: the system's.
             certificate: PEM files of this client's certificate and its key, for servers that ask for one.
             insecure: no TLS whatever the host; the key and all data can be read on the way.
-            timeout_s: the longest that one call may take. Reads are tried again when the server cannot be reached, writes not.
+            timeout_s: the longest that one call may take. Reads are tried again when the server cannot be reached,
+                writes not.
         """
         metadata = [("authorization", f"Bearer {api_key}")] if api_key else []
         here = _loopback(target)
@@ -169,7 +170,8 @@ class Server:
         return int(self._channel.finished(operation, progress)["seq"])
 
     def snapshots(self) -> list[dict[str, Any]]:
-        """Each snapshot's `name`, `seq` (the state that it holds), `documents` and `problem` ("": none), by rising name."""
+        """Each snapshot's `name`, `seq` (the state that it holds), `documents` and `problem` ("": none), by rising
+        name."""
         found = self._channel.call(self._snapshots.ListSnapshots, snapshots_pb2.ListSnapshotsRequest()).snapshots
         return [{field.name: getattr(one, field.name) for field in one.DESCRIPTOR.fields} for one in found]
 

@@ -36,7 +36,8 @@ class Rule:
     names: tuple[str, ...] = ()
     """Fields of its requests that name collections; a key of single collections must reach all of them."""
     everywhere: bool = False
-    """Whether keys of single collections may call it although it names none: it tells nothing of any, or looks itself (`OperationMethods`)."""
+    """Whether keys of single collections may call it although it names none: it tells nothing of any, or looks itself
+    (`OperationMethods`)."""
 
 
 # Load balancers have no key, and the answer is one bit.

@@ -20,7 +20,8 @@ _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 
 _COUNTS = (1, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 
 Stats = Callable[[], Iterable[tuple[str, dict[str, Any]]]]
-"""Names of collections with what `Collection.stats` says of them, and whether encoding in the background has stopped."""
+"""Names of collections with what `Collection.stats` says of them, and whether encoding in the background has stopped.
+"""
 
 
 class Metrics:

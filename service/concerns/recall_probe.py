@@ -50,7 +50,8 @@ class RecallProbe:
         self._thread.start()
 
     def offer(self, collection: str, found: Sequence[str], exactly: Callable[[], Sequence[str] | None]) -> None:
-        """Notes a search; every n-th is compared with `exactly()`: the ids that an exact search finds, or None (then it is not)."""
+        """Notes a search; every n-th is compared with `exactly()`: the ids that an exact search finds, or None (then it
+        is not)."""
         with self._changed:
             self._searches += 1
             if self._searches % self._every:

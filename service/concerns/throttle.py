@@ -71,7 +71,8 @@ class Throttle:
 
 
 def throttled(limits: PerKey, throttle: Throttle) -> Concern:
-    """Refuses calls beyond a key's limits; messages of a stream wait for their turn instead. Callers without a key share one."""
+    """Refuses calls beyond a key's limits; messages of a stream wait for their turn instead. Callers without a key
+    share one."""
 
     def concern(rpc: Rpc) -> End:
         key = rpc.key.id if rpc.key else ""

@@ -103,7 +103,8 @@ class Collections:
         for folder in (self.root, settings.snapshots or self.root / ".snapshots") if not follows else ():
             remove_left(folder)
         self._files: dict[str, int] = {}
-        """The inode of each open catalog. Open, it is not given to another file, so an equal one is the same catalog."""
+        """The inode of each open catalog. Open, it is not given to another file, so an equal one is the same catalog.
+        """
         self._open: dict[str, Opened | PlaitError] = {}
         self._users: dict[str, int] = {}
         self._busy: set[str] = set()

@@ -1,5 +1,5 @@
-"""A server compares its open segments with their checksums all the time (`index/segments/scrub.py`), and logs once what is
-damaged.
+"""A server compares its open segments with their checksums all the time (`index/segments/scrub.py`), and logs once what
+is damaged.
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ _LESS = "ask for fewer documents (k), or leave their payloads out (payload: fals
 
 
 Probe = Callable[[str, Sequence[str], Callable[[], Sequence[str] | None]], None]
-"""Told of a search: the collection, the ids found, and how to find the ids of an exact search in the same state, later and
-in any thread (None: the state has changed)."""
+"""Told of a search: the collection, the ids found, and how to find the ids of an exact search in the same state, later
+and in any thread (None: the state has changed)."""
 
 
 class SearchMethods:

@@ -52,7 +52,8 @@ class Gate:
         return len(self._line)
 
     def enter(self, wait_s: float | None) -> None:
-        """The turn of one worker, in order of coming. Expired: it did not come in time (None: it may take as long as it will)."""
+        """The turn of one worker, in order of coming. Expired: it did not come in time (None: it may take as long as it
+        will)."""
         with self._turns:
             if self._free:
                 self._free -= 1

@@ -1,7 +1,8 @@
 """Requests that only the writing process can answer, passed on to it by the process that was asked.
 
-Reads are answered where they come in: every process sees the newest committed state. All else, by the scope that the protocol
-gives each RPC, goes over a socket in a private folder to the one process that writes. Its status comes back as it is.
+Reads are answered where they come in: every process sees the newest committed state. All else, by the scope that the
+protocol gives each RPC, goes over a socket in a private folder to the one process that writes. Its status comes back as
+it is.
 """
 
 from __future__ import annotations
@@ -83,8 +84,8 @@ def _metadata(call: Call) -> list[tuple[str, str]]:
 
 
 def _unless_lost(requests: Iterator[Any], made: Future[Any], lost: list[Exception]) -> Iterator[Any]:
-    """The requests. If they break off, `lost` is told why, and the call that was made of them is cancelled before they end:
-    an end would be taken for the caller's own, and a bulk write that was cut short be kept."""
+    """The requests. If they break off, `lost` is told why, and the call that was made of them is cancelled before they
+    end: an end would be taken for the caller's own, and a bulk write that was cut short be kept."""
     try:
         yield from requests
     except Exception as error:

@@ -1,10 +1,12 @@
 """From a service's descriptor and an object with its methods to what a gRPC server dispatches to.
 
-A method `Search` is answered by `search(request, call)`. One place for all RPCs: malformed messages, places, turns, deadlines,
-errors, the size of answers. A method that takes its turns itself (streams, waiting) is listed in the object's `own_turns`.
+A method `Search` is answered by `search(request, call)`. One place for all RPCs: malformed messages, places, turns,
+deadlines, errors, the size of answers. A method that takes its turns itself (streams, waiting) is listed in the
+object's `own_turns`.
 
-To gRPC every request is a stream here, also one of a single message: such a handler begins before anything was read, so that a
-call that is refused costs no memory, and its message waits as bytes and is parsed by the thread whose turn it is.
+To gRPC every request is a stream here, also one of a single message: such a handler begins before anything was read, so
+that a call that is refused costs no memory, and its message waits as bytes and is parsed by the thread whose turn it
+is.
 """
 
 from __future__ import annotations

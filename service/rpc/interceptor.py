@@ -1,4 +1,5 @@
-"""One interceptor around every RPC, whatever its kind: concerns see it in order before the handler, and in reverse its end."""
+"""One interceptor around every RPC, whatever its kind: concerns see it in order before the handler, and in reverse its
+end."""
 
 from __future__ import annotations
 
@@ -47,7 +48,8 @@ class Rpc:
         return [value for key, value in self.metadata if key == name and isinstance(value, str)]
 
     def seen(self, message: Any) -> Any:
-        """The message, which all checks have let pass. A handler that is given bytes calls this when it has parsed them."""
+        """The message, which all checks have let pass. A handler that is given bytes calls this when it has parsed
+        them."""
         for check in self.checks:
             check(message)
         return message
@@ -67,8 +69,8 @@ class Rpc:
 End = Callable[[grpc.StatusCode], None]
 """Told the code that the caller gets, whichever way the call ended."""
 Concern = Callable[[Rpc], End | None]
-"""Sees a call before it is answered, and refuses it by raising; what it returns is told the end. (Plain functions: seven
-context managers around every call took as long as reading it.)"""
+"""Sees a call before it is answered, and refuses it by raising; what it returns is told the end. (Plain functions:
+seven context managers around every call took as long as reading it.)"""
 
 current: ContextVar[Rpc | None] = ContextVar("plait_call", default=None)
 """The call that this thread answers."""
@@ -78,8 +80,8 @@ def stage_ended(name: str, seconds: float, documents: int = 0) -> None:
     """Says that a stage of this thread's call, which took so long, ends now. Nobody listens where there is no call.
 
     Args:
-        name: `queue`, `encode`, `search` (of which `candidates` and `score` are parts, where documents are found first and
-            then scored), `fetch`.
+        name: `queue`, `encode`, `search` (of which `candidates` and `score` are parts, where documents are found first
+            and then scored), `fetch`.
         documents: how many were scored.
     """
     if rpc := current.get():

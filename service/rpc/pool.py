@@ -16,9 +16,9 @@ _Task = tuple[Future, Callable[..., Any], tuple, dict]
 class Threads(Executor):
     """As many as were ever needed at once, at most `most`; what finds none free waits in order.
 
-    `ThreadPoolExecutor` gives a call to the thread that has been idle longest, so all of them take turns even when two would do.
-    Each that wakes may wait for the core on which it ran last: with two callers on two cores there were a sixth fewer searches, and
-    cores stayed idle (`benchmarks/thread_pools.py`).
+    `ThreadPoolExecutor` gives a call to the thread that has been idle longest, so all of them take turns even when two
+    would do. Each that wakes may wait for the core on which it ran last: with two callers on two cores there were a
+    sixth fewer searches, and cores stayed idle (`benchmarks/thread_pools.py`).
 
     No process waits for these threads at its end; `shutdown` does.
     """
@@ -82,7 +82,8 @@ class Threads(Executor):
                     result = fn(*args, **kwargs)
             except BaseException as caught:
                 error = caught
-            # Free before anyone is told: who is told may ask for more at once, and another thread would be taken for it.
+            # Free before anyone is told: who is told may ask for more at once, and another thread would be taken for
+            # it.
             self._next(box)
             if error is not None:
                 future.set_exception(error)

@@ -33,7 +33,8 @@ class ReadTimeout:
         self._why = f"no whole message came within {seconds:g} s, the limit ({setting}); {remedy}"
         self._not_taken = f"the client took no message within {seconds:g} s, the limit ({setting}); read what comes"
         self._reads: dict[_Wait, bool] = {}
-        """When each is due, in this order. Whoever takes a read out, its own thread or the one that looks, decides how it ended."""
+        """When each is due, in this order. Whoever takes a read out, its own thread or the one that looks, decides how
+        it ended."""
         Thread(target=self._look, name=f"plait-{setting}", daemon=True).start()
 
     def next(self, given: Iterator[bytes], context: grpc.ServicerContext) -> bytes | None:
@@ -87,7 +88,8 @@ class ReadTimeout:
 
 
 def _end(context: grpc.ServicerContext, why: str) -> None:
-    """Ends a call whose thread waits for gRPC, which wakes it. `cancel` can say why, which the face that is public hides."""
+    """Ends a call whose thread waits for gRPC, which wakes it. `cancel` can say why, which the face that is public
+    hides."""
     code, _ = grpc.StatusCode.DEADLINE_EXCEEDED.value
     try:
         context._rpc_event.call.cancel(code, why)  # type: ignore[attr-defined]

@@ -1,8 +1,8 @@
 """grpc.health.v1: whether the server takes calls, and apart from that whether it can write.
 
-A service with an RPC of the scope write (`plait.v1.DocumentService`) is NOT_SERVING while the disk is full or a collection
-has become read-only after a failed write; all others, and the server as a whole (the empty name), go on until it drains. What
-failed is tried again from time to time.
+A service with an RPC of the scope write (`plait.v1.DocumentService`) is NOT_SERVING while the disk is full or a
+collection has become read-only after a failed write; all others, and the server as a whole (the empty name), go on
+until it drains. What failed is tried again from time to time.
 
 It asks for no key, so its calls have places of their own: they take none from others, and others none from them.
 """
@@ -50,7 +50,8 @@ class Health:
     """Looks every second whether writes can work, and tells those who ask or watch; until `close`."""
 
     def __init__(self, server: grpc.Server, collections: Collections, settings: Settings):
-        """While less than one message (`limits.message_bytes`) is free where the collections lie, writing is NOT_SERVING."""
+        """While less than one message (`limits.message_bytes`) is free where the collections lie, writing is
+        NOT_SERVING."""
         self._collections, self._reserve, self._told = collections, settings.limits.message_bytes, ""
         names = ["", *(service.full_name for service in SERVICES.values())]
         self._states: dict[str, Any] = dict.fromkeys(names, _States.SERVING)

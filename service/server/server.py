@@ -35,9 +35,11 @@ from .reflection import REFLECTION, ReflectionMethods
 _SPARE = 8
 """Threads that refuse, answer health checks and the like, while all others work or wait."""
 _LEAVE_S = 5.0
-"""For calls that were cancelled at the end of the grace to notice it, for operations to end, and for collections to be closed."""
+"""For calls that were cancelled at the end of the grace to notice it, for operations to end, and for collections to be
+closed."""
 LINE = 1_024
-"""Calls, of which nothing was read, that may wait for such a thread; gRPC refuses one more, without saying when to try again."""
+"""Calls, of which nothing was read, that may wait for such a thread; gRPC refuses one more, without saying when to try
+again."""
 WINDOW = 64 << 10
 """Bytes that a client may send before its message is asked for."""
 _LOG = logging.getLogger("plait.service")
@@ -63,8 +65,8 @@ class Service:
     def stop(self, grace_s: float) -> bool:
         """Takes no new requests, lets those under way end, and closes every collection.
 
-        Returns whether all of it has ended, within a few seconds after the grace. False: some step goes on that cannot be
-        stopped, and nothing is closed under it; the process must be left (`leave`).
+        Returns whether all of it has ended, within a few seconds after the grace. False: some step goes on that cannot
+        be stopped, and nothing is closed under it; the process must be left (`leave`).
         """
         self.ready.clear()
         self.health.drain()
@@ -88,8 +90,8 @@ def build_server(
         interceptors: outermost first; they see requests as bytes, see `handlers`.
         credentials: None: plain text.
         probe: told of every approximate search; see `Probe`.
-        writer: where the process listens that writes for this one, which only reads; others may share its port. None: it
-            reads and writes, and has its port for itself.
+        writer: where the process listens that writes for this one, which only reads; others may share its port. None:
+            it reads and writes, and has its port for itself.
 
     Raises:
         Unavailable: the port cannot be bound.
@@ -105,8 +107,8 @@ def build_server(
             ("grpc.max_receive_message_length", size),
             ("grpc.max_send_message_length", size),
             *_transport(settings.keepalive_s),
-            # A client that begins calls and drops them at once fills no more than its connection's share of gRPC's line; without
-            # this bound one connection alone filled it, and calls of others were dropped.
+            # A client that begins calls and drops them at once fills no more than its connection's share of gRPC's
+            # line; without this bound one connection alone filled it, and calls of others were dropped.
             ("grpc.max_concurrent_streams", max(settings.connection_calls, 4 * threads.most)),
             # Otherwise two servers on one port would share its requests without a word.
             ("grpc.so_reuseport", int(writer is not None)),

@@ -1,8 +1,8 @@
 """A server of several processes: some answer, one writes for all, and a parent starts them, and again when they die.
 
-Nothing is shared but the folder of the collections: segments are mapped files, fresh documents are in the catalog's log, and a
-transaction there shows every process the newest committed state. So an answer is as fresh as that of a single process, and a
-process that was killed has lost nothing that was acknowledged.
+Nothing is shared but the folder of the collections: segments are mapped files, fresh documents are in the catalog's
+log, and a transaction there shows every process the newest committed state. So an answer is as fresh as that of a
+single process, and a process that was killed has lost nothing that was acknowledged.
 """
 
 from __future__ import annotations

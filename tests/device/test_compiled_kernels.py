@@ -78,7 +78,8 @@ def test_the_share_of_the_roofline_that_can_be_hoped_for(
     for name, (one, warps) in work.items():
         share, limit = traffic.share(one, compiled[name, machine.architecture], machine, warps)
         assert share >= 0.5, f"{name}: {share:.2f}, by {limit}"
-    # A bit a dimension is decoded to as many values as four: three times as many tokens as memory could deliver float16 rows of.
+    # A bit a dimension is decoded to as many values as four: three times as many tokens as memory could deliver float16
+    # rows of.
     scan = traffic.codes_work(DOCUMENTS, 32, 128, 16, tiles)
     found = traffic.rates(scan, compiled["codes 16", machine.architecture], machine, tiles.warps)
     assert min(found.values()) > 3 * traffic.roofline(work["float16 x1"][0], machine)

@@ -1,4 +1,5 @@
-"""Several queries in one pass over a device, here torch's CPU: what each finds alone, with no more held than there is room for."""
+"""Several queries in one pass over a device, here torch's CPU: what each finds alone, with no more held than there is
+room for."""
 
 from collections.abc import Callable
 from pathlib import Path

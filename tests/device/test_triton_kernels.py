@@ -65,7 +65,8 @@ def drawn(rng: np.random.Generator, blocks: int, subs: int) -> torch.Tensor:
 
 
 KINDS = [(3, 8, 1), (20, 8, 5), (48, 16, 32), (100, 16, 33), (100, 8, 5), (128, 64, 2), (300, 16, 65)]
-"""Dimensions, bytes of a code, query rows: fewer dimensions than sub-spaces, one to sixteen for each, and more than one step's."""
+"""Dimensions, bytes of a code, query rows: fewer dimensions than sub-spaces, one to sixteen for each, and more than one
+step's."""
 BLOCKS = st.lists(
     st.one_of(st.sampled_from([0, 1, 3, 4, 5, 7, 8, 9, 16, 17]), st.integers(0, 5)), min_size=1, max_size=20
 )

@@ -282,7 +282,8 @@ def test_stray_folders_are_swept_by_the_next_writer(tmp_path: Path) -> None:
 def test_every_store_at_full_probe_is_exact(
     tmp_path_factory: pytest.TempPathFactory, documents: Tokens, queries: Tokens
 ) -> None:
-    """ColBERT on flat codes and FAISS rescores with the stored rows: with all lists and candidates it equals the exact store."""
+    """ColBERT on flat codes and FAISS rescores with the stored rows: with all lists and candidates it equals the exact
+    store."""
     ranking = {}
     for store in ("exact", "flat", "flat:64", "lists", "faiss:IVF,SQfp16", "faiss:IVF,SQ8", "faiss:IVF,PQ2x4fs"):
         collection = Collection.create(tmp_path_factory.mktemp("c"), 8, store)

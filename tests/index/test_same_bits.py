@@ -1,4 +1,5 @@
-"""Scores and records are the same to the bit, however they are asked for: threads, blocks, batches, segments, instruction sets."""
+"""Scores and records are the same to the bit, however they are asked for: threads, blocks, batches, segments,
+instruction sets."""
 
 import os
 import subprocess
@@ -47,7 +48,8 @@ def rounded(value: Fraction) -> np.float32:
 
 
 def chain(row: np.ndarray, query: np.ndarray) -> np.float32:
-    """A product as plait defines it: fused multiply-adds by rising dimension from 0, in exact arithmetic, each rounded once."""
+    """A product as plait defines it: fused multiply-adds by rising dimension from 0, in exact arithmetic, each rounded
+    once."""
     total = np.float32(0)
     for a, b in zip(row.tolist(), query.tolist(), strict=True):
         total = rounded(Fraction(a) * Fraction(b) + Fraction(float(total)))
@@ -183,7 +185,8 @@ def test_the_best_tokens_are_a_sort_of_all_products(tokens: Tokens, q: int, k: i
 @settings(max_examples=40)
 @given(oracle.ragged(dim=8, shortest=1), st.sampled_from([3, 8]), st.integers(0, 2**31))
 def test_a_record_does_not_depend_on_its_batch(tokens: Tokens, dim: int, seed: int) -> None:
-    """Projected, pooled and encoded alone or with others, by few threads or many, on any instruction set. Ties are frequent."""
+    """Projected, pooled and encoded alone or with others, by few threads or many, on any instruction set. Ties are
+    frequent."""
     axes = np.linalg.qr(np.random.default_rng(seed).standard_normal((8, 8)))[0][:, :dim].astype(np.float32)
     axes = np.ascontiguousarray(axes)
     parts = [tokens.take([d]) for d in range(len(tokens))]
@@ -217,7 +220,8 @@ def test_the_nearest_centroid_does_not_depend_on_the_batch(centroids: int) -> No
 
 
 def collection(folder: Path, precision: str, batches: list[Tokens], fresh: Tokens | None = None) -> Collection:
-    """A segment per batch, then documents that wait to be sealed; ids number all documents. One codebook for all collections."""
+    """A segment per batch, then documents that wait to be sealed; ids number all documents. One codebook for all
+    collections."""
     made_ = Collection.create(folder, batches[0].dim, "exact", precision=precision)
     kept = made(precision, batches[0].dim)
     if precision.startswith(("pq", "residual")):
@@ -252,7 +256,8 @@ def searched(made_: Collection, queries: Tokens, scoring: Scoring) -> list[dict[
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_collections_score_alike_however_documents_lie(tmp_path: Path, precision: str) -> None:
-    """One segment, three, fresh documents, threads, two shards: the same scores by id, which explanations add up to exactly."""
+    """One segment, three, fresh documents, threads, two shards: the same scores by id, which explanations add up to
+    exactly."""
     rng = np.random.default_rng(7)
     tokens = unit(normal(rng, rng.integers(0, 12, 90).tolist(), 24))
     queries = normal(rng, [9, 32, 5], 24)
@@ -338,7 +343,8 @@ def test_a_document_without_records_scores_minus_infinity() -> None:
 
 
 def environments() -> list[dict[str, str]]:
-    """Every BLAS kernel family and every instruction set of this machine, in pairs. OpenBLAS takes its word for what it is told."""
+    """Every BLAS kernel family and every instruction set of this machine, in pairs. OpenBLAS takes its word for what it
+    is told."""
     cores = {"avx512": ["SkylakeX"], "avx2": ["Haswell", "Zen"], "neon": ["NEOVERSEN1"], "scalar": ["Prescott"]}
     levels = kernels.simd_levels()
     pairs = [

@@ -12,7 +12,8 @@ from plait.retrieval.settings import Machine, Making, Opening
 
 import plait
 
-INSIDE = {"batches", "encoding", "fit", "has_tokens", "queries", "route", "term_sides", "vector_source"}
+INSIDE = {"batches", "check_texts", "encoded", "encoding", "has_tokens", "queries", "route", "term_sides"}
+INSIDE |= {"vector_source"}
 """What of a `Retriever` is for plait itself, and no part of the face that a server's collection has."""
 ONLY_THERE = {"check", "collection", "compact", "index_fields", "rerank", "stats"}
 

@@ -70,7 +70,8 @@ def run(path: Path, operations: list[Operation], reports: Connection, background
 
 
 def run_to_step(path: Path, operation: Operation, reports: Connection, last: int) -> None:
-    """Performs one operation and dies at its step number `last` (from 1); 0: reports how many steps there are, and which commit."""
+    """Performs one operation and dies at its step number `last` (from 1); 0: reports how many steps there are, and
+    which commit."""
     collection = Collection(path, threads=1)
     steps = Steps(last)
     steps.watch()

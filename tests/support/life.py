@@ -32,7 +32,8 @@ def asked(dim: int = DIM) -> Tokens:
 
 QUERY = asked()
 ALIKE = {"float16": 1.0, "int8": 0.999, "pq": 0.8, "residual": 0.6}
-"""By the kind of precision: the least cosine of a stored vector with what was written. Those of other documents are near 0."""
+"""By the kind of precision: the least cosine of a stored vector with what was written. Those of other documents are
+near 0."""
 VECTOR = 4
 EVERYTHING = SearchParams(k_token=999, nprobe=99, candidates=999)
 PER_TOKEN = TermField(per_token=True)
@@ -78,7 +79,8 @@ def keyed(seed: int, dim: int = DIM) -> Tokens:
 
 
 def sparse(seed: int, field: TermField) -> Terms:
-    """The terms of one document: 0 to 3 weights of both signs or counts, or as many weights in each of 0 to 2 token rows."""
+    """The terms of one document: 0 to 3 weights of both signs or counts, or as many weights in each of 0 to 2 token
+    rows."""
     seed = there(seed)
     rng = np.random.default_rng(seed + 1000)
     counts = [int(rng.integers(4)) for _ in range(seed % 3 if field.per_token else 1)]

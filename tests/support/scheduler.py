@@ -1,7 +1,7 @@
 """Threads that run one at a time: at every failpoint and at every lock, a seed chooses who goes on.
 
-A schedule is a function of its seed, so a fault that is found can be run again. `running` puts locks of this file in the
-place of those that plait's modules make meanwhile; threads that no scheduler started pass through them undisturbed.
+A schedule is a function of its seed, so a fault that is found can be run again. `running` puts locks of this file in
+the place of those that plait's modules make meanwhile; threads that no scheduler started pass through them undisturbed.
 """
 
 from __future__ import annotations

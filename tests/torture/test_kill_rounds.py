@@ -1,4 +1,5 @@
-"""A few rounds of what `make torture ROUNDS=10000` does: kinds of collections that tests/index/disk/test_crash.py leaves out."""
+"""A few rounds of what `make torture ROUNDS=10000` does: kinds of collections that tests/index/disk/test_crash.py
+leaves out."""
 
 from __future__ import annotations
 

@@ -80,9 +80,9 @@ def fielded(*names: str) -> dict[str, Terms]:
 
 
 def make_golden(folder: Path, store: str) -> None:
-    """Since version 2 with terms, since 3 with global vectors and, but for contextual lists, in int8, since 4 with two named
-    term fields. Two segments (one sealed,
-    one built in bulk), dead documents in each and among the fresh, payloads, a late patch.
+    """Since version 2 with terms, since 3 with global vectors and, but for contextual lists, in int8, since 4 with two
+    named term fields. Two segments (one sealed, one built in bulk), dead documents in each and among the fresh,
+    payloads, a late patch.
 
     `python -c "import test_format as t; t.regenerate()"` in this folder writes the current version's again; do so only
     before that version is released.

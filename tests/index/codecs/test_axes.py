@@ -1,4 +1,5 @@
-"""Principal directions and random rotations: what they are, on any shape. That they are the same everywhere: test_same_bits.py."""
+"""Principal directions and random rotations: what they are, on any shape. That they are the same everywhere:
+test_same_bits.py."""
 
 import numpy as np
 import pytest

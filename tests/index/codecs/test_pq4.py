@@ -153,7 +153,8 @@ def test_threads_and_levels_do_not_change_a_bit() -> None:
 
 @pytest.mark.parametrize("dim", [1, 5, 48, 129])
 def test_encoding_descends_the_anisotropic_loss(dim: int) -> None:
-    """Every single code is the best one given the others, or the descent has not ended: no worse than nearest centroids."""
+    """Every single code is the best one given the others, or the descent has not ended: no worse than nearest
+    centroids."""
     rng = np.random.default_rng(dim)
     vectors = rng.standard_normal((300, dim)).astype(np.float32)
     codebook = pq4.fit(vectors, 8)

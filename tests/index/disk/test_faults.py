@@ -1,4 +1,5 @@
-"""Lost writes, full disks and failing syncs: a named error, nothing acknowledged lost, and writing again when the disk does."""
+"""Lost writes, full disks and failing syncs: a named error, nothing acknowledged lost, and writing again when the disk
+does."""
 
 import errno
 import os

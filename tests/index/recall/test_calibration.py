@@ -1,4 +1,5 @@
-"""Measured recall: what a calibration says is what searches do, and a target picks the cheapest setting that reaches it."""
+"""Measured recall: what a calibration says is what searches do, and a target picks the cheapest setting that reaches
+it."""
 
 import itertools
 from pathlib import Path

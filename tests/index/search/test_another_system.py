@@ -1,8 +1,9 @@
 """A system that plait does not have is a plan, its name and its record: tokens routed to several keys (CITADEL).
 
-A token is routed to some keys with a weight for each (Li et al., ACL 2023, arXiv 2211.10411, section 3.1), and two tokens are
-compared where they share a key. Here a routed token is as many rows as it has keys: the id is the key, the vector carries the
-weight, and the rows of one token have one span. score(q, d) = sum_i max over shared keys of (w_i q_i) . (w_j d_j), at least 0.
+A token is routed to some keys with a weight for each (Li et al., ACL 2023, arXiv 2211.10411, section 3.1), and two
+tokens are compared where they share a key. Here a routed token is as many rows as it has keys: the id is the key, the
+vector carries the weight, and the rows of one token have one span. score(q, d) = sum_i max over shared keys of (w_i
+q_i) . (w_j d_j), at least 0.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ def test_rewritten_documents_leave_memory_before_they_are_sealed(tmp_path: Path)
     query = from_matrices([rng.integers(-4, 5, (3, 5)).astype(np.float32)])
     with Collection.create(tmp_path / "c", 5) as collection:
         for turn in range(30):
-            # Whole numbers: sums are exact in any order. Different ids at different rates, one document without tokens, some deleted for good.
+            # Whole numbers: sums are exact in any order. Different ids at different rates, one document without tokens,
+            # some deleted for good.
             ids = [f"d{i}" for i in range(turn % 7 + 1)]
             rows = [rng.integers(-4, 5, (i % 4, 5)).astype(np.float32) for i in range(len(ids))]
             collection.live.upsert(ids, from_matrices(rows, 5), durable=False)

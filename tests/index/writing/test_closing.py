@@ -1,4 +1,5 @@
-"""Closing: reads under way end undisturbed, everything afterwards says "closed", and a handle that nobody has goes by itself."""
+"""Closing: reads under way end undisturbed, everything afterwards says "closed", and a handle that nobody has goes by
+itself."""
 
 import gc
 import subprocess

@@ -146,7 +146,8 @@ class Model(RuleBasedStateMachine):
         matrices = {i: kept.floats(kept.encode(document(seed).vectors)) for i, (seed, _) in self.model.items()}
         assert_equal(ranking(self.collection), {i: oracle.maxsim(QUERY.vectors, m) for i, m in matrices.items()})
         ids = list(matrices)
-        # Equal scores are cut at k' by document number, which the dictionary does not know: ties are kept apart by seeds.
+        # Equal scores are cut at k' by document number, which the dictionary does not know: ties are kept apart by
+        # seeds.
         if len({seed for seed, _ in self.model.values()}) == len(ids):
             wanted = oracle.xtr(QUERY.vectors, [matrices[i] for i in ids], 5, "kth")
             assert_equal(

@@ -1,4 +1,5 @@
-"""Documents whose vectors come later, beside a dictionary: found by the terms that are there, by nothing else until they are whole."""
+"""Documents whose vectors come later, beside a dictionary: found by the terms that are there, by nothing else until
+they are whole."""
 
 from __future__ import annotations
 

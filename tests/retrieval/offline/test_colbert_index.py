@@ -37,7 +37,8 @@ def written(folder: Path, bits: int, plan: str = "metadata.json") -> tuple[np.nd
     for chunk, lengths in enumerate(LENGTHS):
         codes = torch.tensor(rng.integers(0, CENTROIDS, sum(lengths)), dtype=torch.int32)
         buckets = torch.tensor(rng.integers(0, 2**bits, (sum(lengths), DIM)), dtype=torch.uint8)
-        # ColBERT's binarize: a bucket's bits from the lowest, all of a row one after the other, packed from the highest.
+        # ColBERT's binarize: a bucket's bits from the lowest, all of a row one after the other, packed from the
+        # highest.
         stream = (buckets.unsqueeze(-1) >> torch.arange(bits, dtype=torch.uint8)) & 1
         torch.save(codes, folder / f"{chunk}.codes.pt")
         torch.save(

@@ -33,8 +33,8 @@ import plait  # noqa: E402
 
 TEXTS = [text for text in tiny.TEXTS if "[" not in text]
 NEAR = {"float16": 6e-3, "bfloat16": 4e-2}
-"""Of weights, by their root mean square: roundings to 11 and to 8 bits through two layers whose random weights are larger than trained
-ones; the tiny models here have up to 0.004 and 0.027."""
+"""Of weights, by their root mean square: roundings to 11 and to 8 bits through two layers whose random weights are
+larger than trained ones; the tiny models here have up to 0.004 and 0.027."""
 QUERIES = ["what is the red planet", "mars rings", "venus", "the planet is red, red"]
 CORPUS = [
     *tiny.TEXTS,

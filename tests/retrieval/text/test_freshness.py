@@ -1,4 +1,5 @@
-"""Documents found by terms at once, embedded later: when nothing waits, the collection equals one where nothing ever did."""
+"""Documents found by terms at once, embedded later: when nothing waits, the collection equals one where nothing ever
+did."""
 
 from __future__ import annotations
 

@@ -241,7 +241,8 @@ def test_a_collection_lives(data: Path, tmp_path: Path) -> None:
     here("snapshot", "delete", tmp_path / "again", "--yes")
     assert "bytes: " in here("snapshot", "restore", tmp_path / "s", tmp_path / "r").stderr
     assert json.loads(here("info", tmp_path / "r", "--json").stdout)["documents"] == 3
-    # What is searched stays a snapshot. Only those are listed, and a collection that is written to is not deleted as one.
+    # What is searched stays a snapshot. Only those are listed, and a collection that is written to is not deleted as
+    # one.
     here("search", tmp_path / "s", "tides")
     listed = json.loads(here("snapshot", "list", tmp_path, "--json").stdout)["snapshots"]
     assert [(one["name"], one["documents"]) for one in listed] == [("r", 3), ("s", 3)]

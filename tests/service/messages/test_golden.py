@@ -1,7 +1,7 @@
 """Messages as they were sent before mean the same now, and are still sent as the same bytes.
 
-`tests/golden/wire/v1.json` has a message of most kinds with its bytes. After a release nothing in it changes: what is added
-to the protocol gets a new entry.
+`tests/golden/wire/v1.json` has a message of most kinds with its bytes. After a release nothing in it changes: what is
+added to the protocol gets a new entry.
 """
 
 from __future__ import annotations

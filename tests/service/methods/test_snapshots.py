@@ -1,4 +1,5 @@
-"""Snapshots of a server are operations: they outlast the deadlines of calls, tell bytes, can be cancelled, and leave all or nothing."""
+"""Snapshots of a server are operations: they outlast the deadlines of calls, tell bytes, can be cancelled, and leave
+all or nothing."""
 
 from __future__ import annotations
 

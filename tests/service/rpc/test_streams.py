@@ -236,8 +236,8 @@ def test_a_stream_that_waits_too_long_for_its_client_ends_and_says_why(tmp_path:
                 got.extend(answers)
             return *failure(caught.value)[:2], len(got)
 
-        # Before the first message; after it; within a bulk write, of which nothing is kept. The client is told first, and then
-        # the place is free.
+        # Before the first message; after it; within a bulk write, of which nothing is kept. The client is told first,
+        # and then the place is free.
         first = {**C, "documents": [document("a")]}
         for messages, answered in ([], 0), ([first], 1), ([{**first, "bulk": True, "documents": [document("b")]}], 0):
             until = time.monotonic() + 60

@@ -97,8 +97,9 @@ def test_sigterm_lets_requests_end_and_loses_no_acknowledged_write(root: Path) -
             one.result()
     wire.close()
     assert exit_code == 0 and len(written) >= 30
-    # New requests were turned away, nothing broke in the middle. CANCELLED is how gRPC's core drops a request that has come
-    # over the connection, and that no handler has taken, at the moment it begins to shut down: nothing was done for it.
+    # New requests were turned away, nothing broke in the middle. CANCELLED is how gRPC's core drops a request that has
+    # come over the connection, and that no handler has taken, at the moment it begins to shut down: nothing was done
+    # for it.
     assert {status for _, status in refused} <= {"UNAVAILABLE", "CANCELLED"}
     with plait.open(root / "c") as index:
         assert {d["id"] for d in index.get([id for id, _ in written])} == {id for id, _ in written}

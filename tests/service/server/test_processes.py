@@ -137,8 +137,8 @@ def ended(server: Server) -> Iterator[set[int]]:
 
 
 def outcomes(target: str) -> list[Any]:
-    """What a client gets of every kind of call: answers, streams, operations, errors. Numbers of states are left out: the
-    background makes some, when it comes to it."""
+    """What a client gets of every kind of call: answers, streams, operations, errors. Numbers of states are left out:
+    the background makes some, when it comes to it."""
     found: list[Any] = []
 
     def note(call: Callable[[], Any]) -> None:
