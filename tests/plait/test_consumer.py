@@ -14,7 +14,7 @@ from paths import ROOT
 CONSUMER = Path(__file__).with_name("consumer.py")
 WRONG = """
 import plait
-plait.create("x", stroe="flat")
+plait.create("x", stroe="flat")  # codespell:ignore
 plait.open("x", system="xtr")
 plait.connect("x", insecure="yes")
 plait.creat("x")
