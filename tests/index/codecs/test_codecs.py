@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import normal, on_every_level
-from plait.index.codecs import codec as codecs
 from plait.index.codecs.codec import Codec, Decoded, score
 from plait.index.codecs.half import Half
 from plait.index.codecs.int8 import Bytes
@@ -16,6 +15,7 @@ from plait.index.codecs.precisions import codec
 from plait.index.codecs.product import SIZES, Product
 from plait.index.errors import InvalidArgument
 from plait.index.kernels import rows as row_kernels
+from plait.index.late import rerank as reranking
 from plait.index.late.rerank import rerank
 from plait.index.tokens import Tokens, from_matrices
 
@@ -131,7 +131,7 @@ def test_only_those_with_a_chance_are_scored_in_full(monkeypatch: pytest.MonkeyP
         asked.append(len(positions))
         return score(one, records, offsets, positions, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(codecs, "score", counted)
+    monkeypatch.setattr(reranking, "score", counted)
     found = rerank(some, some.encode(tokens.vectors), tokens.offsets, np.arange(200), query, 10)
     assert len(found) == 10 and 10 <= asked[0] < 20
 
