@@ -1,5 +1,5 @@
-"""The least that a synchronous gRPC server in Python costs around a search: bare grpcio handlers, nothing of plait's
-service.
+"""The least that a synchronous gRPC server in Python costs around a search: bare grpcio
+handlers, nothing of plait's service.
 
 `benchmarks/service.py` starts it beside the real one: COLLECTION, a file with the queries' vectors [queries, rows,
 dim], a file with the bytes of one answer, and k. `/bare/Echo` gives back what it gets; `/bare/Search` ignores that,

@@ -6,8 +6,8 @@
 The published layout (github.com/luyug/COIL, retriever-fast): per vocabulary id a float32 matrix of all its occurrences
 with two int64 maps, to the documents of the list and from there to all; a float32 matrix of global vectors. A query is
 one product per id, the greatest of each document, a sum; here with NumPy's fastest ways (`reduceat` over runs of a
-document). With a batch, products are of all its queries at once, as published; documents are then chosen query by
-query.
+document). With a batch, products are of all its queries at once, as published; documents
+are then chosen query by query.
 
 plait searches a collection on disk with every check that this brings; scores are exact over the float16 rows, which are
 mapped and read for the candidates alone. In one process, interleaved round by round, one thread. Ids follow a Zipf law,

@@ -1,4 +1,5 @@
-"""Measurements of late-interaction engines as rows, as a table with the frontier marked, and plait against each peer."""
+"""Measurements of late-interaction engines as rows, as a table with the frontier marked,
+and plait against each peer."""
 
 from __future__ import annotations
 

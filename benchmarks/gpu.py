@@ -18,8 +18,8 @@ REPEATS = 30
 
 
 def model() -> list[dict[str, Any]]:
-    """The share of the roofline to hope for, by kernel and machine, and the limit that decides it. `long`: 64 query
-    rows."""
+    """The share of the roofline to hope for, by kernel and machine, and the limit that
+    decides it. `long`: 64 query rows."""
     from plait.device.code_kernel import tiles_for
     from plait.device.compiled import compile_for
     from plait.device.row_kernel import ROWS

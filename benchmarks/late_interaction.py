@@ -7,8 +7,8 @@ COLLECTION is a folder made by `plait build`, DATA the BEIR folder it was built 
 in this environment (`pip install --no-deps --target PEERS ...`); an engine that is not installed is skipped, and what
 installs it is said. Every engine runs in a process of its own. Every query runs on every engine and setting before the
 next query starts, so that a busy machine slows all alike. Times are CPU time of the engine's process: medians over
-queries, one query a call. A table goes to standard output; with --json one line per setting, the table to standard
-error.
+queries, one query a call. A table goes to standard output; with --json one line per
+setting, the table to standard error.
 """
 
 from __future__ import annotations

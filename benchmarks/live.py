@@ -197,7 +197,8 @@ def recall(collection: Collection, queries: Tokens) -> dict[str, float]:
 def cycles(
     path: Path, corpus: Corpus, documents: int, share: float, times: int, queries: Tokens | None = None
 ) -> dict[str, Any]:
-    """Each cycle replaces a share of the documents, then does what the default policy finds due. Queries: for recall."""
+    """Each cycle replaces a share of the documents, then does what the default policy
+    finds due. Queries: for recall."""
     changed, rows = max(1, int(share * documents)), []
     writing, upkeep = Cost(), Cost()
     with Collection(path, threads=1) as collection:

@@ -17,8 +17,8 @@ from plait.index.tokens import Tokens
 
 
 def memory() -> dict[str, float]:
-    """MiB of this process: its peak with mapped files (which the system may take back), and what is its own now. Linux
-    only."""
+    """MiB of this process: its peak with mapped files (which the system may take back), and
+    what is its own now. Linux only."""
     status = Path("/proc/self/status")
     if not status.exists():
         return {}

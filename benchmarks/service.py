@@ -107,7 +107,8 @@ def floors(made: dict[str, Way], seconds: float) -> list[dict]:
 
 
 def saturated(made: dict[str, Way], seconds: float) -> list[dict]:
-    """Searches a second at most, whichever number of callers gives most in a round, and the share of those in process."""
+    """Searches a second at most, whichever number of callers gives most in a round,
+    and the share of those in process."""
     rounds: list[dict[str, dict[str, Any]]] = []
     for _ in range(ROUNDS // 2):
         tried = {way: [under_load(call, c, seconds, of) for c in SATURATING] for way, (call, of) in made.items()}

@@ -86,8 +86,8 @@ def under_load(call: Callable[[int], Any], concurrency: int, seconds: float, ser
 
 
 def paced(call: Callable[[int], Any], rate: float, seconds: float) -> dict[str, Any]:
-    """Calls that come at random at this mean rate, whatever has not been answered yet; latencies from when they were
-    due."""
+    """Calls that come at random at this mean rate, whatever has not been answered yet;
+    latencies from when they were due."""
     rng, times = np.random.default_rng(0), []
     due = np.cumsum(rng.exponential(1 / rate, int(rate * seconds)))
     began = time.perf_counter()

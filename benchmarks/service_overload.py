@@ -3,8 +3,8 @@ left of it.
 
     python benchmarks/service.py --overload --documents 2000 --seconds 3
 
-The server has few places, so that callers of one process can fill them. Callers share its cores: latencies are those of
-both.
+The server has few places, so that callers of one process can fill them. Callers share its cores:
+latencies are those of both.
 """
 
 from __future__ import annotations

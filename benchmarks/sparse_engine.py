@@ -1,4 +1,5 @@
-"""What the benchmarks of inverted indexes share: one configuration of an engine, its clock and its line of the table."""
+"""What the benchmarks of inverted indexes share: one configuration of an engine, its
+clock and its line of the table."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ class Engine(NamedTuple):
 
 
 def engines_of(names: Sequence[str], *given: Any) -> list[Engine]:
-    """What the `engines` of these files of `sparse_peers` make of `given`; one whose packages are missing is left out."""
+    """What the `engines` of these files of `sparse_peers` make of `given`; one whose
+    packages are missing is left out."""
     found: list[Engine] = []
     for name in names:
         try:

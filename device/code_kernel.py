@@ -1,5 +1,5 @@
-"""4-bit codes decoded tile by tile and multiplied with the query in the tensor cores: `codes.py` says what they stand
-for.
+"""4-bit codes decoded tile by tile and multiplied with the query in the tensor cores:
+`codes.py` says what they stand for.
 
 A thread has eight dimensions of eight tokens, and the sixteen bytes of each dimension in four registers: three byte
 permutations look up four tokens' codes of a dimension, two more turn four tokens of a dimension into four dimensions of

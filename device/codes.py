@@ -34,7 +34,8 @@ _CHUNK = 1 << 18
 
 @dataclass(frozen=True, eq=False)
 class Book:
-    """A codebook on a device. Dimensions are those of the rotated space, every sub-space filled up to a power of two."""
+    """A codebook on a device. Dimensions are those of the rotated space, every sub-space
+    filled up to a power of two."""
 
     rotation: Tensor
     """(vectors' dim, dim) float32."""
@@ -123,8 +124,8 @@ def least(asked: Asked) -> Tensor:
 
 
 def words(codes: np.ndarray, first: np.ndarray, last: np.ndarray, device: torch.device) -> Tensor:
-    """(blocks, subs) int32: nibble i of a block's words is the code of token first + i, or of the `last` where that is
-    less.
+    """(blocks, subs) int32: nibble i of a block's words is the code of token first + i, or of
+    the `last` where that is less.
 
     Args:
         codes: (blocks of 32, bytes, 32) uint8, as `pq4.encode` returns them.

@@ -1,5 +1,5 @@
-"""Exact search on a device: every row lies in its memory, and whole documents or single tokens are compared with all of
-them."""
+"""Exact search on a device: every row lies in its memory, and whole documents or single tokens
+are compared with all of them."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class DeviceExact:
         return allowed is not None and int(np.count_nonzero(allowed)) <= max(candidates, len(allowed) // _FEW)
 
     def scan(self, queries: Tokens, k: int, allowed: np.ndarray | None) -> list[Hits]:
-        """The k best documents of every query, by position. Only the best of every 4 M scores come back from the
-        device."""
+        """The k best documents of every query, by position. Only the best of every 4 M
+        scores come back from the device."""
         places: list[Tensor] = []
         scores: list[Tensor] = []
         open_ = self.records.open(None if allowed is None else self.records.brought(allowed))

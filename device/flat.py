@@ -1,5 +1,5 @@
-"""The flat plan on a device: codes, and where they fit rows, lie in its memory; a search brings back the best
-documents.
+"""The flat plan on a device: codes, and where they fit rows, lie in its memory; a
+search brings back the best documents.
 
 One stage: all codes are scanned for the whole query (the CPU's two stages save arithmetic that a device has). The
 scan's scores are those of the decoded codes, within `codes.bound`; the CPU's table is coarser, so the candidates of the

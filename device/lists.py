@@ -1,5 +1,5 @@
-"""The lists plan on a device: every query token's nearest lists are scanned there, and what was found is summed up by
-document.
+"""The lists plan on a device: every query token's nearest lists are scanned there, and what
+was found is summed up by document.
 
 As `index.lists`, with floats of decoded codes in the place of bytes: what a query token has not seen of a document
 counts as the similarity of the last list it probed, and what it has seen counts by how far it lies above that. Gains

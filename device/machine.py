@@ -1,5 +1,5 @@
-"""What this machine can do: instruction sets, memory, GPUs, the builds of torch, Triton and FAISS, and where they
-clash."""
+"""What this machine can do: instruction sets, memory, GPUs, the builds of torch, Triton
+and FAISS, and where they clash."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""`plait::maxsim`: late interaction between ragged queries and candidates as one operation of torch, whatever the
-device.
+"""`plait::maxsim`: late interaction between ragged queries and candidates as one operation
+of torch, whatever the device.
 
     score(q, d) = sum_i max_{j in d} q_i . d_j
 

@@ -71,8 +71,8 @@ class Records:
         return [best(p, s, k) for p, s in zip(chosen.cpu().numpy(), scores.cpu().numpy(), strict=True)]
 
     def scores(self, queries: Tokens, positions: Tensor) -> Tensor:
-        """(queries, n) float32 scores of each query with the documents at its positions (queries, n); the rows lie
-        here."""
+        """(queries, n) float32 scores of each query with the documents at its positions
+        (queries, n); the rows lie here."""
         assert self.rows is not None
         lines = torch.arange(len(queries) + 1, device=self.device) * positions.shape[1]
         scores = maxsim(

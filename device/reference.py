@@ -17,8 +17,8 @@ _NOWHERE = 1 << 40
 
 
 def outputs(candidates: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Room for the results of `plait::maxsim`: (candidates,) float32 and (candidates, width) int32, none where width is
-    0."""
+    """Room for the results of `plait::maxsim`: (candidates,) float32 and (candidates, width)
+    int32, none where width is 0."""
     n = candidates.shape[0]
     matches = candidates.new_full((n if width else 0, width), -1, dtype=torch.int32)
     return candidates.new_empty(n, dtype=torch.float32), matches

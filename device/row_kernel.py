@@ -66,8 +66,8 @@ def _dot(x, y, s, INTERPRETED: tl.constexpr):
 def _work(program, candidate_offsets, queries, DOCUMENTS: tl.constexpr):
     """A program's query, its first candidate, and how many.
 
-    Query i has the programs from candidate_offsets[i] // DOCUMENTS + i: enough for its candidates, at most one too
-    many.
+    Query i has the programs from candidate_offsets[i] // DOCUMENTS + i: enough for its
+    candidates, at most one too many.
     """
     owner, above = 0, queries
     while above - owner > 1:
@@ -201,7 +201,8 @@ def constants(dim: int, rows: torch.dtype, parts: int, matches: bool = False, ti
 
 
 def split(query: Tensor, rows: torch.dtype) -> Tensor:
-    """(parts, tokens, dim) of the type that the rows are multiplied in, which sum to the query: one where types agree."""
+    """(parts, tokens, dim) of the type that the rows are multiplied in, which sum to the
+    query: one where types agree."""
     kind = torch.float16 if rows == torch.int8 else rows
     parts, left = [query.to(kind)], query
     if query.dtype != kind and kind != torch.float32:

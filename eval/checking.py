@@ -1,5 +1,5 @@
-"""What can be known of an experiment before it begins: its measures, its run file, and whether data and collection
-meet."""
+"""What can be known of an experiment before it begins: its measures, its run file, and
+whether data and collection meet."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ from .errors import InvalidArgument
 
 
 def as_array(value: Any, what: str) -> np.ndarray:
-    """An array of numbers. A tensor of torch is detached, fetched from its device and, if NumPy lacks its type,
-    widened.
+    """An array of numbers. A tensor of torch is detached, fetched from its device and,
+    if NumPy lacks its type, widened.
 
     Raises:
         InvalidArgument: begins with `what`; no numbers, or rows of different lengths.

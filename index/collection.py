@@ -96,12 +96,12 @@ class Collection:
         precision: str = DEFAULT,
         **machine: Any,
     ) -> Collection:
-        """Makes an empty collection in a new or empty folder. If it fails, or is killed, the folder is as free as
-        before.
+        """Makes an empty collection in a new or empty folder. If it fails, or is killed,
+        the folder is as free as before.
 
         Args:
-            dim: dimensions of every token vector, 1 to 4096; 0: none, for a collection of terms or global vectors
-                alone.
+            dim: dimensions of every token vector, 1 to 4096; 0: none, for a collection of
+                terms or global vectors alone.
             store: `auto`, `exact`, `flat`, `lists` (or `flat:8`, `lists:32`, ... bytes per token), or `faiss:` and a
                 factory string (`faiss:IVF1024,PQ64x4fs`); `index/stores.py` says what they are.
             meta: further JSON values to keep with the collection.
@@ -146,7 +146,8 @@ class Collection:
 
     @property
     def size(self) -> Size | None:
-        """What it held when it was opened, searched or written in bulk last. Reads nothing; None: nobody has seen it."""
+        """What it held when it was opened, searched or written in bulk last. Reads
+        nothing; None: nobody has seen it."""
         return self._loader.size
 
     @property
@@ -170,8 +171,8 @@ class Collection:
     def recover(self) -> None:
         """Lets this process write again after a failure, as opening the collection again would.
 
-        Unavailable: its cause is not gone, somebody reads, or a bulk write has not ended. DataLoss: the catalog is
-            damaged.
+        Unavailable: its cause is not gone, somebody reads, or a bulk write has not ended.
+            DataLoss: the catalog is damaged.
         """
         with self._starting:
             background, self._background = self._background, None
@@ -187,8 +188,8 @@ class Collection:
             self.maintenance.alone.release()
 
     def discard_broken(self) -> None:
-        """Drops what a bulk write staged that was broken off, so that it blocks no other. For a server, before it
-        serves.
+        """Drops what a bulk write staged that was broken off, so that it blocks no other.
+        For a server, before it serves.
 
         What `plait build` staged stays: it goes on when it is run again. Does nothing while another process writes.
         """
@@ -245,8 +246,8 @@ class Collection:
         The write lock is given back at the end of the block, unless something else in this process is at work by then.
 
         Args:
-            signed: who stages documents here (`index/writing/bulk.py`): of a WRITE that is interrupted, nothing is
-                kept.
+            signed: who stages documents here (`index/writing/bulk.py`): of a WRITE that is
+                interrupted, nothing is kept.
 
         Raises Unavailable while another process writes.
         """
@@ -265,8 +266,8 @@ class Collection:
 
     @property
     def live(self) -> LiveWriter:
-        """Upserts, deletes, payload updates. Takes the write lock until `close`; starts background work if there is
-        any.
+        """Upserts, deletes, payload updates. Takes the write lock until `close`; starts
+        background work if there is any.
 
         Raises:
             Unavailable: another process writes, or background work failed.
@@ -368,8 +369,8 @@ class Collection:
         return measured.choose(target_recall, k, params) if coded else None
 
     def reaching_terms(self, target_recall: float, k: int) -> TermParams:
-        """As `reaching`, of searches by the first term field; the exact search where nothing cheaper reached the
-        target."""
+        """As `reaching`, of searches by the first term field; the exact search where
+        nothing cheaper reached the target."""
         with self.catalog.reading() as view:
             inverted = inverted_documents(view)
         measured = self._measured(target_recall, inverted, lambda m: m.terms.inverted if m.terms else None)

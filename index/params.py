@@ -1,4 +1,5 @@
-"""From matches of single tokens to scores of documents: which tokens the maximum sees, and what fills a missing cell."""
+"""From matches of single tokens to scores of documents: which tokens the maximum sees,
+and what fills a missing cell."""
 
 from __future__ import annotations
 
@@ -23,12 +24,12 @@ class Scoring:
     tokens: str = "all"
     """`all`: every token of a candidate is scored (ColBERT). `retrieved`: only those among the k' best of the whole
     collection for their query token (XTR, arXiv 2304.01982 section 3). `coil`: those with the query token's vocabulary
-    id, and no maximum below 0; the product of the global vectors is added where there are such (COIL, arXiv
-    2104.07186)."""
+    id, and no maximum below 0; the product of the global vectors is added where
+    there are such (COIL, arXiv 2104.07186)."""
     missing: str | float = "kth"
     """m_i where `retrieved` saw nothing: `kth`, the score of the k'-th retrieved token of query token i (XTR's choice);
-    `zero`; a number; or `none`, which leaves the cell out and takes the mean of the cells seen times the query's
-    length."""
+    `zero`; a number; or `none`, which leaves the cell out and takes the mean of the cells
+    seen times the query's length."""
 
     def __post_init__(self) -> None:
         if self.tokens not in TOKENS:

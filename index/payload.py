@@ -34,8 +34,8 @@ def check_id(id: Any) -> str:
 
 
 def check_ids(ids: Any) -> list[str]:
-    """Ids to look for, as a list. InvalidArgument: a text, which would be taken letter by letter, or an id that is no
-    text."""
+    """Ids to look for, as a list. InvalidArgument: a text, which would be taken letter by
+    letter, or an id that is no text."""
     if isinstance(ids, str | bytes | dict) or not isinstance(ids, Iterable):
         raise InvalidArgument(f"ids must be a list of ids, got {ids!r:.80}")
     found = list(ids)
@@ -54,8 +54,8 @@ def check_text(text: str, what: str) -> str:
 
 
 def check_payload(id: str, payload: Any) -> None:
-    """Refuses a payload that could not be stored, filtered or sent: InvalidArgument names the document, the field, the
-    bound."""
+    """Refuses a payload that could not be stored, filtered or sent: InvalidArgument names the
+    document, the field, the bound."""
     if not isinstance(payload, dict):
         raise InvalidArgument(f"the payload of document {id!r:.80} must be a dict, got {payload!r:.80}")
     if fault := _fault(payload, 1):

@@ -37,8 +37,8 @@ Progress = Callable[[str, int, int], None]
 TOKEN_FILES = (faiss_store.FILE, *coded.FILES, *coil_store.FILES)
 _CODED = ("flat", "lists")
 _FLAT_FROM, _LISTS_FROM = 1 << 15, 1 << 18
-"""Tokens from which `auto` codes a segment, and groups the codes by centroid: below, the simpler plan takes a few
-milliseconds."""
+"""Tokens from which `auto` codes a segment, and groups the codes by centroid: below, the
+simpler plan takes a few milliseconds."""
 _ROWS = 1 << 16
 _TRAIN_ROWS = 1 << 15
 _DRIFT_ROWS = 1 << 14

@@ -68,8 +68,8 @@ def from_terms(terms: Terms, keys: int = KEYS) -> TermRows:
     """The rows as they are stored: keys rise, explicit zeros are left out, since they add nothing to any score.
 
     Raises:
-        InvalidArgument: a key outside of 0 to `keys` - 1, a key twice in a row, NaN or infinity, offsets that do not
-            fit.
+        InvalidArgument: a key outside of 0 to `keys` - 1, a key twice in a row, NaN or
+            infinity, offsets that do not fit.
     """
     checked = check(terms)
     rows = checked.rows

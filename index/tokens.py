@@ -147,8 +147,8 @@ def ragged_rows(offsets: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np
 
 
 def from_matrices(matrices: Sequence[Any], dim: int | None = None) -> Tokens:
-    """Packs one (tokens, dim) matrix per document: arrays, lists of rows, or tensors of torch, which are given by
-    value.
+    """Packs one (tokens, dim) matrix per document: arrays, lists of rows, or tensors of
+    torch, which are given by value.
 
     Scores are dot products: normalise the rows where they are to be cosines.
 
@@ -188,8 +188,8 @@ def from_matrices(matrices: Sequence[Any], dim: int | None = None) -> Tokens:
 
 
 def from_vectors(vectors: Any) -> Tokens:
-    """One global vector for each document or query, (documents, g), and no tokens; a single vector (g,) is one of
-    these.
+    """One global vector for each document or query, (documents, g), and no tokens; a
+    single vector (g,) is one of these.
 
     Raises:
         InvalidArgument: another shape, no numbers, NaN or infinity.
@@ -226,8 +226,8 @@ def whole_rows(vectors: np.ndarray, width: int) -> np.ndarray:
 
 
 def concatenate(parts: Sequence[Tokens]) -> Tokens:
-    """Joins batches of documents. A column stays when every part that has tokens has it; spans follow the raggedest
-    part."""
+    """Joins batches of documents. A column stays when every part that has tokens has it;
+    spans follow the raggedest part."""
     if not parts:
         raise InvalidArgument("nothing to concatenate: at least one batch of tokens is needed")
     if len({p.dim for p in parts}) > 1:

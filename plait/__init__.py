@@ -107,8 +107,8 @@ def create(path: str | Path, **settings: Unpack[Making]) -> Retriever:
             except with COIL and DupMAE checkpoints, which make one always.
         store: how a segment finds its best documents: `auto` (the default, by the system and the size of each
             segment), `exact`, `flat`, `lists` or `faiss:FACTORY` (index/stores.py).
-        precision: how token vectors are stored: `float16` (the default), `int8`, `pq:72`, `residual:2`, ...
-            (index/codecs/precisions.py).
+        precision: how token vectors are stored: `float16` (the default), `int8`,
+            `pq:72`, `residual:2`, ... (index/codecs/precisions.py).
         fields: payload fields with an index, so that filters on them are fast; any field can be filtered.
         device, threads, cache, policy, verify, device_memory, encode_pending: as `open` takes them.
 

@@ -59,7 +59,8 @@ def document_text(document: Document) -> str:
 
 
 def given_vectors(documents: Sequence[Document], width: int) -> np.ndarray:
-    """(documents, width) float32 of their `vector` fields. InvalidArgument: one is missing, or no such list of numbers."""
+    """(documents, width) float32 of their `vector` fields. InvalidArgument: one is
+    missing, or no such list of numbers."""
     rows = np.empty((len(documents), width), np.float32)
     for row, document in zip(rows, documents, strict=True):
         try:

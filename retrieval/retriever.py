@@ -49,14 +49,14 @@ class Retriever:
 
     Examples:
         >>> index = plait.create(folder / "news")
-        >>> index.add([{"id": "a", "text": "Bread rises."}, {"id": "b", "text": "The moon pulls the sea."}])
-        2
+        >>> index.add([{"id": "a", "text": "Bread rises."}, {"id": "b", "text": "The
+        moon pulls the sea."}]) 2
         >>> index
         Retriever('news': 2 documents, 13 tokens of 384 float16, auto; minilm)
         >>> [hit.id for hit in index.search("why does bread rise", k=1)]
         ['a']
-        >>> index.upsert([{"id": "a", "text": "Bread rises because yeast ferments the flour."}]).count
-        1
+        >>> index.upsert([{"id": "a", "text": "Bread rises because yeast
+        ferments the flour."}]).count 1
         >>> index.get("a"), index.count(), index.delete(["b"]).count
         ([{'id': 'a', 'text': 'Bread rises because yeast ferments the flour.'}], 2, 1)
     """
@@ -212,8 +212,8 @@ class Retriever:
                 in a file.
             durable: on the disk when this returns; otherwise the last writes may be lost if the machine dies.
             defer: what a model computes comes later (`encode_pending`). Until then a document is found by the term
-                fields that need no model for documents (bm25, binary, beta); it scores 0 where `rerank` goes by what it
-                lacks.
+                fields that need no model for documents (bm25, binary, beta); it scores 0 where
+                `rerank` goes by what it lacks.
 
         Raises:
             InvalidArgument: `defer` where no term field does without a model, or nothing needs one.
@@ -300,8 +300,8 @@ class Retriever:
 
     @property
     def vector_source(self) -> str | None:
-        """Where global vectors come from: `encoder`, `terms` (what makes them makes these), `given`; None: there are
-        none."""
+        """Where global vectors come from: `encoder`, `terms` (what makes them makes these),
+        `given`; None: there are none."""
         return self.settings.get("vector")
 
     def batches(self, documents: Iterable[dict[str, Any]], defer: bool = False) -> Iterator[Batch]:

@@ -1,5 +1,5 @@
-"""The systems: each a record that names its choices. Its scoring names the plan that compares tokens
-(index/reading/plans.py)."""
+"""The systems: each a record that names its choices. Its scoring names the
+plan that compares tokens (index/reading/plans.py)."""
 
 from __future__ import annotations
 

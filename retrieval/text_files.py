@@ -1,5 +1,5 @@
-"""The one reader of text files: lines of UTF-8, and the records of .jsonl, .json, .tsv and .csv files, each by its
-place.
+"""The one reader of text files: lines of UTF-8, and the records of .jsonl, .json, .tsv and
+.csv files, each by its place.
 
 A line ends with LF or CRLF and nowhere else; a byte order mark is passed over; a name that ends in .gz says that the
 file is gzipped.

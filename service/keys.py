@@ -1,5 +1,5 @@
-"""API keys: made at random, shown once, kept as hashes in one small file that a running server reads again when it
-changes.
+"""API keys: made at random, shown once, kept as hashes in one small file that a running
+server reads again when it changes.
 
 A key is `plait_ID_SECRET`: eight hexadecimal digits that name it in logs and lists, and 32 random bytes in base64url.
 """

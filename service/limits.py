@@ -1,4 +1,5 @@
-"""What one request may ask for. Every limit is published by GetServerInfo and named by the error of whoever passes it."""
+"""What one request may ask for. Every limit is published by GetServerInfo and named by the
+error of whoever passes it."""
 
 from __future__ import annotations
 

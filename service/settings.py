@@ -1,5 +1,5 @@
-"""What a server may be told: a TOML file, the environment, flags. Flags win over the environment, and that over the
-file.
+"""What a server may be told: a TOML file, the environment, flags. Flags win over the
+environment, and that over the file.
 
 Every field is a key of the file (`k` under `[limits]`), a variable (`PLAIT_LIMITS__K`) and a flag
 (`--set limits.k=100`). Unknown keys are errors.
@@ -38,7 +38,8 @@ class Tls(BaseModel):
 
 
 class Admin(BaseModel):
-    """The port for operators: /metrics, /healthz, /readyz. It asks for no key and names collections: keep it private."""
+    """The port for operators: /metrics, /healthz, /readyz. It asks for no key and
+    names collections: keep it private."""
 
     model_config = STRICT
 
@@ -124,10 +125,10 @@ class Settings(BaseSettings):
     device: str = "cpu"
     """Where encoders and FAISS run and segments lie: cpu, or cuda[:N]."""
     device_memory: int | None = Field(default=None, ge=0)
-    """Bytes that all collections together may take on the device, in each process; what does not fit is searched by the
-    CPU.
-    None: 0.8 of what is free when the first of them is opened. More: less is searched by the CPU, and less is left to
-        encoders."""
+    """Bytes that all collections together may take on the device, in each process; what does not
+    fit is searched by the CPU.
+    None: 0.8 of what is free when the first of them is opened. More: less is searched by the
+        CPU, and less is left to encoders."""
     threads: int | None = Field(default=None, ge=1, le=1_024)
     """CPU threads of each search and of an encoder; None: searches share the cores among the workers, encoders choose.
     """

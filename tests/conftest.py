@@ -1,8 +1,8 @@
 """What holds for every test, chosen before anything reads it.
 
 Triton's kernels run in its interpreter; `make test-gpu` compiles them. Hypothesis draws the same examples every time,
-so that a check says something of the change and not of the draw, nor of how busy the machine is; `make fuzz` draws new
-ones.
+so that a check says something of the change and not of the draw, nor of how busy the machine
+is; `make fuzz` draws new ones.
 """
 
 import os

@@ -1,5 +1,5 @@
-"""plait's flat plan: a scan of 4-bit codes, then a rerank with the records of some precision. Everything is
-memory-mapped."""
+"""plait's flat plan: a scan of 4-bit codes, then a rerank with the records of some
+precision. Everything is memory-mapped."""
 
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,5 @@
-"""plait's lists plan: the 4-bit codes of the lists near a query's tokens, then a rerank with the records of some
-precision."""
+"""plait's lists plan: the 4-bit codes of the lists near a query's tokens, then a rerank
+with the records of some precision."""
 
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,8 @@ pip install --no-deps pyterrier-pisa==0.4.9 tbb==2020.3.254    (not into PEERS: 
 
 The package itself, which needs PyTerrier and pandas, is not imported, and the inverted lists are written here as PISA's
 files. Inside the timing is one call for all queries, dictionaries of strings: it looks keys up, and repeats each as
-often as its whole weight says, since PISA knows no other query weights. Impacts and query weights are scaled to 1 to
-255.
+often as its whole weight says, since PISA knows no other query weights. Impacts and query
+weights are scaled to 1 to 255.
 """
 
 import tempfile

@@ -1,4 +1,5 @@
-"""What a client in any language does, with nothing of plait but the protocol: modules made from `proto/`, then calls."""
+"""What a client in any language does, with nothing of plait but the protocol: modules
+made from `proto/`, then calls."""
 
 import subprocess
 import sys

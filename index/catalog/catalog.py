@@ -107,8 +107,8 @@ class Catalog:
         return cls(folder)
 
     def close(self, wait_s: float | None = None) -> bool:
-        """Everything that comes now is refused. Waits for what other threads read and write here; whether all of it has
-        ended.
+        """Everything that comes now is refused. Waits for what other threads read and write
+        here; whether all of it has ended.
 
         Args:
             wait_s: the longest wait; None: as long as it takes. What goes on after that ends undisturbed.

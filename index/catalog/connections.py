@@ -68,8 +68,8 @@ class Connections:
     def lent(self, writing: bool = False) -> Iterator[Loan]:
         """A connection for a block of this thread. What the block leaves unfinished is rolled back.
 
-        Where the thread's work can be stopped (`index/stopping.py`), queries of the block are: its check's error ends
-        them.
+        Where the thread's work can be stopped (`index/stopping.py`), queries of the block are:
+        its check's error ends them.
 
         Args:
             writing: another connection than readers get. It keeps what writes need in its cache.
@@ -84,8 +84,8 @@ class Connections:
             self._take_back(loan)
 
     def close(self, wait_s: float | None = None) -> bool:
-        """Lends no more, and waits for other threads' blocks. Whether all have ended; what a block has is closed with
-        it.
+        """Lends no more, and waits for other threads' blocks. Whether all have ended; what a
+        block has is closed with it.
 
         Args:
             wait_s: the longest wait; None: as long as it takes.
@@ -170,8 +170,8 @@ class Connections:
                 )
 
     def _left_behind(self) -> None:
-        """In a forked child: what blocks have is the parent's. It is neither used nor closed, now or when the process
-        ends."""
+        """In a forked child: what blocks have is the parent's. It is neither used nor closed,
+        now or when the process ends."""
         self.forked = True
         for loan in self._loans:
             loan.forked = True

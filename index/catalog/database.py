@@ -1,5 +1,5 @@
-"""SQLite through APSW, which brings its own version of it: how connections are opened, and what errors mean to a
-caller.
+"""SQLite through APSW, which brings its own version of it: how connections are opened,
+and what errors mean to a caller.
 
 Nothing else opens a catalog. Two libraries in one process that have the same file open drop each other's locks.
 """
@@ -61,12 +61,12 @@ def connect(path: Path, *, new: bool = False, immutable: bool = False) -> Connec
     Args:
         path: absolute, or SQLite would look for the log in what is the working directory by then.
         new: the file is made, with checksums on its pages.
-        immutable: nobody changes the file for as long as it is open. SQLite then makes no files beside it and takes no
-            locks.
+        immutable: nobody changes the file for as long as it is open. SQLite then makes no files
+            beside it and takes no locks.
 
     Raises:
-        DataLoss: the file is damaged. Unavailable: it cannot be read now. FailedPrecondition: this APSW lacks the
-            checksums.
+        DataLoss: the file is damaged. Unavailable: it cannot be read now.
+            FailedPrecondition: this APSW lacks the checksums.
     """
     flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if new else 0)
     name = str(path)
@@ -90,8 +90,8 @@ def connect(path: Path, *, new: bool = False, immutable: bool = False) -> Connec
 
 
 def temporary() -> Connection:
-    """A database of its own that SQLite keeps in a nameless temporary file, without transactions that anybody waits
-    for."""
+    """A database of its own that SQLite keeps in a nameless temporary file, without
+    transactions that anybody waits for."""
     db = Connection("")
     db.execute("PRAGMA synchronous = OFF")
     db.execute("PRAGMA journal_mode = OFF")
@@ -112,7 +112,8 @@ def add_checksums(db: Connection) -> None:
 
 
 def copy(source: Connection, target: Path) -> None:
-    """Makes a new file of the state that a connection reads: page by page, so that it has checksums if the source has."""
+    """Makes a new file of the state that a connection reads: page by page, so that it has
+    checksums if the source has."""
     try:
         db = Connection(str(target), vfs=_checksums())
         try:
@@ -145,7 +146,8 @@ def checkpoint(db: Connection, wait_ms: int | None = None) -> bool:
 
 
 def on_commit(db: Connection, told: Callable[[int], None]) -> None:
-    """Calls `told` after each transaction with the bytes of the log. SQLite then moves no pages to the file by itself."""
+    """Calls `told` after each transaction with the bytes of the log. SQLite then moves
+    no pages to the file by itself."""
 
     def hook(_: Connection, __: str, pages: int) -> int:
         told(pages * PAGE)

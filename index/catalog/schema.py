@@ -143,8 +143,8 @@ class Schema:
         """Documents of which these terms alone are there yet: no tokens, a global vector of zeros, no terms in the
         other fields.
 
-        Refuses as `check` does; InvalidArgument too where no field's terms are given, by which the documents could be
-        found.
+        Refuses as `check` does; InvalidArgument too where no field's terms are given, by which
+        the documents could be found.
         """
         by_name = {} if terms is None else self._by_name(terms)
         if not by_name:

@@ -183,8 +183,8 @@ class View:
         return [(number, tokens) for number, tokens in self.db.execute(sql, (after,))]
 
     def fresh_size(self) -> tuple[int, int, float | None]:
-        """Fresh documents, their tokens (terms alone: term weights), and when the oldest was added (seconds since
-        1970)."""
+        """Fresh documents, their tokens (terms alone: term weights), and when the oldest
+        was added (seconds since 1970)."""
         count, length, added = self.db.execute("SELECT count(*), coalesce(sum(length), 0), min(added) FROM growing").get
         return count, length, added
 

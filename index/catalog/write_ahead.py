@@ -1,8 +1,8 @@
 """SQLite's log: when its pages go into the file, and how long it may get while somebody keeps it from beginning anew.
 
 SQLite writes a transaction to the log first. Pages go from there to the file (a checkpoint), and the log begins anew
-when all have gone and nobody reads an older state. A state that is held for long, or reads that always overlap, keep it
-growing.
+when all have gone and nobody reads an older state. A state that is held for long, or reads that
+always overlap, keep it growing.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class WriteAheadLog:
         on_commit(db, self._grown)
 
     def committed(self, db: Connection) -> str | None:
-        """After each transaction: moves pages to the file when it is time. Returns why the disk failed meanwhile, if it
-        did.
+        """After each transaction: moves pages to the file when it is time. Returns why the disk
+        failed meanwhile, if it did.
 
         The transaction is on the disk, whatever happens here.
         """

@@ -21,8 +21,8 @@ def principal(vectors: np.ndarray) -> np.ndarray:
     """(d, d) float64: the directions, as columns, in which at most 2^17 vectors (n, d) have most energy, the first
     before others.
 
-    Eigenvectors of the second moment; the largest entry of each is positive. InvalidArgument: an entry is NaN or
-    infinite.
+    Eigenvectors of the second moment; the largest entry of each is positive.
+    InvalidArgument: an entry is NaN or infinite.
     """
     if len(vectors) > _MOST:
         raise InvalidArgument(f"axes are learned from {len(vectors)} vectors; {_MOST} at most")

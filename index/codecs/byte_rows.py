@@ -35,8 +35,8 @@ class ByteQuery:
     steps: np.ndarray
     """(q,) float32: row i stands for steps[i] * codes[i]."""
     wrong: np.ndarray
-    """(q,) float64: a product with a row of scale s is wrong by at most s times this, rounding of float32 sums
-    included."""
+    """(q,) float64: a product with a row of scale s is wrong by at most s times this,
+    rounding of float32 sums included."""
 
 
 def byte_query(vectors: np.ndarray) -> ByteQuery:

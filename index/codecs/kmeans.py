@@ -21,8 +21,8 @@ _PRODUCTS = 1 << 22
 _BY_ID = 1024
 """Centroids beyond which a token looks at those of its vocabulary id, where there are ids."""
 _SEEN, _NEAR = 32, 32
-"""Tokens for each centroid that say where those of an id lie, and centroids nearest to their mean that are looked at
-too."""
+"""Tokens for each centroid that say where those of an id lie, and centroids nearest to their
+mean that are looked at too."""
 _ROWS = 1 << 18
 """Tokens that are sorted by id at a time."""
 _TWO_LEVEL = 2048

@@ -56,8 +56,8 @@ class Codebook:
 
     @cached_property
     def columns(self) -> np.ndarray:
-        """The centroids in the space of the vectors, the first of every sub-space first, as columns to be multiplied
-        with."""
+        """The centroids in the space of the vectors, the first of every sub-space first, as
+        columns to be multiplied with."""
         subs, entries, width = self.centroids.shape
         parts = self.rotation.reshape(-1, subs, width).transpose(1, 0, 2)
         products = np.zeros((subs, self.dim, entries), np.float32)
@@ -235,8 +235,8 @@ def _rotation(dim: int, subs: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _led(sample: np.ndarray, subs: int, alone: int, rng: np.random.Generator) -> np.ndarray:
-    """The same, the first `alone` sub-spaces with a principal direction each, the others with a rotation of what
-    remains."""
+    """The same, the first `alone` sub-spaces with a principal direction each, the others
+    with a rotation of what remains."""
     directions = axes.principal(sample).astype(np.float32)
     others = row_kernels.product(directions[:, alone:], _rotation(len(directions) - alone, subs - alone, rng))
     parts = others.reshape(len(directions), subs - alone, -1)

@@ -1,5 +1,5 @@
-"""The smallest precision: a token's vector as product codes, a byte for each of 32, 64 or 72 sub-spaces, scored without
-decoding.
+"""The smallest precision: a token's vector as product codes, a byte for each of 32, 64 or 72
+sub-spaces, scored without decoding.
 
 Sub-spaces, rotation and loss are those of `index/codecs/pq4.py`, with 256 centroids instead of 16: at the same bytes,
 sub-spaces twice as wide leave errors a third smaller. Where there are fewer than two dimensions to a sub-space, those
@@ -144,8 +144,8 @@ class Product:
 
 
 def with_length(vectors: np.ndarray, precision: str) -> np.ndarray:
-    """The vectors (n, dim) that are not zero: only they say where the next ones will lie. InvalidArgument: there are
-    none."""
+    """The vectors (n, dim) that are not zero: only they say where the next ones will lie.
+    InvalidArgument: there are none."""
     long = vectors[(vectors != 0).any(axis=1)]
     if not len(long):
         raise InvalidArgument(
@@ -156,8 +156,8 @@ def with_length(vectors: np.ndarray, precision: str) -> np.ndarray:
 
 
 def sample(vectors: np.ndarray) -> np.ndarray:
-    """(4096 to 32768, dim) float32: what a precision learns from, of the first vectors (n, dim) it is given; n at least
-    1."""
+    """(4096 to 32768, dim) float32: what a precision learns from, of the first vectors (n, dim)
+    it is given; n at least 1."""
     rng = np.random.default_rng(0)
     rows = np.sort(rng.choice(len(vectors), min(len(vectors), _SAMPLE), replace=False))
     some = kernels.widen(np.ascontiguousarray(vectors[rows]))

@@ -3,8 +3,8 @@ leaves over.
 
 A record stands for the unit vector along centroid + bucket weights (Santhanam et al., NAACL 2022, section 3.3; PLAID,
 CIKM 2022, section 4.1). Bucket numbers are packed as ColBERT packs them, so that an index made by it can be taken over
-byte by byte (`retrieval/offline/colbert_index.py`). A collection of its own learns as ColBERT does, from its first
-vectors.
+byte by byte (`retrieval/offline/colbert_index.py`). A collection of its own learns as
+ColBERT does, from its first vectors.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ class Buckets:
 
 @dataclass(frozen=True)
 class Residual:
-    """Records of 4 + dim * bits / 8 bytes: the centroid's number (little-endian), then the buckets. Keeps directions
-    only."""
+    """Records of 4 + dim * bits / 8 bytes: the centroid's number (little-endian), then the
+    buckets. Keeps directions only."""
 
     dim: int
     bits: int

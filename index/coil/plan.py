@@ -17,7 +17,8 @@ from . import search as coil
 
 @dataclass(frozen=True)
 class Coil:
-    """Tokens are compared at equal vocabulary ids, and the product of the global vectors is added where there are such."""
+    """Tokens are compared at equal vocabulary ids, and the product of the global vectors
+    is added where there are such."""
 
     width: int
     """Dimensions of the collection's global vectors; 0: none."""

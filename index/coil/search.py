@@ -47,8 +47,8 @@ def queries_of(tokens: Tokens, width: int) -> list[Query]:
     """Queries one by one. `width`: of the collection's global vectors.
 
     Raises:
-        InvalidArgument: tokens without ids, global vectors missing or of another width, a query with nothing to
-            compare.
+        InvalidArgument: tokens without ids, global vectors missing or of another width,
+            a query with nothing to compare.
     """
     if tokens.ids is None:
         raise InvalidArgument("tokens match at equal ids here, and these queries have no ids; give Tokens with ids")

@@ -1,5 +1,5 @@
-"""The store of COIL: the segment's own rows, with lists of small vectors by vocabulary id that say which are worth
-reading."""
+"""The store of COIL: the segment's own rows, with lists of small vectors by vocabulary id
+that say which are worth reading."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ _MARK = ".plait-part"
 
 @contextmanager
 def making(target: Path) -> Iterator[Path]:
-    """An empty folder beside the target, to be filled and then put in its place (`put`); it is removed at the end if
-    not.
+    """An empty folder beside the target, to be filled and then put in its place (`put`); it
+    is removed at the end if not.
 
     Unavailable: somebody else is making one for the same target, or such a folder is there that plait did not make.
     """

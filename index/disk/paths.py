@@ -61,8 +61,8 @@ def is_free(folder: Path) -> bool:
 def founding(folder: Path, name: str) -> Iterator[Path]:
     """A new or empty folder gets its first file, which the block makes at the path it is given.
 
-    The file appears under its name when it is whole and synced. Killed at any moment, this leaves the file or a free
-    folder.
+    The file appears under its name when it is whole and synced. Killed at any moment, this
+    leaves the file or a free folder.
 
     Raises:
         AlreadyExists: the folder holds something.

@@ -181,8 +181,8 @@ def size(filter: Filter) -> int:
 def check_size(
     filter: Filter, most: int = MAX_NODES, deepest: int = MAX_DEPTH, most_values: int = MAX_ALL_VALUES
 ) -> None:
-    """InvalidArgument: the filter has more nodes or values than it may, is nested too deep, or holds what is no
-    condition."""
+    """InvalidArgument: the filter has more nodes or values than it may, is nested too
+    deep, or holds what is no condition."""
     nodes, values, waiting = 0, 0, [(filter, 1)]
     while waiting:
         node, depth = waiting.pop()

@@ -79,8 +79,8 @@ def row_scores(
         documents: (n,) int64 documents.
         queries: (., dim) float32 rows of all queries.
         bounds: (queries + 1,) int64: query q has the rows bounds[q] to bounds[q + 1] - 1.
-        threads: the documents are split among so many at most, where that pays. None: as many as `threads.threads`
-            says.
+        threads: the documents are split among so many at most, where that pays. None: as
+            many as `threads.threads` says.
     """
     out = np.empty((len(documents), len(bounds) - 1), np.float32)
     documents, offsets = np.ascontiguousarray(documents, np.int64), np.ascontiguousarray(offsets)
@@ -105,7 +105,8 @@ def row_estimates(
 
 
 def row_products(rows: Rows, query: np.ndarray) -> np.ndarray:
-    """(n, q) float32: the products of all rows with a query's (q, dim) float32, which `row_scores` takes the maxima of."""
+    """(n, q) float32: the products of all rows with a query's (q, dim) float32, which
+    `row_scores` takes the maxima of."""
     out = np.empty((len(rows), len(query)), np.float32)
     _native.row_products(rows, np.ascontiguousarray(query), out)
     return out
@@ -114,11 +115,11 @@ def row_products(rows: Rows, query: np.ndarray) -> np.ndarray:
 def best_rows(
     rows: Rows, query: np.ndarray, k: int, *, allowed: np.ndarray | None = None, threads: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The min(k, n) greatest products of each query row (q, dim) float32: scores (q, k) float32 and row numbers (q, k)
-    int64.
+    """The min(k, n) greatest products of each query row (q, dim) float32: scores (q, k) float32
+    and row numbers (q, k) int64.
 
-    The greatest first, equal ones by rising row; padded with minus infinity and -1 where fewer are `allowed`, (n,)
-    bool.
+    The greatest first, equal ones by rising row; padded with minus infinity and -1 where
+    fewer are `allowed`, (n,) bool.
     """
     shape = len(query), min(k, len(rows))
     scores, places = np.empty(shape, np.float32), np.empty(shape, np.int64)

@@ -125,8 +125,8 @@ def coil_list_scores(
 def byte_products(
     codes: np.ndarray, scales: np.ndarray, query: np.ndarray, factor: float, *, threads: int = 1
 ) -> np.ndarray:
-    """(n,) float32: factor * scales[r] * codes[r] . query for codes (n, dim) int8, scales (n,) float32, query (dim,)
-    int16.
+    """(n,) float32: factor * scales[r] * codes[r] . query for codes (n, dim) int8, scales
+    (n,) float32, query (dim,) int16.
 
     As `coil_list_scores` for the size of the query's values and for instruction sets.
     """
@@ -144,8 +144,8 @@ def coil_scores(
     query: np.ndarray,
     table: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
-    """(documents,) float64: sum over query tokens of max(0, the best product with a chosen document's token of equal
-    id).
+    """(documents,) float64: sum over query tokens of max(0, the best product with a chosen
+    document's token of equal id).
 
     Minus infinity without any such token. The same on every instruction set; rows are read in place.
 

@@ -18,8 +18,8 @@ _limit: ContextVar[int | None] = ContextVar("plait_threads", default=None)
 def threads() -> int:
     """What a kernel may use that was not told how many.
 
-    As many as `limited` says around the call; else as `use_threads` has set; else OMP_NUM_THREADS; else one for each
-    core.
+    As many as `limited` says around the call; else as `use_threads` has set; else
+    OMP_NUM_THREADS; else one for each core.
     """
     return _limit.get() or _default
 

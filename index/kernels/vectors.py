@@ -113,8 +113,8 @@ def list_gains(
 
 
 def greatest(values: np.ndarray, k: int, *, open: np.ndarray | None = None) -> np.ndarray:
-    """The places of the k greatest of `values` (n,) uint32, rising; the earlier of equals. `open` (n,) bool: only
-    these."""
+    """The places of the k greatest of `values` (n,) uint32, rising; the earlier of equals.
+    `open` (n,) bool: only these."""
     places = np.empty(min(k, len(values)), np.int64)
     return places[: _native.greatest(values, open, places)]
 

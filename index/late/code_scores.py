@@ -1,4 +1,5 @@
-"""What the codes of a segment say of its documents: the scores by which the coded plans choose what they score exactly."""
+"""What the codes of a segment say of its documents: the scores by which the coded plans
+choose what they score exactly."""
 
 from __future__ import annotations
 
@@ -42,8 +43,8 @@ def code_ranking(part: Part, query: np.ndarray, k: int, params: SearchParams) ->
 
 
 def codec_error(segment: Segment, query: np.ndarray, position: int) -> float | None:
-    """MaxSim over what the codes of one document stand for, less MaxSim over what is stored of it. None: it has no
-    codes."""
+    """MaxSim over what the codes of one document stand for, less MaxSim over what is stored
+    of it. None: it has no codes."""
     coded = _loaded(segment)
     rows = segment.tokens.rows(position)
     if coded is None or rows.start == rows.stop:
@@ -62,8 +63,8 @@ def codec_error(segment: Segment, query: np.ndarray, position: int) -> float | N
 
 
 def _list_ranking(coded: Lists, part: Part, query: np.ndarray, nprobe: int, open_: np.ndarray) -> Hits:
-    """The open documents by what was seen of each, the rest at the floor of its query token; the earlier of equals
-    first."""
+    """The open documents by what was seen of each, the rest at the floor of its query
+    token; the earlier of equals first."""
     table = pq4.table(coded.codebook, query)
     _, _, floors = coded._probe(query, table, nprobe)
     gains = coded.gains(query, nprobe, allowed=part.allowed)

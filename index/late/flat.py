@@ -86,7 +86,8 @@ class Flat:
 
     @cached_property
     def _probes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Decoded vectors, as columns, and offsets of the first tokens of documents that lie spread over the segment."""
+        """Decoded vectors, as columns, and offsets of the first tokens of documents
+        that lie spread over the segment."""
         full = np.flatnonzero(np.diff(self.offsets))
         spread = full[np.linspace(0, len(full) - 1, min(_PROBES, len(full))).astype(int)]
         rows, offsets = ragged_rows(self.offsets, spread)

@@ -34,8 +34,8 @@ _UNSEEN = 65535
 
 @dataclass(frozen=True, eq=False)
 class Postings:
-    """The tokens of a segment, sorted by list and within a list by row. Flat arrays, to be written and mapped as they
-    are."""
+    """The tokens of a segment, sorted by list and within a list by row. Flat arrays, to be
+    written and mapped as they are."""
 
     bounds: np.ndarray
     """(lists + 1,) int64: list l is blocks bounds[l] to bounds[l + 1] - 1."""
@@ -57,8 +57,8 @@ def build(
     offsets: np.ndarray,
     ids: np.ndarray | None = None,
 ) -> Postings:
-    """Assigns and encodes all tokens of packed documents: vectors (n, dim), offsets (documents + 1,) int64, ids (n,) if
-    known."""
+    """Assigns and encodes all tokens of packed documents: vectors (n, dim), offsets (documents +
+    1,) int64, ids (n,) if known."""
     nearest = clustering.assign(centroids, vectors, ids)
     sizes = np.bincount(nearest, minlength=len(centroids))
     bounds = np.concatenate([[0], np.cumsum(-(-sizes // pq4.BLOCK))])
@@ -123,7 +123,8 @@ class Lists:
         return rerank(self.codec, self.records, self.offsets, chosen, query, k, threads=threads)
 
     def open_documents(self, allowed: np.ndarray | None) -> np.ndarray:
-        """(documents,) bool: has tokens and is allowed. Only these can be candidates, whatever the lists say of them."""
+        """(documents,) bool: has tokens and is allowed. Only these can be candidates,
+        whatever the lists say of them."""
         return self._filled if allowed is None else self._filled & allowed
 
     def gains(

@@ -1,4 +1,5 @@
-"""The candidate loop: retrieve tokens, arrange them by document, impute, refine. One path for every store and system."""
+"""The candidate loop: retrieve tokens, arrange them by document, impute, refine. One
+path for every store and system."""
 
 from __future__ import annotations
 

@@ -30,7 +30,8 @@ _DRIFT = 0.05
 
 
 def disagreements(segment: Segment, drift: float | None) -> list[str]:
-    """What contradicts the rows, each with its file. The segment's structure is right (`index/reading/structure.py`)."""
+    """What contradicts the rows, each with its file. The segment's structure is right
+    (`index/reading/structure.py`)."""
     assert segment.folder is not None
     return [f"{segment.folder / name}: {what}" for name, what in _found(segment, drift)]
 

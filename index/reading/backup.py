@@ -72,8 +72,8 @@ def create_snapshot(collection: Path, target: Path, progress: Progress | None = 
 
 
 def restore_snapshot(snapshot: Path, collection: Path, progress: Progress | None = None) -> int:
-    """Makes a collection from a snapshot: a full copy, every byte compared with its checksum. Returns its sequence
-    number.
+    """Makes a collection from a snapshot: a full copy, every byte compared with its
+    checksum. Returns its sequence number.
 
     Args:
         progress: told of the bytes copied, then of those of segments compared: each of these counts twice.

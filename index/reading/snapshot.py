@@ -135,8 +135,8 @@ class Snapshot:
         params: TermParams = TermParams(),
         field: str | None = None,
     ) -> list[Hits]:
-        """The k best documents of every query by sum_i max_j q_i . d_j over sparse rows: a dot product where both have
-        one.
+        """The k best documents of every query by sum_i max_j q_i . d_j over sparse rows: a dot
+        product where both have one.
 
         Only documents that share a key with the query are found. A query may have several rows (`offsets`), whatever
         the collection's documents have. The filter is applied before anything is scored.
@@ -194,8 +194,8 @@ class Snapshot:
         return [exactly(p) for p in parts] if exact else parts
 
     def _embedded(self, filter: Filter | None, exact: bool) -> list[Part]:
-        """The parts without documents that wait, whose global vectors are zeros: without tokens they are not found
-        anyway."""
+        """The parts without documents that wait, whose global vectors are zeros: without
+        tokens they are not found anyway."""
         parts = self.parts(filter, exact)
         return [mark(part, self._pending) for part in parts] if self._schema.vector else parts
 

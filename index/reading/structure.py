@@ -71,8 +71,8 @@ def _found(segment: Segment, schema: Schema) -> Iterator[Fault]:
 
 
 def _lacking(segment: Segment, schema: Schema) -> Iterator[Fault]:
-    """Files of a store that are not listed though others of it are: without them it would count as one that never
-    was.
+    """Files of a store that are not listed though others of it are: without them it would
+    count as one that never was.
     """
     listed = segment.files.keys()
     groups = [

@@ -1,5 +1,5 @@
-"""Sums of a sparse and a dense score (DupMAE, arXiv 2305.02564, section 3.3), exact without scoring every document
-twice.
+"""Sums of a sparse and a dense score (DupMAE, arXiv 2305.02564, section 3.3), exact without
+scoring every document twice.
 
     score(q, d) = sum_i q_i . d_i over sparse rows  +  global_q . global_d
 

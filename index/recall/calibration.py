@@ -73,8 +73,8 @@ class Calibration:
             raise DataLoss(f"the calibration cannot be read ({error}); calibrate again") from None
 
     def choose(self, target_recall: float, k: int, params: SearchParams) -> SearchParams | None:
-        """The cheapest setting whose recall was at least the target at the next measured depth; None: only exact search
-        is.
+        """The cheapest setting whose recall was at least the target at the next measured depth;
+        None: only exact search is.
 
         Raises:
             FailedPrecondition: k is deeper than anything measured.

@@ -62,8 +62,8 @@ def weighted(
 ) -> Fused:
     """A weighted sum of scores: score(d) = sum_r w_r n_r(d), with n_r a ranking's scores made comparable.
 
-    `minmax`: (s - min) / (max - min) over the ranking's hits; all 1 where they are equal. `zscore`: (s - mean) /
-        standard
+    `minmax`: (s - min) / (max - min) over the ranking's hits; all 1 where they are equal.
+        `zscore`: (s - mean) / standard
     deviation; all 0 where they are equal. `none`: s itself. A document that a ranking lacks counts as its last one
     does: 0 with minmax, the lowest z-score; but 0 with `none`, as sparse scores have it. Convex combinations: Bruch,
     Gai, Ingber, "An analysis of fusion functions for hybrid retrieval", arXiv 2210.11934; sums of scores: Fox, Shaw,

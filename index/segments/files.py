@@ -85,8 +85,8 @@ class Files(Mapping[str, Mapped]):
         return self._mapped[name].data
 
     def verify(self, names: Set[str] | None = None) -> None:
-        """Compares all bytes of these files, where there are such, with their checksums. DataLoss names the one that
-        differs.
+        """Compares all bytes of these files, where there are such, with their checksums.
+        DataLoss names the one that differs.
         """
         for name in self._mapped if names is None else self._mapped.keys() & names:
             crc = 0

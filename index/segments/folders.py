@@ -33,8 +33,8 @@ def new_segment(collection: Path, catalog: Catalog) -> int:
 
 
 def confirm(folder: Path, manifest_crc: int) -> None:
-    """The last look before a transaction names a segment. DataLoss: its manifest, or a file that it lists, is not
-    there."""
+    """The last look before a transaction names a segment. DataLoss: its manifest, or a
+    file that it lists, is not there."""
     path = folder / MANIFEST
     try:
         text = path.read_bytes()
@@ -49,8 +49,8 @@ def confirm(folder: Path, manifest_crc: int) -> None:
 
 
 def put_away(folder: Path) -> None:
-    """Removes a segment's folder that no row names. It gets another name first: who opens it by its own finds all or
-    nothing.
+    """Removes a segment's folder that no row names. It gets another name first: who opens it
+    by its own finds all or nothing.
 
     What the disk refuses is logged and left to the next writer: the write that came before it is done.
     """
@@ -91,8 +91,8 @@ def tidy(folder: Path, known: Set[str]) -> None:
 
 
 def left_behind(collection: Path, view: View, known: Set[str]) -> tuple[list[Path], list[Path]]:
-    """Folders of segments that no row names: those that a writer of this collection left, and those that are not its
-    own.
+    """Folders of segments that no row names: those that a writer of this collection left, and
+    those that are not its own.
 
     Its own have a number that the collection has given out, and hold nothing but files that plait makes (`known`, of
     `stores.segment_files`).

@@ -26,8 +26,8 @@ _NAME = struct.Struct("<BB")  # length of a term field's name, whether it has ro
 
 
 def pack(document: Representations, codec: Codec) -> bytes:
-    """One document as bytes: its vectors' records and the columns that a segment stores, its global vector, its sparse
-    rows."""
+    """One document as bytes: its vectors' records and the columns that a segment stores, its
+    global vector, its sparse rows."""
     tokens = document.tokens
     parts = [np.ascontiguousarray(tokens.vectors, codec.dtype).tobytes()]
     present = 0

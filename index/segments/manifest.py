@@ -1,5 +1,5 @@
-"""The manifest of a sealed segment: its format, and the length, checksum and, of an array, type and shape of every
-file.
+"""The manifest of a sealed segment: its format, and the length, checksum and, of an array,
+type and shape of every file.
 """
 
 from __future__ import annotations

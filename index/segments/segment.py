@@ -41,7 +41,8 @@ _GLOBALS = {"globals": "<f2"}  # (documents, width) global vectors, only where t
 
 
 class SegmentWriter:
-    """Appends batches of documents to column files. `sync` returns lengths to which `resume` can go back after a crash."""
+    """Appends batches of documents to column files. `sync` returns lengths to which
+    `resume` can go back after a crash."""
 
     def __init__(self, folder: Path, schema: Schema):
         self.folder, self.schema, self.columns = folder, schema, columns(schema)
@@ -200,7 +201,8 @@ def seal(writer: SegmentWriter, extra: tuple[str, ...] = ()) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """A sealed segment, open for reading. Arrays are memory-mapped: opening costs nothing, pages come as they are read."""
+    """A sealed segment, open for reading. Arrays are memory-mapped: opening costs nothing,
+    pages come as they are read."""
 
     folder: Path | None
     """None: fresh documents in memory, never written as a segment."""

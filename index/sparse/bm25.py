@@ -1,5 +1,5 @@
-"""BM25 over postings of term frequencies: nothing stored depends on the collection, so documents come without a
-rebuild.
+"""BM25 over postings of term frequencies: nothing stored depends on the collection, so
+documents come without a rebuild.
 
     score(q, d) = sum_t weight_t * f / (f + norm_d),    norm_d = k1 * (1 - b + b * length_d / average length)
 

@@ -63,8 +63,8 @@ def weighed(rows: TermRows, counts: Counts) -> TermRows:
 
 
 def row_products(rows: TermRows, query: TermRows, line: int) -> tuple[np.ndarray, np.ndarray]:
-    """What the keys of one query row contribute: (n,) float64 products and (n,) int64 rows, in the order of the
-    entries."""
+    """What the keys of one query row contribute: (n,) float64 products and (n,) int64
+    rows, in the order of the entries."""
     mine = slice(int(query.offsets[line]), int(query.offsets[line + 1]))
     entries, at = matches(rows, query.keys[mine])
     products = rows.weights[entries].astype(np.float64) * query.weights[mine][at]

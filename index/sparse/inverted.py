@@ -63,8 +63,8 @@ class Inverted:
     """With it, the dot product is of what the frequencies count as."""
 
     def find(self, query: TermQuery, k: int, *, allowed: np.ndarray | None = None, threads: int = 1) -> Hits:
-        """The k documents of the best score sum_i max_j q_i . d_j with one query, of those that hold a key that finds
-        them.
+        """The k documents of the best score sum_i max_j q_i . d_j with one query, of those
+        that hold a key that finds them.
 
         A score is of the rows' weights, in float64, rounded to float32. With neither candidates nor an alpha it is
         exact: postings add up to bounds, and what may be among the k best is scored. Weights of either sign count;

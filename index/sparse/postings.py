@@ -64,8 +64,8 @@ def build_frequencies(rows: Any, *, window: int = WINDOW) -> Postings:
 
 
 def build_maxima(rows: TermRows, *, window: int = WINDOW) -> Postings:
-    """Inverts documents of several rows: a posting is of the greatest weight of its key in any row, the lows of all
-    rows.
+    """Inverts documents of several rows: a posting is of the greatest weight of its key in
+    any row, the lows of all rows.
 
     Args:
         window: as for `build`.

@@ -1,8 +1,8 @@
 """A sparse query made ready: the rows that score documents, and the keys that find them.
 
 The score sum_i max_j q_i . d_j is at most sum_t gain_t max(M_t, 0) + loss_t min(m_t, 0), where M_t and m_t are the
-greatest and least weight of key t in the document, gain_t sums the query's positive weights of t and loss_t its
-negative
+greatest and least weight of key t in the document, gain_t sums the query's positive
+weights of t and loss_t its negative
 ones: SLIM's upper bound (Li et al. 2023, arXiv 2302.06587, section 3.2), for weights of either sign. Postings of M_t
 add it up; for one row on both sides it is the score itself.
 """

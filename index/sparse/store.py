@@ -1,13 +1,13 @@
 """The terms of a sealed segment as postings: their files, and the segment seen through them.
 
 The weights themselves stay where they are, in the segment's columns; postings add two or three bytes for each. Scores
-are those of the exact store to the bit. Where documents have a row per token, a posting holds the greatest weight of
-any.
+are those of the exact store to the bit. Where documents have a row per token, a posting holds
+the greatest weight of any.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,8 @@ def build(folder: Path, prefix: str, rows: TermRows, counts: bool) -> tuple[str,
 
 
 def arrays(files: Files, prefix: str) -> dict[str, np.ndarray]:
-    """A field's arrays by name: those that the manifest lists, and no others. DataLoss: one is not there that always
-    is.
+    """A field's arrays by name: those that the manifest lists, and no others. DataLoss: one
+    is not there that always is.
     """
     own = {name: f"{prefix}postings.{name}" for name in (*_ARRAYS, *_LENGTHS)}
     types = _ARRAYS | _LENGTHS
@@ -84,6 +84,8 @@ class PostingTerms:
     exact: ExactTerms
     arrays: dict[str, np.ndarray]
     """The files, mapped."""
+    _last: dict[Counts, Inverted] = field(default_factory=dict, init=False, repr=False)
+    """The postings under the statistics of the last query, which the next is likely to share."""
 
     @classmethod
     def open(cls, files: Files, prefix: str, exact: ExactTerms) -> PostingTerms:
@@ -128,10 +130,12 @@ class PostingTerms:
 
     def _weighed(self, counts: Counts) -> Inverted:
         """The postings under the statistics of now; those of the last query are kept."""
-        known = self.__dict__.get("_last")
-        if known is None or known[0] != counts:
+        found = self._last.get(counts)
+        if found is None:
             frequencies = bm25.Frequencies(
                 self._postings, self._rows, *(self.arrays[name] for name in ("lengths", "edges", "codes"))
             )
-            known = self.__dict__["_last"] = (counts, frequencies.scored(counts.mean, counts.bm25))
-        return known[1]
+            found = frequencies.scored(counts.mean, counts.bm25)
+            self._last.clear()
+            self._last[counts] = found
+        return found

@@ -1,8 +1,8 @@
 """One global vector for each document, scored by dot product: COIL's and DupMAE's [CLS], or any that users store.
 
 score(q, d) = q . g_d, a float64 sum over the stored float16 values, rounded to float32. A sealed segment has the
-vectors in bytes too: a scan of those finds who may be among the best (`index/codecs/byte_rows.py`), and only they are
-scored.
+vectors in bytes too: a scan of those finds who may be among the best
+(`index/codecs/byte_rows.py`), and only they are scored.
 """
 
 from __future__ import annotations

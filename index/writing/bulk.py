@@ -286,8 +286,8 @@ def drop_broken(path: Path, catalog: Catalog, served: bool = False) -> None:
 
 
 def sweep(path: Path, catalog: Catalog, schema: Schema) -> None:
-    """Removes what writers of this collection left and no row names. Only one who has just become the writer may do
-    this."""
+    """Removes what writers of this collection left and no row names. Only one who has just
+    become the writer may do this."""
     reach("sweep")
     drop_broken(path, catalog)
     with catalog.reading() as view:

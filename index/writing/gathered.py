@@ -1,4 +1,5 @@
-"""Documents made ready for one transaction: in memory, and beyond a bound in a file without a name beside the catalog."""
+"""Documents made ready for one transaction: in memory, and beyond a bound in a file
+without a name beside the catalog."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@ it was learned from too few.
 
 A codebook is stored by the transaction that writes the first records, if none is there, and every later record is of
 the stored one. While it was learned from fewer than `ENOUGH` vectors, documents keep their vectors as they were given,
-up to `_ORIGINALS`, so that the first merge that has enough can learn and encode again without a loss on top of the
-first.
+up to `_ORIGINALS`, so that the first merge that has enough can learn and encode again
+without a loss on top of the first.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def store_learned(view: View, keep: Keep) -> None:
 
 
 def may_change(view: View) -> bool:
-    """Whether the codebook may be another when what is encoded now is written: there is none, or one of too few
-    vectors."""
+    """Whether the codebook may be another when what is encoded now is written: there is
+    none, or one of too few vectors."""
     return view.resource_crc(LEARNED) is None or _unsettled(view)
 
 

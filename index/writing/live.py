@@ -97,8 +97,8 @@ class LiveWriter:
         payload and all.
 
         Args:
-            numbers: (n,) int64 document numbers. Those that were replaced, deleted or completed meanwhile are left
-                alone.
+            numbers: (n,) int64 document numbers. Those that were replaced, deleted or
+                completed meanwhile are left alone.
             tokens, terms: of these documents, as `upsert` takes them without `defer`.
         """
         with self._lock.held():

@@ -27,8 +27,8 @@ _EPSILON = 1e-5
 
 
 class Coil:
-    """Implements `Encoder`: vectors (n, 32) with ids, spans and roles; `globals_` (texts, 768) where model.pt has
-    cls_proj.
+    """Implements `Encoder`: vectors (n, 32) with ids, spans and roles; `globals_` (texts,
+    768) where model.pt has cls_proj.
 
     The folder is the encoder's own plus model.pt. args.pt is a pickle and is not read: a model trained with `relu` on
     its token vectors would need that setting, and none has been published. Queries 128 tokens, documents 512 (the

@@ -72,7 +72,8 @@ def refuse_near(name: str, known: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """What a loaded encoder is. `name` and the options load it again; `fingerprint` tells whether it is still the same."""
+    """What a loaded encoder is. `name` and the options load it again; `fingerprint` tells
+    whether it is still the same."""
 
     name: str
     family: str

@@ -74,8 +74,8 @@ def _xtr(folder: str, kwargs: dict[str, Any]) -> list[Any]:
 
 
 def prompt_of(model: Any, task: str) -> str | None:
-    """The marker or instruction that goes before the texts of a task, `query` or `document`. None: the model names
-    none."""
+    """The marker or instruction that goes before the texts of a task, `query` or
+    `document`. None: the model names none."""
     prompts: dict[str, str | None] = model.prompts
     return next((prompts[name] or "" for name in _PROMPTS[task] if name in prompts), None)
 

@@ -1,4 +1,5 @@
-"""Encoders tell how far they are, text by text, to whoever waits for them; between two texts their work can be stopped."""
+"""Encoders tell how far they are, text by text, to whoever waits for them; between two
+texts their work can be stopped."""
 
 from __future__ import annotations
 

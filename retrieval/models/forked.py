@@ -10,8 +10,8 @@ _owner: int | None = None
 
 
 def claim_torch() -> None:
-    """Remembers the first process that uses torch here. FailedPrecondition: this one was forked from it, and would
-    hang."""
+    """Remembers the first process that uses torch here. FailedPrecondition: this one was
+    forked from it, and would hang."""
     global _owner
     if _owner is None:
         _owner = os.getpid()

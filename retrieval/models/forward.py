@@ -1,4 +1,5 @@
-"""Texts through a transformer in padded batches, and what comes out as sparse rows: the part that all families share."""
+"""Texts through a transformer in padded batches, and what comes out as sparse rows: the
+part that all families share."""
 
 from __future__ import annotations
 
@@ -95,8 +96,8 @@ def moved(tensor: Tensor, device: torch.device | str) -> Tensor:
 
 
 def precision(dtype: str | None, device: str, architecture: str) -> torch.dtype:
-    """What a model runs in: as asked, or float32 on a CPU and float16 on a GPU, but for T5, whose activations exceed
-    float16."""
+    """What a model runs in: as asked, or float32 on a CPU and float16 on a GPU, but for T5,
+    whose activations exceed float16."""
     if dtype is not None:
         return getattr(torch, dtype)
     if torch.device(device).type != "cuda":

@@ -100,8 +100,8 @@ def _check_tensors(path: Path) -> None:
 
 
 def _check_archive(path: Path) -> None:
-    """torch's files are ZIP archives, whose directory stands at the end; those of before 1.6 are not, and are left
-    alone."""
+    """torch's files are ZIP archives, whose directory stands at the end; those of before
+    1.6 are not, and are left alone."""
     with path.open("rb") as file:
         archive = file.read(2) == b"PK"
     if archive and not zipfile.is_zipfile(path):

@@ -1,5 +1,5 @@
-"""Long texts, cut before they are tokenised to what an encoder keeps of them: the rest would cost time and change
-nothing."""
+"""Long texts, cut before they are tokenised to what an encoder keeps of them: the rest
+would cost time and change nothing."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ MARGIN = 1_000
 
 
 def shortened(tokenizer: Any, texts: Sequence[str], length: int) -> list[str]:
-    """The texts without what lies far behind their first `length` tokens. Those tokens are the same as of the whole
-    texts.
+    """The texts without what lies far behind their first `length` tokens. Those tokens are
+    the same as of the whole texts.
 
     Args:
         tokenizer: a `tokenizers.Tokenizer`. How it truncates is changed where a text is long: set it afterwards.

@@ -17,7 +17,8 @@ _BERT_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 class Vocabulary:
-    """Ids of texts between their opening and closing token ([CLS] and [SEP]); a text that spells one cannot inject it."""
+    """Ids of texts between their opening and closing token ([CLS] and [SEP]); a text that
+    spells one cannot inject it."""
 
     def __init__(self, tokenizer: Any, source: str) -> None:
         tokenizer.no_padding()
@@ -69,7 +70,8 @@ def bert_uncased() -> Any:
 
 
 def wordpiece(path: Path, *, lowercase: bool) -> Any:
-    """A BERT tokenizer from its vocab.txt. It knows no special tokens, so a text that spells "[SEP]" cannot inject one."""
+    """A BERT tokenizer from its vocab.txt. It knows no special tokens, so a text that
+    spells "[SEP]" cannot inject one."""
     try:
         from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     except ImportError as error:
@@ -95,8 +97,8 @@ def check_vocabulary(folder: Path, pieces: Mapping[str, int], rows: int) -> None
 
 
 def read_vocabulary(folder: Path, size: int | None = None) -> Vocabulary:
-    """The tokenizer of a checkpoint folder: tokenizer.json, or vocab.txt, or else BERT's uncased where `size` is its
-    30522.
+    """The tokenizer of a checkpoint folder: tokenizer.json, or vocab.txt, or else BERT's
+    uncased where `size` is its 30522.
 
     Raises:
         InvalidArgument: none of these, a file that does not load, or ids of `size` and beyond.

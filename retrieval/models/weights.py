@@ -77,8 +77,8 @@ def masked_lm(folder: Path) -> Any:
 
 
 def check_model(source: Path, model: Any, tokenizer: Any) -> None:
-    """Compares a transformer that was loaded with the folder that it came from; transformers fills what is missing at
-    random.
+    """Compares a transformer that was loaded with the folder that it came from; transformers
+    fills what is missing at random.
 
     Raises:
         InvalidArgument: weights are missing or left over; the tokenizer has no words, or ids that the model lacks.

@@ -1,5 +1,5 @@
-"""An index that ColBERTv2 made, taken over code by code: nothing is encoded again, so scores are those of its own
-formula."""
+"""An index that ColBERTv2 made, taken over code by code: nothing is encoded again, so
+scores are those of its own formula."""
 
 from __future__ import annotations
 
@@ -115,8 +115,8 @@ def import_colbert(
     Args:
         source: the index's folder.
         path: a new or empty folder.
-        texts: the collection that was indexed (collection.tsv, or whatever `open_corpus` reads), its ids 0, 1, 2, ...:
-            payloads.
+        texts: the collection that was indexed (collection.tsv, or whatever `open_corpus`
+            reads), its ids 0, 1, 2, ...: payloads.
         encoder: the checkpoint that made the index, so that queries can be texts. None: queries are token vectors.
         progress: called as progress("import", chunks done, chunks).
         **machine: as for opening a `Retriever`.

@@ -34,8 +34,8 @@ class Vectors:
 
 
 def read_jsonl(path: str | Path, vocabulary: Mapping[str, int] | None = None) -> Vectors:
-    """Anserini's JsonVectorCollection: `{"id": ..., "contents": ..., "vector": {term: weight}}` a line, perhaps
-    gzipped.
+    """Anserini's JsonVectorCollection: `{"id": ..., "contents": ..., "vector": {term:
+    weight}}` a line, perhaps gzipped.
 
     Args:
         vocabulary: key of every term, such as an encoder's ids. None: the 32-bit key of `retrieval/sparse/analyzer.py`;

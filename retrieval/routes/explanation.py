@@ -27,8 +27,8 @@ class Token:
     """A token as its text shows it."""
 
     text: str
-    """The characters it covers (of a pooled token: its members', each form once, joined by " · "), or its role in
-    brackets."""
+    """The characters it covers (of a pooled token: its members', each form once, joined by
+    " · "), or its role in brackets."""
     spans: list[tuple[int, int]]
     """[start, end) characters; empty for a token that stands for no text."""
 
@@ -83,8 +83,8 @@ class Explanation:
     terms: list[TermContribution] = field(default_factory=list)
     """Where the search went by terms too: those in common, field by field, the greatest contribution first."""
     terms_score: float | None = None
-    """The sum of the terms' contributions; where a search goes by several fields, of the one that scores or comes
-    first."""
+    """The sum of the terms' contributions; where a search goes by several fields, of the
+    one that scores or comes first."""
     vector_score: float | None = None
     """The product of the global vectors, where the search went by them; part of the score, but for `hybrid`."""
     stages: list[Stage] = field(default_factory=list)
@@ -96,8 +96,8 @@ class Explanation:
 
     @property
     def verdict(self) -> str:
-        """One sentence: the rank at which the search returns the document, or why it does not. Empty where no k was
-        named."""
+        """One sentence: the rank at which the search returns the document, or why it does
+        not. Empty where no k was named."""
         return verdict(self.stages)
 
     @never_fails
@@ -173,8 +173,8 @@ def explanation(id: str, query: Tokens, query_text: str, alignment: Alignment, t
 
 
 def with_terms(why: Explanation, field: str, match: TermMatch, names: Sequence[str], leads: bool) -> Explanation:
-    """The explanation with what a field's terms contribute: if it leads, the whole score where there are no token
-    matches."""
+    """The explanation with what a field's terms contribute: if it leads, the whole score
+    where there are no token matches."""
     columns = zip(names, match.query_weights, match.document_weights, match.contributions, strict=True)
     found = [TermContribution(name, float(q), float(d), float(c), field) for name, q, d, c in columns]
     found.sort(key=lambda m: (-m.contribution, m.term))

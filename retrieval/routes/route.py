@@ -22,8 +22,8 @@ class Route:
     """Which way a query takes, and what it may spend. `Router.route` makes it complete; nothing is added later.
 
     `options` are those that were given, without the filter; term fields have the collection's own names there. The
-    other fields are what was decided about them: what a default is, what the collection holds, what a target recall
-    needs.
+    other fields are what was decided about them: what a default is, what the collection
+    holds, what a target recall needs.
     """
 
     options: SearchOptions
@@ -53,8 +53,8 @@ class Route:
     field: str = TERMS
     """`terms`, `sum`: the term field; `rerank`: the one whose best are scored."""
     scorer: str = "tokens"
-    """`rerank`: what scores, `tokens`, `vector` or a term field (TILDEv2 over BM25): exactly, 0 where no term is
-    shared."""
+    """`rerank`: what scores, `tokens`, `vector` or a term field (TILDEv2 over BM25):
+    exactly, 0 where no term is shared."""
     late: tuple[str, ...] = ()
     """`hybrid`: the lanes that a document is not in while it waits for what a model computes of it
     (`retrieval/text/freshness.py`). There it counts as it does in the others."""

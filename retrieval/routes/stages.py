@@ -46,8 +46,8 @@ class Stage:
 
 @dataclass(frozen=True)
 class LaneShare:
-    """What one lane of a hybrid search adds to the score of a document. The contributions of all lanes sum to the
-    score."""
+    """What one lane of a hybrid search adds to the score of a document. The contributions
+    of all lanes sum to the score."""
 
     lane: str
     """`tokens`, `vector` or a term field."""
@@ -180,7 +180,8 @@ def _by_tokens(snapshot: Snapshot, route: Route, queries: Queries, number: int, 
 
 
 def _own_score(snapshot: Snapshot, route: Route, queries: Queries, number: int) -> float | None:
-    """The score of a document that no ranking holds: exact late interaction; None where only what was retrieved counts."""
+    """The score of a document that no ranking holds: exact late interaction; None where
+    only what was retrieved counts."""
     if route.scoring.tokens == "retrieved":
         return None
     score = float(snapshot.score_tokens(tokens_of(queries), np.array([number]), scoring=route.scoring)[0])

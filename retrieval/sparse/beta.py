@@ -1,5 +1,5 @@
-"""SVDR's semi-parametric search (Zhou et al. 2024, arXiv 2405.01924, section 4): documents are kept as which ids they
-have.
+"""SVDR's semi-parametric search (Zhou et al. 2024, arXiv 2405.01924, section 4): documents are
+kept as which ids they have.
 
 No model runs when documents come. A query is embedded, and finds by Σ_{t ∈ d} w_q(t) (beta search); the best may then
 be embedded as well and ranked by the product of both embeddings (late parametric).

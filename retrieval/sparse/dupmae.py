@@ -1,8 +1,8 @@
 """DupMAE (Xiao et al. 2023, arXiv 2305.02564, section 3.3): a short dense vector beside a bag of words.
 
 ĥ = W h_cls, and μ = max over the tokens after [CLS] of the masked language model's logits.
-score(q, d) = ĥ_q·ĥ_d + Σ_{i ∈ I_d} μ_q[i]·μ_d[i], where I_d are the 384 largest entries of μ_d. The query's μ stays
-whole.
+score(q, d) = ĥ_q·ĥ_d + Σ_{i ∈ I_d} μ_q[i]·μ_d[i], where I_d are the 384 largest entries of
+μ_d. The query's μ stays whole.
 
 No weights tuned for this representation have been published (the public fine-tuned models are plain [CLS] encoders), so
 the layout is plait's own: a masked language model whose file also has `cls_proj.weight`, (384, 768).

@@ -74,8 +74,8 @@ class SparseOptions:
 
 @dataclass(frozen=True)
 class SparseSpec:
-    """What a loaded sparse encoder is. `name` and the options load it again; `fingerprint` tells whether it is the
-    same."""
+    """What a loaded sparse encoder is. `name` and the options load it again; `fingerprint`
+    tells whether it is the same."""
 
     name: str
     family: str

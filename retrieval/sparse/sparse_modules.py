@@ -1,4 +1,5 @@
-"""SPLADE checkpoints in sentence-transformers' layout, a query side without a model (`SparseStaticEmbedding`) included."""
+"""SPLADE checkpoints in sentence-transformers' layout, a query side without a model
+(`SparseStaticEmbedding`) included."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ _LENGTHS = (256, 512)
 
 
 def sentence_transformers(folder: Path, options: SparseOptions, device: str) -> Loaded:
-    """Runs the folder's modules as they are (pooling, activation, `max_active_dims`, prompts and routes are its own)."""
+    """Runs the folder's modules as they are (pooling, activation, `max_active_dims`,
+    prompts and routes are its own)."""
     if options.pooling is not None:
         raise InvalidArgument(f"pooling is {options.pooling!r}, but {folder} says its own pooling; leave it out")
     model = _opened(folder, options, device)

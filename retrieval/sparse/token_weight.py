@@ -77,7 +77,8 @@ def tildev2(folder: Path, options: SparseOptions, device: str) -> Loaded:
 
 
 def stop_ids(vocabulary: Vocabulary, words: Sequence[str]) -> frozenset[int]:
-    """Ids without weight in TILDEv2: stop words, `##s`, and pieces with other signs than letters, digits, `_` and `-`."""
+    """Ids without weight in TILDEv2: stop words, `##s`, and pieces with other signs than letters, digits, `_` and
+    `-`."""
     signs = {i for piece, i in vocabulary.pieces().items() if not re.fullmatch(r"##?.+|[A-Za-z0-9_-]*", piece)}
     return frozenset(signs | {i for word in [*words, "##s"] if (i := vocabulary.id_of(word)) is not None})
 

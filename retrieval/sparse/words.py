@@ -1,8 +1,8 @@
 """Text to words, before stop words go and stems are taken: normalised, in lower case, cut as its script asks.
 
 Scripts that write no spaces between words (Han, Kana, Thai, Lao, Khmer, Myanmar), and Hangul, whose words end in
-particles, give overlapping pairs of characters, a character that stands alone itself: as Lucene's CJKAnalyzer cuts
-them.
+particles, give overlapping pairs of characters, a character that stands alone itself: as
+Lucene's CJKAnalyzer cuts them.
 """
 
 from __future__ import annotations

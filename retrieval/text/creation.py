@@ -127,7 +127,8 @@ def check_machine(given: Mapping[str, Any]) -> None:
 
 
 def _term_options(name: str, options: EncoderOptions) -> dict[str, Any]:
-    """What of the options holds for a term field, as the catalog keeps it; a dtype that nobody asked for is not kept."""
+    """What of the options holds for a term field, as the catalog keeps it; a dtype that
+    nobody asked for is not kept."""
     kept: dict[str, Any] = {"query_length": options.query_length, "document_length": options.document_length}
     return kept if options.dtype is None or without_model(name) else {**kept, "dtype": options.dtype}
 

@@ -1,5 +1,5 @@
-"""The way of a text to stored tokens: encoder, reducers in order, projection. Queries take the same way without
-reducers."""
+"""The way of a text to stored tokens: encoder, reducers in order, projection. Queries
+take the same way without reducers."""
 
 from __future__ import annotations
 

@@ -81,7 +81,8 @@ def queries(given: Tokens | Queries, sides: Sides | None = None) -> Queries:
 
 
 def measured(given: Sequence[str] | Tokens | None) -> list[str] | Tokens | None:
-    """Queries to measure with; None: they are to be drawn. InvalidArgument: none at all, which would measure nothing."""
+    """Queries to measure with; None: they are to be drawn. InvalidArgument: none at
+    all, which would measure nothing."""
     if given is None:
         return None
     some = tokens.check(given) if isinstance(given, Tokens) else texts(given)
@@ -100,8 +101,8 @@ def depth(k: Any) -> int:
 
 
 def no_vector(documents: Sequence[Mapping[str, Any]]) -> None:
-    """InvalidArgument: a document comes with a vector, where a collection is given none, so that it would count for
-    nothing."""
+    """InvalidArgument: a document comes with a vector, where a collection is given none, so
+    that it would count for nothing."""
     for document in documents:
         vector = document.get("vector")
         if isinstance(vector, list | tuple) and vector and all(isinstance(number, int | float) for number in vector):

@@ -1,4 +1,5 @@
-"""What a collection's encoding learns from documents: once, by the process that writes first, and read by all others."""
+"""What a collection's encoding learns from documents: once, by the process that writes
+first, and read by all others."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ class Learner(Protocol):
 
 
 def learned(index: Learner) -> bool:
-    """Whether everything is learned, or there is nothing to learn. What another process has learned meanwhile is read."""
+    """Whether everything is learned, or there is nothing to learn. What another process
+    has learned meanwhile is read."""
     if not index.has_tokens or index.encoding.fitted:
         return True
     with index.collection.catalog.reading() as view:
@@ -38,7 +40,8 @@ def learned(index: Learner) -> bool:
 
 
 def learn(index: Learner, builder: Builder, sample: Sequence[dict[str, Any]]) -> None:
-    """Learns from sample documents what the recipe needs, and stores it. Inside a builder's block nobody else learns."""
+    """Learns from sample documents what the recipe needs, and stores it. Inside a
+    builder's block nobody else learns."""
     if not sample or learned(index):
         return
     fitted = index.encoding.fit([document_text(given.checked(d)) for d in sample])

@@ -15,7 +15,8 @@ _PREFIXES = ("beta", *FAMILIES)
 
 
 def kept(name: str) -> str:
-    """A checkpoint's name as a collection keeps it: a folder by its absolute path, whatever stands before it (`beta:`)."""
+    """A checkpoint's name as a collection keeps it: a folder by its absolute path, whatever stands before it
+    (`beta:`)."""
     prefix, folder = _split(name)
     if folder in (EMBEDDED, BINARY) or not Path(folder).expanduser().is_dir():
         return name
@@ -23,7 +24,8 @@ def kept(name: str) -> str:
 
 
 def checkpoints(settings: Mapping[str, Any]) -> list[str]:
-    """Names of the checkpoints that a collection's settings hold, the encoder's first, without what stands before them."""
+    """Names of the checkpoints that a collection's settings hold, the encoder's first,
+    without what stands before them."""
     encoder = settings["encoder"]
     fields = settings.get("term_fields") or {"": settings.get("terms")}
     names = [encoder["name"]] if encoder else []
@@ -37,8 +39,8 @@ def moved(settings: Mapping[str, Any], given: Any) -> dict[str, str]:
 
     Args:
         given: a folder (or hub id) in place of the encoder, or of the only checkpoint where there is no encoder; or
-            folders by the names that are kept, those of other collections perhaps among them. None: all lie where they
-            lay.
+            folders by the names that are kept, those of other collections perhaps among them.
+            None: all lie where they lay.
 
     Raises:
         InvalidArgument: the collection keeps no checkpoint, or several and it is not said which has moved.

@@ -57,7 +57,8 @@ class TermSide:
         return getattr(self.encoder, "vector", 0)
 
     def both(self, texts: Sequence[str], side: str) -> tuple[Terms, np.ndarray]:
-        """Terms and (texts, vector) float32 global vectors of a side, `query` or `document`, where they come together."""
+        """Terms and (texts, vector) float32 global vectors of a side, `query` or
+        `document`, where they come together."""
         made: tuple[Terms, np.ndarray] = (
             self.encoder.hybrid_queries(texts) if side == "query" else self.encoder.hybrid_documents(texts)  # type: ignore[union-attr]
         )
@@ -87,8 +88,8 @@ def without_model(name: str) -> bool:
 
 
 def named_fields(given: Sequence[str]) -> str | dict[str, str] | None:
-    """What makes the terms of each field by name, of `NAME=...`, or called by its kind (`bm25:german`); of one without,
-    itself.
+    """What makes the terms of each field by name, of `NAME=...`, or called by its kind
+    (`bm25:german`); of one without, itself.
 
     Raises:
         InvalidArgument: of several, a folder or hub id without a name; a name twice.
@@ -114,7 +115,8 @@ def stored_fields(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def also_called(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Further names of a collection's only term field: `terms`, what makes it (`bm25:german`), and its kind (`bm25`)."""
+    """Further names of a collection's only term field: `terms`, what makes it (`bm25:german`), and its kind
+    (`bm25`)."""
     if len(stored) != 1:
         return {}
     ((field, one),) = stored.items()

@@ -83,7 +83,8 @@ def built(
     measure: bool = True,
     defer: bool = False,
 ) -> dict[str, Any]:
-    """Fills a collection, and shows the estimate and the progress unless `quiet`. Returns what `build --json` prints."""
+    """Fills a collection, and shows the estimate and the progress unless `quiet`.
+    Returns what `build --json` prints."""
     from ...retrieval.offline import build as indexing
 
     start = time.process_time()

@@ -17,8 +17,8 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(as_json: Json = False) -> None:
-    """What this machine can do: instruction set, memory, GPUs, builds of torch and FAISS. Exits with 1 where parts
-    clash."""
+    """What this machine can do: instruction set, memory, GPUs, builds of torch and FAISS.
+    Exits with 1 where parts clash."""
     from ...device.machine import examine, offers, problems
 
     facts = examine()

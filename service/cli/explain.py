@@ -32,7 +32,8 @@ def explain(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Take a document's score for a question apart, whether or not a search returns it: token by token, stage by stage."""
+    """Take a document's score for a question apart, whether or not a search returns it:
+    token by token, stage by stage."""
     one_question(context)
     with open_index(collection, server, encoder, device=device, device_memory=device_memory, threads=threads) as index:
         why = index.explain(query, id, k, **options.given())

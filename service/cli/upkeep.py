@@ -34,8 +34,8 @@ def add(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Add documents to a collection, replacing those that are there under the same id. Each batch is durable and
-    visible."""
+    """Add documents to a collection, replacing those that are there under the same id.
+    Each batch is durable and visible."""
     from ...retrieval.corpus import open_corpus, repeated, survey
 
     corpus = open_corpus(data)
@@ -74,7 +74,8 @@ def encode(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compute what `--defer` left out, the longest waiting first. Each batch is durable: a run that was killed goes on."""
+    """Compute what `--defer` left out, the longest waiting first. Each batch is durable: a
+    run that was killed goes on."""
     with (
         open_index(collection, server, encoder, device=device, threads=threads) as retriever,
         progress(quiet) as report,

@@ -47,7 +47,8 @@ class Channel:
             raise from_rpc_error(error, self._unreached) from None
 
     def finished(self, operation: operations_pb2.Operation, progress: Progress | None = None) -> dict[str, Any]:
-        """What came of an operation, once it is over, however long that takes. PlaitError: it failed or was cancelled."""
+        """What came of an operation, once it is over, however long that takes.
+        PlaitError: it failed or was cancelled."""
         request = operations_pb2.WatchOperationRequest(id=operation.id)
         for answer in self.stream(self._operations.WatchOperation, request):
             operation = answer.operation

@@ -48,7 +48,8 @@ Documents = Iterable[documents_pb2.Document]
 
 
 class Remote:
-    """Open one with `plait.connect(...).open(name)`. Methods are those of `Retriever`; where they differ, they say so."""
+    """Open one with `plait.connect(...).open(name)`. Methods are those of `Retriever`;
+    where they differ, they say so."""
 
     def __init__(self, channel: Channel, name: str):
         self.name, self._channel = name, channel
@@ -107,8 +108,8 @@ class Remote:
     ) -> list[Hit] | list[list[Hit]]:
         """As `Retriever.search`; `at_least_seq` waits for the state that a write has returned.
 
-        InvalidArgument: the hits of one query are larger than a message of the server may be. Ask for fewer, or without
-            payloads.
+        InvalidArgument: the hits of one query are larger than a message of the server may be.
+            Ask for fewer, or without payloads.
         """
         k, chosen = given.depth(k), SearchOptions.of(options)
         same = {"collection": self.name, "k": k, "options": write_options(chosen), "at_least_seq": at_least_seq}

@@ -170,8 +170,8 @@ class Server:
         return int(self._channel.finished(operation, progress)["seq"])
 
     def snapshots(self) -> list[dict[str, Any]]:
-        """Each snapshot's `name`, `seq` (the state that it holds), `documents` and `problem` ("": none), by rising
-        name."""
+        """Each snapshot's `name`, `seq` (the state that it holds), `documents` and
+        `problem` ("": none), by rising name."""
         found = self._channel.call(self._snapshots.ListSnapshots, snapshots_pb2.ListSnapshotsRequest()).snapshots
         return [{field.name: getattr(one, field.name) for field in one.DESCRIPTOR.fields} for one in found]
 

@@ -121,7 +121,8 @@ def _still_valid(rpc: Rpc, ring: KeyRing) -> Callable[[Any], None]:
 
 
 def _names_check(rpc: Rpc, rule: Rule) -> Callable[[Any], None]:
-    """Notes the collection, and refuses one that the key does not reach. Later messages of a stream may leave it out."""
+    """Notes the collection, and refuses one that the key does not reach. Later messages
+    of a stream may leave it out."""
     first = True
 
     def check(message: Any) -> None:

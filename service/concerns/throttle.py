@@ -1,4 +1,5 @@
-"""Limits of each key: calls a second (a token bucket) and calls under way. One small record for each key that called."""
+"""Limits of each key: calls a second (a token bucket) and calls under way. One small
+record for each key that called."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ class Allowance:
 
 
 class Throttle:
-    """The allowances of all keys. Their number is that of the key file's keys at most, for only valid keys come here."""
+    """The allowances of all keys. Their number is that of the key file's keys at most,
+    for only valid keys come here."""
 
     def __init__(self, limits: PerKey, clock: Callable[[], float] = time.monotonic):
         self._rate, self._burst, self._most = limits.requests_per_minute / 60, limits.burst, limits.concurrent

@@ -25,8 +25,8 @@ def split_address(listen: str) -> tuple[str, int]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address. A name other than localhost counts as public: it may resolve to
-    anything."""
+    """Whether only this machine reaches the address. A name other than localhost counts as
+    public: it may resolve to anything."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

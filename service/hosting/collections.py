@@ -276,14 +276,15 @@ class Collections:
         return found
 
     def _let_go(self, *names: str) -> None:
-        """Forgets those whose catalog is another or gone. Who has one goes on with it; it is closed when nobody has it."""
+        """Forgets those whose catalog is another or gone. Who has one goes on with it; it is
+        closed when nobody has it."""
         for name in names:
             if name in self._open and _version(self.root / name / "catalog.db")[0] != self._files[name]:
                 del self._open[name]
 
     def _meant(self, name: str) -> str:
-        """The collection that a name stands for. A collection's own name is never an alias: it counts without their
-        file.
+        """The collection that a name stands for. A collection's own name is never an alias:
+        it counts without their file.
         """
         if name in self._open or (self.root / name / "catalog.db").is_file():
             return name

@@ -90,8 +90,8 @@ class Operations:
 
         Args:
             asked: what the caller named, where that is not the collection.
-            held: what is taken over from the caller once it is started, and let go before anybody hears that it is
-                over.
+            held: what is taken over from the caller once it is started, and let go before
+                anybody hears that it is over.
         """
         operation = Operation(uuid.uuid4().hex, kind, collection, asked or collection, started=time.time())
         with self._changed:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 TEXT, NAME = 1_000, 200
-"""Bytes of a message and of a name. A status says its message three times, once with three bytes for each that is not
-ASCII."""
+"""Bytes of a message and of a name. A status says its message three times, once with three
+bytes for each that is not ASCII."""
 _CUT = "..."
 
 

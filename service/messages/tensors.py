@@ -54,7 +54,8 @@ def write_vector(tokens: Tokens, document: int) -> wire.Tensor | None:
 
 
 def read_vectors(given: Sequence[wire.Tensor], limits: Limits, field: str) -> np.ndarray:
-    """(documents, dimensions) global vectors. BadField: what `read_tensor` refuses, or not one row each, equally long."""
+    """(documents, dimensions) global vectors. BadField: what `read_tensor` refuses, or
+    not one row each, equally long."""
     for one in given:
         limits.check("dim", one.cols, f"{field}.cols", least=1)
         if one.rows != 1 or one.cols != given[0].cols:

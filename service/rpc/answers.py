@@ -46,7 +46,8 @@ def too_large(limit: int, remedy: str) -> str:
 
 
 def put_hits(snapshot: Snapshot, hits: Hits, payload: bool, into: Any, room: Room) -> None:
-    """Adds a ranking to `into`, a repeated field of hits. Only one document at a time is in memory beside the answer."""
+    """Adds a ranking to `into`, a repeated field of hits. Only one document at a time
+    is in memory beside the answer."""
     made = {
         number: into.add(score=score) for number, score in zip(hits.docs.tolist(), hits.scores.tolist(), strict=True)
     }

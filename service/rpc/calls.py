@@ -52,8 +52,8 @@ class Gate:
         return len(self._line)
 
     def enter(self, wait_s: float | None) -> None:
-        """The turn of one worker, in order of coming. Expired: it did not come in time (None: it may take as long as it
-        will)."""
+        """The turn of one worker, in order of coming. Expired: it did not come in time (None: it
+        may take as long as it will)."""
         with self._turns:
             if self._free:
                 self._free -= 1
@@ -132,7 +132,8 @@ class Call:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """The right to work, which ends at the deadline, and when the caller has gone. Errors: `Gate.enter`, `check`."""
+        """The right to work, which ends at the deadline, and when the caller has gone. Errors: `Gate.enter`,
+        `check`."""
         asked = time.monotonic()
         self._gate.enter(self.left())
         try:

@@ -5,8 +5,8 @@ deadlines, errors, the size of answers. A method that takes its turns itself (st
 object's `own_turns`.
 
 To gRPC every request is a stream here, also one of a single message: such a handler begins before anything was read, so
-that a call that is refused costs no memory, and its message waits as bytes and is parsed by the thread whose turn it
-is.
+that a call that is refused costs no memory, and its message waits as bytes and is parsed by
+the thread whose turn it is.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""One interceptor around every RPC, whatever its kind: concerns see it in order before the handler, and in reverse its
-end."""
+"""One interceptor around every RPC, whatever its kind: concerns see it in order before the
+handler, and in reverse its end."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class Rpc:
         return [value for key, value in self.metadata if key == name and isinstance(value, str)]
 
     def seen(self, message: Any) -> Any:
-        """The message, which all checks have let pass. A handler that is given bytes calls this when it has parsed
-        them."""
+        """The message, which all checks have let pass. A handler that is given bytes calls
+        this when it has parsed them."""
         for check in self.checks:
             check(message)
         return message

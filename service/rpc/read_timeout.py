@@ -88,8 +88,8 @@ class ReadTimeout:
 
 
 def _end(context: grpc.ServicerContext, why: str) -> None:
-    """Ends a call whose thread waits for gRPC, which wakes it. `cancel` can say why, which the face that is public
-    hides."""
+    """Ends a call whose thread waits for gRPC, which wakes it. `cancel` can say why, which
+    the face that is public hides."""
     code, _ = grpc.StatusCode.DEADLINE_EXCEEDED.value
     try:
         context._rpc_event.call.cancel(code, why)  # type: ignore[attr-defined]

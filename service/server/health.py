@@ -50,8 +50,8 @@ class Health:
     """Looks every second whether writes can work, and tells those who ask or watch; until `close`."""
 
     def __init__(self, server: grpc.Server, collections: Collections, settings: Settings):
-        """While less than one message (`limits.message_bytes`) is free where the collections lie, writing is
-        NOT_SERVING."""
+        """While less than one message (`limits.message_bytes`) is free where the
+        collections lie, writing is NOT_SERVING."""
         self._collections, self._reserve, self._told = collections, settings.limits.message_bytes, ""
         names = ["", *(service.full_name for service in SERVICES.values())]
         self._states: dict[str, Any] = dict.fromkeys(names, _States.SERVING)

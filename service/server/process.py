@@ -22,8 +22,8 @@ def settle(settings: Settings) -> None:
 
     Requests are worked on side by side: BLAS threads of each would spin while they wait for cores that others use. And
     glibc gives every thread an arena, up to eight for each core, which keeps what a search has freed: with some ten
-    MiB of scratch for each search, hundreds of MiB that nobody uses. Two arenas are enough, because few threads run at
-    once.
+    MiB of scratch for each search, hundreds of MiB that nobody uses. Two arenas are enough,
+    because few threads run at once.
     """
     # An option without effect is told to the client, not to the server's log.
     warnings.simplefilter("ignore", IdleOption)

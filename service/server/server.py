@@ -35,11 +35,11 @@ from .reflection import REFLECTION, ReflectionMethods
 _SPARE = 8
 """Threads that refuse, answer health checks and the like, while all others work or wait."""
 _LEAVE_S = 5.0
-"""For calls that were cancelled at the end of the grace to notice it, for operations to end, and for collections to be
-closed."""
+"""For calls that were cancelled at the end of the grace to notice it, for operations to end,
+and for collections to be closed."""
 LINE = 1_024
-"""Calls, of which nothing was read, that may wait for such a thread; gRPC refuses one more, without saying when to try
-again."""
+"""Calls, of which nothing was read, that may wait for such a thread; gRPC refuses one more,
+without saying when to try again."""
 WINDOW = 64 << 10
 """Bytes that a client may send before its message is asked for."""
 _LOG = logging.getLogger("plait.service")

@@ -1,4 +1,5 @@
-"""The folder of a build: a new collection, one that an interrupted build began, or a refusal that names the difference."""
+"""The folder of a build: a new collection, one that an interrupted build began, or a
+refusal that names the difference."""
 
 from __future__ import annotations
 

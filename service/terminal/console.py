@@ -82,7 +82,8 @@ def show_explanation(why: Explanation) -> None:
 
 
 def show_stages(why: Explanation) -> None:
-    """The verdict, then one line a stage: how it ranks the document, how many pass, and the score of the last of those."""
+    """The verdict, then one line a stage: how it ranks the document, how many pass, and
+    the score of the last of those."""
     out.print(Text(why.verdict, "bold"))
     table = Table(box=None, pad_edge=False, header_style="bold")
     coded = any(stage.codec_error is not None for stage in why.stages)

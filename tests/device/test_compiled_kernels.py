@@ -1,4 +1,5 @@
-"""What the kernels become for A100, H100 and B200, cross-compiled, and what follows from it beside the memory roofline."""
+"""What the kernels become for A100, H100 and B200, cross-compiled, and what follows
+from it beside the memory roofline."""
 
 import json
 import os

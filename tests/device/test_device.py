@@ -1,4 +1,5 @@
-"""The flat plan on a device, here torch's CPU: the same documents and scores as the CPU's plan, wherever segments lie."""
+"""The flat plan on a device, here torch's CPU: the same documents and scores as the CPU's
+plan, wherever segments lie."""
 
 from collections.abc import Callable
 from itertools import pairwise

@@ -1,5 +1,5 @@
-"""Exact search on a device, here torch's CPU: every row compared, whole documents and single tokens, wherever segments
-lie."""
+"""Exact search on a device, here torch's CPU: every row compared, whole documents and single
+tokens, wherever segments lie."""
 
 from pathlib import Path
 from typing import Any
@@ -100,8 +100,8 @@ def test_tokens_are_found_as_by_a_sort(data: st.DataObject, precision: str, k: i
 @pytest.mark.parametrize("store", ["exact", "flat:8", "lists:8"])
 @pytest.mark.parametrize("how", EXACTLY, ids=str)
 def test_collections_answer_alike_wherever_their_segments_lie(tmp_path: Path, store: str, how: dict[str, Any]) -> None:
-    """Three segments, some of them placed, some with their codes alone, and fresh documents; some dead, some filtered
-    out."""
+    """Three segments, some of them placed, some with their codes alone, and fresh documents;
+    some dead, some filtered out."""
     queries = collection(tmp_path, store)
     wanted = found(tmp_path, queries, None, **how)
     assert any(len(hits) for hits in wanted)

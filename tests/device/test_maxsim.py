@@ -35,8 +35,8 @@ class Case:
 def case(
     lengths: list[int], asked: list[tuple[int, list[int]]], dim: int, rows: torch.dtype, query: torch.dtype, seed: int
 ) -> Case:
-    """Documents of `lengths` tokens; for each query its length and its candidates. What no document owns is NaN, or
-    huge."""
+    """Documents of `lengths` tokens; for each query its length and its candidates. What no
+    document owns is NaN, or huge."""
     rng = np.random.default_rng(seed)
     documents = [rng.standard_normal((n, dim)).astype(np.float32) for n in lengths]
     queries = [rng.standard_normal((n, dim)).astype(np.float32) for n, _ in asked]

@@ -41,7 +41,8 @@ def test_the_same_impacts_give_the_same_ranking() -> None:
 
 
 def one_byte(length: int) -> int:
-    """What is left of a length in Lucene's SmallFloat.intToByte4: exact below 40, then four significant bits above 24."""
+    """What is left of a length in Lucene's SmallFloat.intToByte4: exact below 40, then four
+    significant bits above 24."""
     rest = length - 24
     shift = max(0, rest.bit_length() - 4)
     return length if rest < 0 else 24 + (rest >> shift << shift)

@@ -100,7 +100,8 @@ def test_nothing_is_seen_before_publish_and_a_pinned_snapshot_stays(tmp_path: Pa
 
 @pytest.mark.parametrize("step", ["add", "train", "seal", "commit"])
 def test_an_interrupted_build_goes_on(tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut at each step: the next writer has all committed batches, and the result equals an undisturbed build's files."""
+    """Cut at each step: the next writer has all committed batches, and the result equals
+    an undisturbed build's files."""
     folder, whole = tmp_path / "cut", tmp_path / "whole"
     collection = Collection.create(folder, 5, "faiss:IVF,SQ8")
 
@@ -282,8 +283,8 @@ def test_stray_folders_are_swept_by_the_next_writer(tmp_path: Path) -> None:
 def test_every_store_at_full_probe_is_exact(
     tmp_path_factory: pytest.TempPathFactory, documents: Tokens, queries: Tokens
 ) -> None:
-    """ColBERT on flat codes and FAISS rescores with the stored rows: with all lists and candidates it equals the exact
-    store."""
+    """ColBERT on flat codes and FAISS rescores with the stored rows: with all lists and
+    candidates it equals the exact store."""
     ranking = {}
     for store in ("exact", "flat", "flat:64", "lists", "faiss:IVF,SQfp16", "faiss:IVF,SQ8", "faiss:IVF,PQ2x4fs"):
         collection = Collection.create(tmp_path_factory.mktemp("c"), 8, store)

@@ -1,5 +1,5 @@
-"""What callers give is checked at every door, here and over a server, with the same words; what is refused changes
-nothing."""
+"""What callers give is checked at every door, here and over a server, with the same words;
+what is refused changes nothing."""
 
 from __future__ import annotations
 

@@ -48,8 +48,8 @@ def rounded(value: Fraction) -> np.float32:
 
 
 def chain(row: np.ndarray, query: np.ndarray) -> np.float32:
-    """A product as plait defines it: fused multiply-adds by rising dimension from 0, in exact arithmetic, each rounded
-    once."""
+    """A product as plait defines it: fused multiply-adds by rising dimension from 0, in exact
+    arithmetic, each rounded once."""
     total = np.float32(0)
     for a, b in zip(row.tolist(), query.tolist(), strict=True):
         total = rounded(Fraction(a) * Fraction(b) + Fraction(float(total)))
@@ -93,7 +93,8 @@ def assert_same_bits(*arrays: np.ndarray) -> None:
     st.integers(1, 20), st.integers(1, 5), st.integers(1, 20), st.sampled_from([0, 3, 20, 60]), st.integers(0, 2**31)
 )
 def test_a_product_is_a_chain_of_fused_multiply_adds(rows: int, q: int, dim: int, spread: int, seed: int) -> None:
-    """Of any magnitude, subnormal ones included: the scalar level has no such instruction and must round as if it had."""
+    """Of any magnitude, subnormal ones included: the scalar level has no such instruction
+    and must round as if it had."""
     rng = np.random.default_rng(seed)
 
     def drawn(n: int) -> np.ndarray:
@@ -185,8 +186,8 @@ def test_the_best_tokens_are_a_sort_of_all_products(tokens: Tokens, q: int, k: i
 @settings(max_examples=40)
 @given(oracle.ragged(dim=8, shortest=1), st.sampled_from([3, 8]), st.integers(0, 2**31))
 def test_a_record_does_not_depend_on_its_batch(tokens: Tokens, dim: int, seed: int) -> None:
-    """Projected, pooled and encoded alone or with others, by few threads or many, on any instruction set. Ties are
-    frequent."""
+    """Projected, pooled and encoded alone or with others, by few threads or many, on any
+    instruction set. Ties are frequent."""
     axes = np.linalg.qr(np.random.default_rng(seed).standard_normal((8, 8)))[0][:, :dim].astype(np.float32)
     axes = np.ascontiguousarray(axes)
     parts = [tokens.take([d]) for d in range(len(tokens))]
@@ -220,8 +221,8 @@ def test_the_nearest_centroid_does_not_depend_on_the_batch(centroids: int) -> No
 
 
 def collection(folder: Path, precision: str, batches: list[Tokens], fresh: Tokens | None = None) -> Collection:
-    """A segment per batch, then documents that wait to be sealed; ids number all documents. One codebook for all
-    collections."""
+    """A segment per batch, then documents that wait to be sealed; ids number all
+    documents. One codebook for all collections."""
     made_ = Collection.create(folder, batches[0].dim, "exact", precision=precision)
     kept = made(precision, batches[0].dim)
     if precision.startswith(("pq", "residual")):
@@ -256,8 +257,8 @@ def searched(made_: Collection, queries: Tokens, scoring: Scoring) -> list[dict[
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_collections_score_alike_however_documents_lie(tmp_path: Path, precision: str) -> None:
-    """One segment, three, fresh documents, threads, two shards: the same scores by id, which explanations add up to
-    exactly."""
+    """One segment, three, fresh documents, threads, two shards: the same scores by id, which
+    explanations add up to exactly."""
     rng = np.random.default_rng(7)
     tokens = unit(normal(rng, rng.integers(0, 12, 90).tolist(), 24))
     queries = normal(rng, [9, 32, 5], 24)

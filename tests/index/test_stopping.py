@@ -75,7 +75,8 @@ def terms(rng: np.random.Generator, rows: int) -> Terms:
 
 @pytest.mark.parametrize("way", ["search", "search_terms", "search_vectors", "search_added", "score_tokens"])
 def test_a_search_looks_between_its_steps(collection: Any, way: str) -> None:
-    """At least once for each query or segment, and it stops at any of these looks; else it finds what it always found."""
+    """At least once for each query or segment, and it stops at any of these looks; else
+    it finds what it always found."""
     rng, queries = np.random.default_rng(5), 4
     vectors = from_matrices([rng.standard_normal((3, DIM)).astype(np.float32) for _ in range(queries)])
     wholes, sparse = rng.standard_normal((queries, 4)).astype(np.float32), terms(rng, queries)

@@ -1,4 +1,5 @@
-"""BM25 in living collections: the formula over what lives, whatever the segments; text in, routes through both sides."""
+"""BM25 in living collections: the formula over what lives, whatever the segments; text
+in, routes through both sides."""
 
 import math
 from collections import Counter

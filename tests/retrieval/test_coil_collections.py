@@ -1,4 +1,5 @@
-"""COIL and DupMAE checkpoints in collections: text in, the ranking by their formulas out, taken apart and summed again."""
+"""COIL and DupMAE checkpoints in collections: text in, the ranking by their formulas out,
+taken apart and summed again."""
 
 from __future__ import annotations
 

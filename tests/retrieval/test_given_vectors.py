@@ -109,8 +109,8 @@ def test_an_encoder_s_own_vector_is_a_third_lane(tmp_path: Path) -> None:
 def test_sums_are_exact_however_deep_the_rankings_must_be_read(
     tmp_path_factory: pytest.TempPathFactory, n: int, k: int, opposed: bool, seed: int
 ) -> None:
-    """`opposed`: who leads one ranking is last in the other and the best are in the middle, so that the depth has to
-    grow."""
+    """`opposed`: who leads one ranking is last in the other and the best are in the middle,
+    so that the depth has to grow."""
     rng = np.random.default_rng(seed)
     dense = rng.standard_normal((n, 4)).astype(np.float16)
     weights = np.round(rng.standard_normal((n, 6)) * (rng.random((n, 6)) < 0.4), 2).astype(np.float32)

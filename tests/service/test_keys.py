@@ -1,5 +1,5 @@
-"""API keys: made, shown once, found by their token, refused when they expired or were revoked, read again when they
-change."""
+"""API keys: made, shown once, found by their token, refused when they expired or were
+revoked, read again when they change."""
 
 import json
 import logging

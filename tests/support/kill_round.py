@@ -32,8 +32,8 @@ def assert_goes_on(path: Path, contents: Contents) -> Contents:
 
 
 def one_round(path: Path, contents: Contents, seed: int, defers: bool, most: int = 40) -> tuple[Contents, int]:
-    """Up to `most` random operations, a kill at a random moment, a look at what is left: this, and how many were
-    acknowledged."""
+    """Up to `most` random operations, a kill at a random moment, a look at what is left:
+    this, and how many were acknowledged."""
     rng = np.random.default_rng(seed)
     operations, states, seen = [], [contents], []
     for _ in range(most):

@@ -1,4 +1,5 @@
-"""A collection's life as operations: what each does to a dictionary, what to a collection, and whether the two agree."""
+"""A collection's life as operations: what each does to a dictionary, what to a
+collection, and whether the two agree."""
 
 from __future__ import annotations
 
@@ -79,8 +80,8 @@ def keyed(seed: int, dim: int = DIM) -> Tokens:
 
 
 def sparse(seed: int, field: TermField) -> Terms:
-    """The terms of one document: 0 to 3 weights of both signs or counts, or as many weights in each of 0 to 2 token
-    rows."""
+    """The terms of one document: 0 to 3 weights of both signs or counts, or as many weights
+    in each of 0 to 2 token rows."""
     seed = there(seed)
     rng = np.random.default_rng(seed + 1000)
     counts = [int(rng.integers(4)) for _ in range(seed % 3 if field.per_token else 1)]
@@ -231,7 +232,8 @@ def _batch(collection: Collection, documents: Documents, defer: bool = False) ->
 
 
 def prepare(path: Path, store: str, staged: bool, terms: Kept = None, vector: int = 0) -> Contents:
-    """Two segments with dead documents in both, fresh documents with dead ones among them; perhaps a build half done."""
+    """Two segments with dead documents in both, fresh documents with dead ones among
+    them; perhaps a build half done."""
     batch = [{f"{name}{i}": (10 * s + i, {"n": i, "id": ""}) for i in range(6)} for s, name in enumerate("aab")]
     operations: list[Operation] = [("upsert", batch[0]), ("seal", None), ("add", batch[2]), ("publish", None)]
     operations += [

@@ -87,7 +87,8 @@ def product(query: Tokens, document: Tokens) -> float:
 
 
 def xtr(query: np.ndarray, documents: list[np.ndarray], k_token: int, missing: str | float) -> dict[int, float]:
-    """XTR's score of every document that owns a retrieved token (arXiv 2304.01982 section 3), as a sum over the query."""
+    """XTR's score of every document that owns a retrieved token (arXiv 2304.01982
+    section 3), as a sum over the query."""
     tokens = [(d, vector) for d, document in enumerate(documents) for vector in document]
     cells: dict[int, dict[int, float]] = {}
     fill: dict[int, float] = {}
@@ -107,8 +108,8 @@ def xtr(query: np.ndarray, documents: list[np.ndarray], k_token: int, missing: s
 
 
 def same_ranking(hits: Hits, scores: dict[int, float], k: int, tolerance: float) -> None:
-    """Asserts that hits are the k best of all retrieved documents' scores; documents closer than the tolerance may
-    swap."""
+    """Asserts that hits are the k best of all retrieved documents' scores; documents closer
+    than the tolerance may swap."""
     found = sorted((s for s in scores.values() if s > -np.inf), reverse=True)[:k]
     assert len(hits) == len(found), f"{len(hits)} results, the oracle has {len(found)}"
     np.testing.assert_allclose(hits.scores, found, atol=tolerance, rtol=0)

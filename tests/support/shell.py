@@ -1,4 +1,5 @@
-"""The command line as a user meets it: a process, its stdout, its stderr, its exit code; or the same without a process."""
+"""The command line as a user meets it: a process, its stdout, its stderr, its exit
+code; or the same without a process."""
 
 import io
 import os

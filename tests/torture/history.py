@@ -36,7 +36,8 @@ class History:
 
     @contextmanager
     def read(self, id: str, seen: list[Version]) -> Iterator[None]:
-        """A read that puts what it saw into `seen`. AssertionError: nobody wrote this, or it is older than an answer."""
+        """A read that puts what it saw into `seen`. AssertionError: nobody wrote this,
+        or it is older than an answer."""
         with self._lock:
             allowed, since = set(self._possible.get(id, {None})), len(self._begun.get(id, []))
         yield

@@ -23,8 +23,8 @@ HEADER, FREE = "the header", "free"
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A catalog with pages of every class: leaves and interior pages of tables and of indexes, overflow pages, free
-    pages."""
+    """A catalog with pages of every class: leaves and interior pages of tables and of
+    indexes, overflow pages, free pages."""
     path = tmp_path_factory.mktemp("pages") / "c"
     make(path, KIND)
     with Collection(path, threads=1) as collection:

@@ -36,7 +36,8 @@ LIVING = ["a0", "a1", "a2", "a4", "a5", "b0", "b1", "b3", "b4", "f0", "f1"]
 
 
 def document(name: str) -> Tokens:
-    """Half-integer vectors, the same on every machine: 1 to 4 tokens, the last with two spans, as pooling leaves them."""
+    """Half-integer vectors, the same on every machine: 1 to 4 tokens, the last with two
+    spans, as pooling leaves them."""
     kind, number = ord(name[0]), int(name[1:])
     n = 1 + (kind + number) % 4
     cells = (np.arange(n * DIM).reshape(n, DIM) * (2 * number + kind) + 3 * number) % 11 - 5

@@ -1,5 +1,5 @@
-"""Writers of one process under a scheduler: whatever order their steps come in, what was acknowledged is there, and no
-more.
+"""Writers of one process under a scheduler: whatever order their steps come in, what was
+acknowledged is there, and no more.
 
 Each seed runs some threads one step at a time (`scheduler.py`). PLAIT_SCHEDULES says how many seeds; a seed that fails
 is run again by PLAIT_SCHEDULE=SEED.

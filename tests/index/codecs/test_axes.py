@@ -1,5 +1,5 @@
-"""Principal directions and random rotations: what they are, on any shape. That they are the same everywhere:
-test_same_bits.py."""
+"""Principal directions and random rotations: what they are, on any shape. That they
+are the same everywhere: test_same_bits.py."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,8 @@ def test_directions_are_those_of_most_energy(n: int, dim: int, ranks: int, size:
 
 
 def test_few_vectors_of_many_dimensions_have_axes() -> None:
-    """Most energies are 0 then, and what is computed of them is noise, which must not keep the iteration from its end."""
+    """Most energies are 0 then, and what is computed of them is noise, which must not keep
+    the iteration from its end."""
     vectors = np.random.default_rng(3).standard_normal((35, 384)).astype(np.float16)
     found = principal(vectors)
     np.testing.assert_allclose(found.T @ found, np.eye(384), atol=1e-12)

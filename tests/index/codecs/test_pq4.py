@@ -153,8 +153,8 @@ def test_threads_and_levels_do_not_change_a_bit() -> None:
 
 @pytest.mark.parametrize("dim", [1, 5, 48, 129])
 def test_encoding_descends_the_anisotropic_loss(dim: int) -> None:
-    """Every single code is the best one given the others, or the descent has not ended: no worse than nearest
-    centroids."""
+    """Every single code is the best one given the others, or the descent has not
+    ended: no worse than nearest centroids."""
     rng = np.random.default_rng(dim)
     vectors = rng.standard_normal((300, dim)).astype(np.float32)
     codebook = pq4.fit(vectors, 8)
@@ -229,7 +229,8 @@ def test_a_search_reranks_the_scan_s_best() -> None:
 
 
 def test_only_leaders_by_the_rarest_third_are_scanned_in_full() -> None:
-    """Query rows 0 to 3 match every document equally well, so rows 4 and 5 (a third, the rarest) must choose leaders."""
+    """Query rows 0 to 3 match every document equally well, so rows 4 and 5 (a third,
+    the rarest) must choose leaders."""
     rng = np.random.default_rng(6)
     common, rare = np.eye(16, dtype=np.float32)[:4], np.eye(16, dtype=np.float32)[4:6]
     documents = [np.concatenate([common, rng.random((8, 16)).astype(np.float32) * 0.1]) for _ in range(400)]

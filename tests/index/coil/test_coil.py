@@ -1,5 +1,5 @@
-"""COIL and global vectors through a collection, against their formulas by loops, whatever the store and where documents
-lie."""
+"""COIL and global vectors through a collection, against their formulas by loops, whatever the
+store and where documents lie."""
 
 from dataclasses import replace
 from pathlib import Path

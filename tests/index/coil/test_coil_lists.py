@@ -1,4 +1,5 @@
-"""COIL's lists and vectors in bytes: estimates lie within their bounds of the true products, on every instruction set."""
+"""COIL's lists and vectors in bytes: estimates lie within their bounds of the true
+products, on every instruction set."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,5 @@
-"""A writer killed at random and at every step: what it acknowledged is there, the rest all or nothing, nothing returns."""
+"""A writer killed at random and at every step: what it acknowledged is there, the rest
+all or nothing, nothing returns."""
 
 import os
 import random

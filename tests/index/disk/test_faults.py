@@ -1,5 +1,5 @@
-"""Lost writes, full disks and failing syncs: a named error, nothing acknowledged lost, and writing again when the disk
-does."""
+"""Lost writes, full disks and failing syncs: a named error, nothing acknowledged lost, and
+writing again when the disk does."""
 
 import errno
 import os
@@ -58,7 +58,8 @@ def assert_read_only(collection: Collection, reason: str) -> None:
 
 
 def assert_survives(path: Path, reader: Collection, before: Contents, allowed: list[Contents]) -> None:
-    """The reader sees the last state that was acknowledged; opened again, the collection is whole and can be written."""
+    """The reader sees the last state that was acknowledged; opened again, the
+    collection is whole and can be written."""
     with reader.snapshot() as snapshot:
         assert {d.id: d.payload for d in snapshot.view.page("", 99)} == {i: p for i, (_, p) in before.documents.items()}
         assert len(snapshot.search(crash_child.QUERY, 99, params=crash_child.EVERYTHING)[0])
@@ -239,7 +240,8 @@ class Disk:
 
 @pytest.mark.parametrize("name", ["add", "publish", "seal", "merge", "compact"])
 def test_what_a_commit_names_was_synced_before_it(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine dies right after the last transaction: only synced contents under synced names are left of segments."""
+    """The machine dies right after the last transaction: only synced contents under
+    synced names are left of segments."""
     path, disk = tmp_path / "c", Disk()
 
     class Traced(database.Connection):

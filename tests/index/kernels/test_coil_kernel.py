@@ -1,5 +1,5 @@
-"""COIL's exact scores and products of halves: the compiled loops against loops, to the bit alike on every instruction
-set."""
+"""COIL's exact scores and products of halves: the compiled loops against loops, to the bit
+alike on every instruction set."""
 
 import numpy as np
 import pytest

@@ -36,7 +36,8 @@ def test_a_gpu_takes_only_the_sub_vectors_it_is_compiled_for(tmp_path):
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 1.0])
 def test_rows_are_sorted_out_after_a_gpu_search(tmp_path, monkeypatch, share):
-    """The way of a GPU, with an index on the CPU in its place: the same hits as a search with a selector, or an error."""
+    """The way of a GPU, with an index on the CPU in its place: the same hits as a search
+    with a selector, or an error."""
     vectors, queries = unit(400, DIM, 0), unit(5, DIM, 1)
     path = build(tmp_path, vectors, "IVF4,SQ8")
     store, other = FaissStore.open(path), FaissStore.open(path)

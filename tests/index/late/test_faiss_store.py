@@ -331,7 +331,8 @@ def test_importing_the_adapter_imports_neither_faiss_nor_torch():
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_a_splice_is_what_a_build_would_write(tmp_path, codec):
-    """Codes taken over from two indexes, in another order and without some tokens: the same bytes as coding them anew."""
+    """Codes taken over from two indexes, in another order and without some tokens: the
+    same bytes as coding them anew."""
     vectors = unit(400, DIM, 0)
     params = parse(factory(codec), DIM)
     codebook = train(vectors, params, 400)

@@ -1,5 +1,5 @@
-"""Measured recall: what a calibration says is what searches do, and a target picks the cheapest setting that reaches
-it."""
+"""Measured recall: what a calibration says is what searches do, and a target picks the
+cheapest setting that reaches it."""
 
 import itertools
 from pathlib import Path
@@ -29,7 +29,8 @@ def lists(tmp_path_factory: pytest.TempPathFactory) -> Collection:
 
 @pytest.fixture(autouse=True)
 def dearer_by_order(monkeypatch: pytest.MonkeyPatch):
-    """Every setting takes one second more than the one before: what is kept must not depend on how busy the machine is."""
+    """Every setting takes one second more than the one before: what is kept must not depend
+    on how busy the machine is."""
     clock = itertools.accumulate(itertools.count(), lambda now, call: now + (call // 2 if call % 2 else 0))
     monkeypatch.setattr(measuring.time, "process_time", lambda: next(clock))
 

@@ -52,7 +52,8 @@ class Routed:
 
 
 def _met(segment: Segment, position: int, query: Tokens) -> tuple[np.ndarray, np.ndarray]:
-    """For each routed token of a query its best product, at least 0, and the row of the document that gave it, or -1."""
+    """For each routed token of a query its best product, at least 0, and the row of the document that gave it, or
+    -1."""
     document = segment.document(position)
     assert query.ids is not None and query.spans is not None and document.ids is not None
     products = np.where(query.ids[:, None] == document.ids, query.vectors @ document.vectors.T, 0)

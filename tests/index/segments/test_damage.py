@@ -101,8 +101,8 @@ def logged(path: Path, folder: Path) -> tuple[Path, list[Contents]]:
 
 
 def test_a_damaged_log_loses_the_newest_writes_at_most(tmp_path: Path) -> None:
-    """SQLite drops a torn or damaged tail of its log, as if the machine had died earlier: the state is an older one,
-    whole."""
+    """SQLite drops a torn or damaged tail of its log, as if the machine had died earlier: the
+    state is an older one, whole."""
     copy, states = logged(tmp_path / "c", tmp_path)
     log = (copy / "catalog.db-wal").read_bytes()
     assert_holds(shutil.copytree(copy, tmp_path / "undamaged"), [states[-1]])

@@ -236,8 +236,8 @@ def test_query_terms_find_and_the_whole_query_scores() -> None:
 
 
 def test_candidates_are_those_of_the_greatest_sums() -> None:
-    """A sum is above the score by less than an impact level of each key, and by what its own rounding adds: half as
-    much."""
+    """A sum is above the score by less than an impact level of each key, and by what its own
+    rounding adds: half as much."""
     rng = np.random.default_rng(11)
     rows = zipf(rng, 6000)
     some = inverted.build(rows, window=512)

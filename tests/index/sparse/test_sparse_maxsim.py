@@ -1,4 +1,5 @@
-"""Rows per token: sparse MaxSim and its search through postings against dense loops, and the bounds that it rests on."""
+"""Rows per token: sparse MaxSim and its search through postings against dense loops, and
+the bounds that it rests on."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,5 @@
-"""Closing: reads under way end undisturbed, everything afterwards says "closed", and a handle that nobody has goes by
-itself."""
+"""Closing: reads under way end undisturbed, everything afterwards says "closed", and a handle
+that nobody has goes by itself."""
 
 import gc
 import subprocess
@@ -197,7 +197,8 @@ def test_closing_under_searches_never_ends_the_process(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_fails_under_a_writer_is_only_noted(tmp_path: Path) -> None:
-    """Another thread finds it failing in the middle of this thread's transaction, whose connection it must not close."""
+    """Another thread finds it failing in the middle of this thread's transaction, whose
+    connection it must not close."""
     with filled(tmp_path / "c") as collection:
         with (
             pytest.raises(Unavailable, match="read-only here since a write failed"),

@@ -59,8 +59,8 @@ def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.usefixtures("few_are_enough")
 def test_any_order_of_first_writers_leaves_one_codebook(tmp_path: Path, precision: str) -> None:
-    """Live and bulk writers that all come first, and merges that learn again meanwhile: every vector is what was
-    written."""
+    """Live and bulk writers that all come first, and merges that learn again meanwhile:
+    every vector is what was written."""
     sets = {letter: documents(kind, 12) for kind, letter in enumerate("abc", 1)}
     Collection.create(tmp_path / "alone", DIM, precision=precision).close()
     with Collection(tmp_path / "alone", threads=1) as alone:

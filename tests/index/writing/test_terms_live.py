@@ -1,5 +1,5 @@
-"""Terms in a collection against a dictionary and brute force, through any order of writes, seals, merges and
-reopenings."""
+"""Terms in a collection against a dictionary and brute force, through any order of
+writes, seals, merges and reopenings."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,5 @@
-"""A collection finds its checkpoint from anywhere, and is told where it lies when it has moved; another one is refused."""
+"""A collection finds its checkpoint from anywhere, and is told where it lies when it
+has moved; another one is refused."""
 
 from __future__ import annotations
 

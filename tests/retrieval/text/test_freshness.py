@@ -1,5 +1,5 @@
-"""Documents found by terms at once, embedded later: when nothing waits, the collection equals one where nothing ever
-did."""
+"""Documents found by terms at once, embedded later: when nothing waits, the collection equals
+one where nothing ever did."""
 
 from __future__ import annotations
 
@@ -143,7 +143,8 @@ def test_it_waits_at_the_end_of_what_late_interaction_ranks(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("fusion", ["rrf", "weighted"])
 def test_a_hybrid_search_does_not_hold_it_against_a_document(tmp_path: Path, fusion: str) -> None:
-    """Where it cannot be yet, it counts as it does elsewhere: the best by terms is not behind all that have embeddings."""
+    """Where it cannot be yet, it counts as it does elsewhere: the best by terms is
+    not behind all that have embeddings."""
     index = made(tmp_path / "c")
     index.upsert(ROWS[1:])
     index.upsert(ROWS[:1], defer=True)
@@ -259,7 +260,8 @@ def test_a_vector_waits_with_its_terms(tmp_path: Path) -> None:
 # In half precision the rounding of a value depends on how wide its batch is padded.
 @pytest.mark.parametrize(("write", "dtype", "near"), [(as_upsert, None, 1e-5), (as_bulk, "float16", 2e-3)])
 def test_coil_waits_too(tmp_path: Path, write: Callable[..., None], dtype: str | None, near: float) -> None:
-    """Its tokens with their ids and its vectors come later: beside documents that have theirs, and as if they had not."""
+    """Its tokens with their ids and its vectors come later: beside documents that have
+    theirs, and as if they had not."""
     pytest.importorskip("torch", reason="extra encoders is not installed")
     pytest.importorskip("transformers", reason="extra encoders is not installed")
     from test_coil_collections import coil

@@ -97,8 +97,8 @@ def test_a_search_finds_what_was_written(tmp_path: Path, language: str, text: st
 
 
 def test_a_collection_keeps_how_its_texts_were_cut(tmp_path: Path) -> None:
-    """One of before has no version in its settings: its words stay those of before, in what is written and in what is
-    asked."""
+    """One of before has no version in its settings: its words stay those of before, in what is
+    written and in what is asked."""
     with plait.create(tmp_path / "c", encoder=None, terms={"en": "bm25", "tr": "bm25:turkish"}) as index:
         kept = index.settings["term_fields"]
         assert [version_of(field["fingerprint"]) for field in kept.values()] == [VERSION, VERSION]

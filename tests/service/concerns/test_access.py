@@ -1,5 +1,5 @@
-"""Who may call what, on a real server: every RPC of the protocol with every kind of key, generated from the
-descriptors."""
+"""Who may call what, on a real server: every RPC of the protocol with every kind of
+key, generated from the descriptors."""
 
 from __future__ import annotations
 

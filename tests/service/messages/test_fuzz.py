@@ -1,4 +1,5 @@
-"""Nothing that comes over the wire takes the server down: any message has an answer or an error that blames the caller."""
+"""Nothing that comes over the wire takes the server down: any message has an answer or
+an error that blames the caller."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Every RPC with every canonical code that applies to it, so that one that is new fails here until its errors are
-tested.
+"""Every RPC with every canonical code that applies to it, so that one that is new fails
+here until its errors are tested.
 
 Who may call at all (UNAUTHENTICATED, PERMISSION_DENIED) is `test_service_access.py`; single values and limits are
 `test_service_errors.py`, whose tables count here. What holds for all RPCs alike is generated from the descriptors.

@@ -1,4 +1,5 @@
-"""An answer has a bound: it is ended before it takes memory, by an error that names the limit and the remedy, or split."""
+"""An answer has a bound: it is ended before it takes memory, by an error that names the
+limit and the remedy, or split."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What stands around every RPC, on a little service of all four kinds: order, codes, request ids, logs, metrics,
-traces."""
+"""What stands around every RPC, on a little service of all four kinds: order, codes,
+request ids, logs, metrics, traces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Many more callers than a server lets in: those beyond are told when to come again, and memory stays within its bound."""
+"""Many more callers than a server lets in: those beyond are told when to come again, and
+memory stays within its bound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The threads of a server's calls: none is lost, none is made that is not needed, the latest to become idle is taken."""
+"""The threads of a server's calls: none is lost, none is made that is not needed, the
+latest to become idle is taken."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A call whose message does not come in time ends, and what it held is free: others are answered meanwhile and
-afterwards."""
+"""A call whose message does not come in time ends, and what it held is free: others are
+answered meanwhile and afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a server promises of writes that it did not end: nothing of a bulk write is kept, and nothing blocks the next."""
+"""What a server promises of writes that it did not end: nothing of a bulk write is kept,
+and nothing blocks the next."""
 
 from __future__ import annotations
 

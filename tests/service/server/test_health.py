@@ -1,5 +1,5 @@
-"""Health of reading and of writing, told apart, on real servers: a disk that takes no more ends writes and nothing
-else."""
+"""Health of reading and of writing, told apart, on real servers: a disk that takes no more
+ends writes and nothing else."""
 
 from __future__ import annotations
 
