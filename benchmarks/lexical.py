@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from figures import add_option, keep
+from plait.index.params import Bm25
 from plait.index.sparse import bm25
 from scipy import sparse as matrices
 from sparse_data import Mixture, exact, score_recall
@@ -26,7 +27,7 @@ from sparse_engine import Engine, clocked, engines_of, measure, report, sparse_r
 def weighed(counts: Any) -> Any:
     """BM25's impact of every count, without idf: (documents, keys) CSR."""
     lengths = np.asarray(counts.sum(axis=1)).ravel()
-    norms = bm25.Bm25().norms(lengths, lengths.mean()).astype(np.float64)
+    norms = Bm25().norms(lengths, lengths.mean()).astype(np.float64)
     values = counts.data.astype(np.float64)
     owners = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
     return matrices.csr_array((values / (values + norms[owners]), counts.indices, counts.indptr), counts.shape)

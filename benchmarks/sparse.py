@@ -26,6 +26,7 @@ import numpy as np
 from figures import add_option, keep
 from plait.index.params import TermParams
 from plait.index.sparse import inverted
+from plait.index.sparse.postings import WINDOW
 from sparse_data import Mixture, exact, score_recall
 from sparse_engine import Engine, clocked, engines_of, measure, report, sparse_rows
 from threadpoolctl import threadpool_limits
@@ -66,7 +67,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--terms", type=int, default=30)
     parser.add_argument("-k", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--window", type=int, default=inverted.WINDOW)
+    parser.add_argument("--window", type=int, default=WINDOW)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--presence", action="store_true")
     parser.add_argument("--clustered", action="store_true")

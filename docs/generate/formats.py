@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from plait.index.catalog import catalog
+from plait.index.codecs.codec import DEFAULT
 from plait.index.coil import store as coil
 from plait.index.late import coded, faiss_store
 from plait.index.segments import manifest, segment, term_columns
@@ -39,7 +40,7 @@ def page() -> str:
     return sections([
         HEAD,
         f"A new collection has format {catalog.FORMAT}. A new segment has format 1, or {manifest.FORMAT} where its"
-        f" precision is not {manifest.DEFAULT}. A newer format than plait knows is refused.",
+        f" precision is not {DEFAULT}. A newer format than plait knows is refused.",
         prose(_formats()),
         f"## {catalog.FILE}",
         f"Beside it lies `{catalog.LOCK}` once a collection was written to.",

@@ -10,6 +10,7 @@ import pytest
 from plait.eval import experiment, lucene
 from plait.eval.dataset import open_dataset
 from plait.index.errors import FailedPrecondition, InvalidArgument
+from plait.index.params import Bm25
 from plait.index.sparse import bm25, inverted
 from plait.index.term_rows import TermRows, from_terms
 from plait.index.terms import Terms
@@ -58,7 +59,7 @@ def test_bm25_of_the_same_terms_differs_by_the_lengths_alone() -> None:
     lengths = np.asarray(rows.sum(axis=1)).ravel().astype(int)
     assert len({one_byte(n) for n in lengths.tolist()}) < len(set(lengths.tolist()))
     stored = bm25.build(rows, np.array([one_byte(n) for n in lengths.tolist()]))
-    ours = stored.scored(float(lengths.mean()), bm25.Bm25(0.9, 0.4))
+    ours = stored.scored(float(lengths.mean()), Bm25(0.9, 0.4))
     keys, frequencies = np.unique(rows.indices, return_counts=True)
     for q, theirs in enumerate(lucene.bm25(words(texts), words(queries), 200, k1=0.9, b=0.4)):
         mine = slice(*asked.offsets[q : q + 2])

@@ -23,7 +23,8 @@ from plait.index.errors import PlaitError
 from plait.index.filters import sql as filters
 from plait.index.recall.calibration import Calibration
 from plait.index.segments import fresh as fresh_documents
-from plait.index.segments.segment import MANIFEST, Segment
+from plait.index.segments.manifest import MANIFEST
+from plait.index.segments.segment import Segment
 from plait.index.tokens import from_matrices
 from plait.retrieval import corpus
 from plait.retrieval.offline import ciff

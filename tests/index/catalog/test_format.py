@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -245,7 +246,7 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     db = connect(path / "catalog.db")
     with db:
         number = int(manifest.parent.name[-6:])
-        db.execute("UPDATE segments SET manifest_crc = ? WHERE number = ?", (segment.zlib.crc32(newer), number))
+        db.execute("UPDATE segments SET manifest_crc = ? WHERE number = ?", (zlib.crc32(newer), number))
     db.close()
     with pytest.raises(FailedPrecondition, match=f"format {segment.FORMAT + 1}.*upgrade"), Collection(path).snapshot():
         pass

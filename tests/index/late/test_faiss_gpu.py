@@ -7,7 +7,8 @@ faiss = pytest.importorskip("faiss", reason="the extra `faiss` is not installed"
 
 from plait.index.errors import FailedPrecondition, InvalidArgument  # noqa: E402
 from plait.index.late import faiss_store  # noqa: E402
-from plait.index.late.faiss_store import FaissParams, FaissStore, train  # noqa: E402
+from plait.index.late.faiss_params import FaissParams  # noqa: E402
+from plait.index.late.faiss_store import FaissStore, train  # noqa: E402
 from test_faiss_store import DIM, build, factory, unit  # noqa: E402
 
 

@@ -14,7 +14,8 @@ faiss = pytest.importorskip("faiss")
 
 from plait.index.errors import DataLoss, FailedPrecondition, InvalidArgument  # noqa: E402
 from plait.index.late import faiss_merge, faiss_store  # noqa: E402
-from plait.index.late.faiss_store import FaissParams, FaissStore, list_count, parse, sample_size, train  # noqa: E402
+from plait.index.late.faiss_params import FaissParams, list_count, parse, sample_size  # noqa: E402
+from plait.index.late.faiss_store import FaissStore, train  # noqa: E402
 
 CODECS = ("SQfp16", "SQ8", "PQ", "PQfs")
 DIM, M = 12, 4

@@ -2,6 +2,7 @@
 cheapest setting that reaches it."""
 
 import itertools
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ import pytest
 from plait.index.collection import Collection
 from plait.index.errors import FailedPrecondition, InvalidArgument
 from plait.index.params import Scoring, SearchParams
-from plait.index.recall import frontier as measuring
 from plait.index.recall.calibration import Calibration, Point, draw
 from plait.index.recall.frontier import frontier
 from plait.index.tokens import Tokens
@@ -32,7 +32,7 @@ def dearer_by_order(monkeypatch: pytest.MonkeyPatch):
     """Every setting takes one second more than the one before: what is kept must not depend
     on how busy the machine is."""
     clock = itertools.accumulate(itertools.count(), lambda now, call: now + (call // 2 if call % 2 else 0))
-    monkeypatch.setattr(measuring.time, "process_time", lambda: next(clock))
+    monkeypatch.setattr(time, "process_time", lambda: next(clock))
 
 
 def queries(count: int) -> Tokens:

@@ -1,6 +1,7 @@
 """What searches by terms leave out: measured as they search, chosen by target, and in collections that live."""
 
 import itertools
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ from plait.index.collection import Collection
 from plait.index.errors import FailedPrecondition, InvalidArgument
 from plait.index.filters.sql import Range
 from plait.index.params import Bm25, TermParams
-from plait.index.recall import frontier
 from plait.index.recall.calibration import Calibration
 from plait.index.recall.term_calibration import draw_terms
 from plait.index.terms import Terms
@@ -63,7 +63,7 @@ def cheaper_by_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every setting takes less than the one before: what is kept must not depend on how busy the machine is."""
     lengths = (1000 - n // 2 if n % 2 else 0 for n in itertools.count())
     clock = itertools.accumulate(lengths)
-    monkeypatch.setattr(frontier.time, "process_time", lambda: next(clock))
+    monkeypatch.setattr(time, "process_time", lambda: next(clock))
 
 
 def knobs(collection: Collection) -> tuple[Terms, Bm25 | None]:

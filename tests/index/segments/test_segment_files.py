@@ -78,7 +78,7 @@ def test_a_file_that_is_removed_after_the_opening_is_read_to_the_end(
 
 
 def test_a_snapshot_between_a_commit_and_its_tidying_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tidy = maintenance.tidy
+    tidy = maintenance.tidy  # pyright: ignore[reportPrivateImportUsage]
 
     def late(folder: Path, known: frozenset[str]) -> None:
         def between(done: int, total: int) -> None:

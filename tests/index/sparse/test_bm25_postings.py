@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import on_every_level, same_ranking
 from plait.index.errors import InvalidArgument
+from plait.index.params import Bm25
 from plait.index.sparse import bm25
 from scipy import sparse
 
@@ -52,7 +53,7 @@ def test_scores_are_the_formula(
     weights = rng.gamma(1.0, 2.0, len(asked)).astype(np.float32)
     k1, b = parameters
     for average in (float(lengths.mean()) + 0.1, 7.5):
-        some = stored.scored(average, bm25.Bm25(k1, b))
+        some = stored.scored(average, Bm25(k1, b))
         wanted = formula(rows, lengths, asked, weights, average, k1, b)
         for _ in on_every_level():
             same_ranking(some.search(asked, weights, k), wanted, k, 1e-5)
@@ -92,7 +93,7 @@ def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="average length is 0"):
         bm25.build(rows).scored(0)
     with pytest.raises(InvalidArgument, match=r"b is 1\.5"):
-        bm25.build(rows).scored(3.0, bm25.Bm25(b=1.5))
+        bm25.build(rows).scored(3.0, Bm25(b=1.5))
     with pytest.raises(InvalidArgument, match="for each of 9 documents"):
         bm25.build(rows, np.ones(8))
     rows.data[0] = 1.5

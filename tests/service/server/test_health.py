@@ -130,7 +130,7 @@ def test_little_room_ends_writing_until_there_is_more(tmp_path: Path, monkeypatc
             assert next(watch).status == STATES.SERVING
             for free, state in ((-1, STATES.NOT_SERVING), (0, STATES.SERVING)):
                 room = real._replace(free=settings.limits.message_bytes + free)
-                monkeypatch.setattr(health.shutil, "disk_usage", lambda _, room=room: room)
+                monkeypatch.setattr(shutil, "disk_usage", lambda _, room=room: room)
                 assert next(watch).status == state
                 assert states(stub) == {**dict.fromkeys(READING, STATES.SERVING), WRITING: state}
             watch.cancel()

@@ -181,7 +181,7 @@ def test_work_stops_between_two_steps(root: Path, monkeypatch: pytest.MonkeyPatc
     from plait.service.wire import search_pb2
 
     searched = []
-    real = search_service.run
+    real = search_service.run  # pyright: ignore[reportPrivateImportUsage]
     monkeypatch.setattr(search_service, "run", lambda *a: searched.append(1) or real(*a))
     query = search_pb2.Query()
     vectors = query.encoded.tokens.vectors
