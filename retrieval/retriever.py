@@ -49,14 +49,14 @@ class Retriever:
 
     Examples:
         >>> index = plait.create(folder / "news")
-        >>> index.add([{"id": "a", "text": "Bread rises."}, {"id": "b", "text": "The
-        moon pulls the sea."}]) 2
+        >>> index.add([{"id": "a", "text": "Bread rises."}, {"id": "b", "text": "The moon pulls the sea."}])
+        2
         >>> index
         Retriever('news': 2 documents, 13 tokens of 384 float16, auto; minilm)
         >>> [hit.id for hit in index.search("why does bread rise", k=1)]
         ['a']
-        >>> index.upsert([{"id": "a", "text": "Bread rises because yeast
-        ferments the flour."}]).count 1
+        >>> index.upsert([{"id": "a", "text": "Bread rises because yeast ferments the flour."}]).count
+        1
         >>> index.get("a"), index.count(), index.delete(["b"]).count
         ([{'id': 'a', 'text': 'Bread rises because yeast ferments the flour.'}], 2, 1)
     """

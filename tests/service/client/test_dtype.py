@@ -19,14 +19,18 @@ def test_what_a_checkpoint_runs_in_is_chosen_over_the_wire(tmp_path: Path) -> No
     import sparse_checkpoints as tiny
     from test_coil_collections import coil
 
+    # torch promises the same bits for the same number of threads alone.
     checkpoint = str(coil(tmp_path / "coil"))
     rows = [{"id": str(i), "text": text} for i, text in enumerate(tiny.TEXTS)]
     found = {}
-    with serving(tmp_path / "root", encoders=[checkpoint]) as process, plait.connect(process.target) as server:
+    with (
+        serving(tmp_path / "root", encoders=[checkpoint], threads=1) as process,
+        plait.connect(process.target) as server,
+    ):
         for name, dtype in (("whole", None), ("half", "bfloat16")):
             options = plait.EncoderOptions(query_length=8, dtype=dtype)
             with (
-                plait.create(tmp_path / name, encoder=checkpoint, options=options) as here,
+                plait.create(tmp_path / name, encoder=checkpoint, options=options, threads=1) as here,
                 server.create(name, encoder=checkpoint, options=options) as there,
             ):
                 assert there.info()["encoder"] == here.info()["encoder"]
