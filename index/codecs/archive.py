@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tokenize
 import zipfile
 import zlib
 
@@ -10,7 +11,7 @@ import numpy as np
 
 _DAMAGED = (
     *(OSError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error, SyntaxError),
-    *(ValueError, KeyError, IndexError, TypeError, AttributeError),
+    *(ValueError, KeyError, IndexError, TypeError, AttributeError, tokenize.TokenError),
 )
 """What NumPy and zipfile raise, each for another kind of damage."""
 

@@ -21,6 +21,7 @@ from plait.index.codecs.precisions import codec
 from plait.index.collection import Collection
 from plait.index.errors import PlaitError
 from plait.index.filters import sql as filters
+from plait.index.reading.structure import require
 from plait.index.recall.calibration import Calibration
 from plait.index.segments import fresh as fresh_documents
 from plait.index.segments.manifest import MANIFEST
@@ -148,6 +149,7 @@ def segment(data: bytes) -> None:
     (folder / MANIFEST).write_bytes(manifest)
     opened = Segment.open(folder, zlib.crc32(manifest))
     opened.verify()
+    require(opened, _collection().schema)
     for position in range(min(3, len(opened.documents))):
         opened.document(position)
 
