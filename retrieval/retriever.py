@@ -74,20 +74,7 @@ class Retriever:
         encode_pending: bool = False,
         encoder: str | os.PathLike[str] | Mapping[str, str] | None = None,
     ):
-        """
-        Args:
-            device: where encoder and FAISS run, and where codes lie: `cpu` or `cuda[:N]`.
-            threads: CPU threads; None leaves the libraries' own choice.
-            cache: folder that keeps encoder output for later runs.
-            policy: when fresh documents are sealed and segments merged in the background; None: only when told to.
-            verify: compare the checksums of every segment when it is opened.
-            device_memory: bytes on the device for the segments of all collections that were opened so; None: see
-                `device/placement.py`.
-            encode_pending: what `defer` left out is computed in the background, from the first write on; at once where
-                documents wait already and no other process writes.
-            encoder: where the checkpoint lies now, if its folder has moved (of several: {where it lay: where it lies});
-                it is compared with the one that the collection was built with.
-        """
+        """The arguments are those of `plait.open`, which documents them."""
         self.device, self.threads, self._cache = device, threads, None if cache is None else absolute(cache)
         machine = {"device": device, "threads": threads, "place": placement(device, device_memory)}
         self._encoding: Encoding | None = None

@@ -106,23 +106,6 @@ def numbered(segment: Segment, found: list[Hits], k: int) -> list[Hits]:
     return [best(segment.documents[hits.docs], hits.scores, k) for hits in found]
 
 
-def top_columns(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best entries of every line, best first, equal scores by rising row number.
-
-    Each line's equal scores must already stand in rising order of their rows.
-    """
-    if k < scores.shape[1]:
-        cut = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
-        above = scores > cut
-        tied = scores == cut
-        room = k - above.sum(axis=1, keepdims=True)
-        keep = above | (tied & (np.cumsum(tied, axis=1) <= room))
-        scores, rows = scores[keep].reshape(-1, k), rows[keep].reshape(-1, k)
-    # Equal scores stand in rising row order before and after: a stable sort keeps the ranking reproducible.
-    order = np.argsort(-scores, axis=1, kind="stable")
-    return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
-
-
 def blocks(segment: Segment, positions: np.ndarray, rows: int) -> Iterator[np.ndarray]:
     """Rising positions in blocks of about so many rows; a longer document stands alone."""
     if not len(positions):

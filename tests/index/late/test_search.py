@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from plait.index.collection import Collection
 from plait.index.errors import InvalidArgument
 from plait.index.hits import Hits, best
-from plait.index.late.exact import search_tokens, top_columns
+from plait.index.late.exact import search_tokens
 from plait.index.params import Scoring, SearchParams
 from plait.index.search.alignment import Alignment
 from plait.index.tokens import Tokens, concatenate, from_matrices
@@ -159,17 +159,6 @@ def test_best_orders_by_score_then_number(values: list[int], k: int, seed: int) 
     scores = np.array([-np.inf if v == -3 else v for v in values], np.float32)
     wanted = sorted(((-s, d) for s, d in zip(scores, docs, strict=True) if s > -np.inf))[:k]
     assert best(docs, scores, k).docs.tolist() == [d for _, d in wanted]
-
-
-@given(st.integers(1, 4), st.integers(0, 20), st.integers(1, 12), st.integers(0, 99))
-def test_top_columns_is_a_sort(lines: int, width: int, k: int, seed: int) -> None:
-    scores = np.random.default_rng(seed).integers(0, 4, (lines, width)).astype(np.float32)
-    rows = np.broadcast_to(np.arange(width), scores.shape)
-    got_scores, got_rows = top_columns(scores, rows, k)
-    for line in range(lines):
-        wanted = sorted(range(width), key=lambda r: (-scores[line, r], r))[:k]
-        assert got_rows[line].tolist() == wanted
-        assert got_scores[line].tolist() == [scores[line, r] for r in wanted]
 
 
 @pytest.mark.parametrize("k_token", [1, 50, 3000, 20_000])
