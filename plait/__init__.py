@@ -145,8 +145,8 @@ def open(path: str | Path, **machine: Unpack[Opening]) -> Retriever:
         device_memory: bytes on the device for the segments of all collections that were opened so. None: as
             device/placement.py chooses.
         encode_pending: compute in the background what `defer` left out (False).
-        encoder: where the checkpoint lies now, if its folder has moved; of several: {where it lay: where it lies}. It is
-            compared with the checkpoint that the collection was built with.
+        encoder: where the checkpoint lies now, if its folder has moved; of several: {where it lay: where it lies}.
+            It is compared with the checkpoint that the collection was built with.
 
     Raises:
         NotFound: the folder holds no collection.
